@@ -1,0 +1,1 @@
+"""throughtime: see, explain and repair how gradients travel through time in recurrent networks."""

@@ -1,0 +1,79 @@
+"""The exceptions of throughtime; each owns its sentence: what is wrong, where, and what to do.
+
+    ThroughtimeError
+    ├── NothingRecordedError   no recurrence ran inside ``capture``
+    ├── NoGradientError        a recurrence ran, and no gradient came back to it
+    ├── InputError             an input of the wrong shape, type, length or value
+    ├── StateCarriedError      a hidden state was carried over from a graph that is gone
+    ├── UnsupportedError       asked of a recurrence what it cannot give
+    ├── ReachError             the gradient does not reach as far back as was asserted
+    ├── LoadError              a user's file, function or text that cannot be used
+    └── MissingExtraError      an optional package that is not installed
+
+Warnings are ``ThroughtimeWarning``.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+class ThroughtimeError(Exception):
+    """Base of all errors that this library raises on purpose. ``exit_code`` is the command line's."""
+
+    exit_code = 2
+
+
+class NothingRecordedError(ThroughtimeError, RuntimeError):
+    """No recurrence ran inside the capture."""
+
+
+class NoGradientError(ThroughtimeError, RuntimeError):
+    """A recurrence ran inside the capture, yet no gradient reached it."""
+
+
+class InputError(ThroughtimeError, ValueError):
+    """An input of the wrong shape, type, length or value."""
+
+
+class StateCarriedError(ThroughtimeError, RuntimeError):
+    """A hidden state still hangs on the graph of an earlier forward pass."""
+
+
+class UnsupportedError(ThroughtimeError, TypeError):
+    """Asked of a recurrence or a layer what it cannot give."""
+
+
+class ReachError(ThroughtimeError, AssertionError):
+    """The gradient does not reach as far back as was asserted."""
+
+    exit_code = 1
+
+
+class LoadError(ThroughtimeError, ValueError):
+    """A user's file, function or text that cannot be used."""
+
+
+class MissingExtraError(ThroughtimeError, ImportError):
+    """An optional package that is not installed."""
+
+    exit_code = 3
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f'{package} is not installed: run  pip install "throughtime[{extra}]"',
+            name=package,
+        )
+
+
+class ThroughtimeWarning(UserWarning):
+    """Something that does not stop the measurement and that its reader must know."""
+
+
+def plain(text: object) -> str:
+    """One line of ``text`` with control characters (ANSI escapes among them) made harmless."""
+    return "".join(
+        " " if unicodedata.category(c) == "Cc" else c
+        for c in str(text)
+        if unicodedata.category(c) != "Cf"
+    )

@@ -1,0 +1,238 @@
+"""What was found, as plain data: measurements, findings, a diagnosis. Standard library only.
+
+Everything here is frozen, compares by value, and goes to JSON and back without loss. A reader of
+these classes needs neither the model nor torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+SCHEMA = 1
+
+Verdict = Literal["healthy", "vanishing", "exploding", "non-finite"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Numbers that know what they are.
+
+    Parameters
+    ----------
+    name : what was measured, e.g. ``"lag matrix"``.
+    values : an array, or nested tuples of floats once it is part of a ``Diagnosis``.
+    axes : one name for each axis of ``values``, outermost first.
+    unit : e.g. ``"log10"``, ``"decades per step"``.
+    how : one sentence: how the numbers were obtained.
+    coords : for an axis that is not simply 0, 1, 2, …: its labels (lags, quantiles, anchors).
+    """
+
+    name: str
+    values: Any
+    axes: tuple[str, ...]
+    unit: str
+    how: str
+    coords: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def plain(self) -> Measurement:
+        """The same measurement with ``values`` as nested tuples: hashable text, no array library."""
+        values = self.values.tolist() if hasattr(self.values, "tolist") else self.values
+        return Measurement(
+            self.name, _tuples(values), self.axes, self.unit, self.how, dict(self.coords)
+        )
+
+    def __repr__(self) -> str:
+        shape = " ".join(f"{axis}={size}" for axis, size in zip(self.axes, _shape(self.values), strict=False))
+        return f"Measurement({self.name}: {shape or 'scalar'}, {self.unit})"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a rule found: what, where, how bad, and the sentence for a person.
+
+    ``subject`` names the layer; ``evidence`` holds the figures the rule used, with their units in
+    the keys (``"rate_decades_per_step"``).
+    """
+
+    disease: str
+    subject: str
+    sentence: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LayerDiagnosis:
+    """One layer, or a stack of layers taken together.
+
+    Parameters
+    ----------
+    name, kind : the layer's name in the model, and what it is (``"LSTM"``, ``"stack"``, ...).
+    verdict : ``healthy``, ``vanishing``, ``exploding`` or ``non-finite``.
+    rate : slope of log10 gain, in decades per step; negative vanishes. None if it has no slope.
+    horizon : the largest lag at which the gain is still at least 1 %. None if nothing was finite.
+    reaches_end : the horizon is as long as what was captured: read it as "at least".
+    span : how far back the task needs to see, in steps.
+    gain_at_span : log10 of the median gain at the span (extrapolated if the capture is shorter).
+    sentence : the verdict for a student.
+    verified : relative difference of the rebuilt and autograd's parameter gradient, or None.
+    unverified_because : why ``verified`` is None.
+    measurements : ``gain``, ``lag matrix``, ``states``, ``gradients``, ... as plain tuples.
+    """
+
+    name: str
+    kind: str
+    verdict: Verdict
+    rate: float | None
+    horizon: int | None
+    reaches_end: bool
+    span: int
+    gain_at_span: float | None
+    sentence: str
+    verified: float | None
+    unverified_because: str
+    findings: tuple[Finding, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
+
+    def measurement(self, name: str) -> Measurement | None:
+        """The measurement of that name, or None."""
+        return next((m for m in self.measurements if m.name == name), None)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The answer: how far back the gradient reaches, layer by layer and for the whole.
+
+    ``verdict``, ``rate``, ``horizon``, ``reaches_end`` and ``span`` are those of the worst layer on
+    which the whole depends (``decided_by``). ``run`` holds how it was captured: steps, batch, dtype,
+    versions. ``notes`` holds what a reader must know beside it (padding, truncation, no check).
+    """
+
+    verdict: Verdict
+    rate: float | None
+    horizon: int | None
+    reaches_end: bool
+    span: int
+    sentence: str
+    decided_by: str
+    layers: tuple[LayerDiagnosis, ...]
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    run: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists; non-finite floats as ``"nan"``, ``"inf"``, ``"-inf"``."""
+        encoded = _encode({"schema": SCHEMA, **asdict(self)})
+        assert isinstance(encoded, dict)
+        return encoded
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Valid JSON, also where a number is not finite. See ``from_json``."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Diagnosis:
+        """The diagnosis that ``to_json`` wrote; ValueError for a newer schema or other JSON."""
+        data = json.loads(text)
+        if not isinstance(data, dict) or "schema" not in data:
+            raise ValueError("not a throughtime diagnosis: the JSON has no 'schema'")
+        schema = data.pop("schema")
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise ValueError(
+                f"diagnosis schema {schema}, and this version reads up to {SCHEMA}: upgrade throughtime"
+            )
+        try:
+            return _diagnosis(data)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a complete throughtime diagnosis: {error}") from None
+
+    def __str__(self) -> str:
+        lines = [f"{self.verdict.upper()}: {self.sentence}"]
+        for layer in self.layers:
+            at_least = "at least " if layer.reaches_end else ""
+            horizon = "unknown" if layer.horizon is None else f"{at_least}{layer.horizon}"
+            rate = "" if layer.rate is None else f", {layer.rate:+.4f} decades per step"
+            check = (
+                f"verified to {layer.verified:.0e}"
+                if layer.verified is not None
+                else f"not verified: {layer.unverified_because}"
+            )
+            lines.append(
+                f"  {layer.name} ({layer.kind}): {layer.verdict}, horizon {horizon} of {layer.span}"
+                f"{rate} ({check})"
+            )
+        lines += [f"  {finding.disease}: {finding.sentence}" for finding in self.findings]
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def _diagnosis(data: dict[str, Any]) -> Diagnosis:
+    def known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+        names = {f.name for f in fields(cls)}
+        return {key: value for key, value in values.items() if key in names}
+
+    def measurement(values: dict[str, Any]) -> Measurement:
+        values = known(Measurement, values)
+        coords = {axis: _tuples(_decode(labels)) for axis, labels in values["coords"].items()}
+        numbers = _tuples(_decode(values["values"]))
+        return Measurement(
+            **{**values, "axes": tuple(values["axes"]), "coords": coords, "values": numbers}
+        )
+
+    def finding(values: dict[str, Any]) -> Finding:
+        values = known(Finding, values)
+        return Finding(**{**values, "evidence": _decode(values["evidence"])})
+
+    def layer(values: dict[str, Any]) -> LayerDiagnosis:
+        values = known(LayerDiagnosis, values)
+        for number in ("rate", "gain_at_span", "verified"):
+            values[number] = _decode(values[number])
+        values["findings"] = tuple(finding(f) for f in values["findings"])
+        values["measurements"] = tuple(measurement(m) for m in values["measurements"])
+        return LayerDiagnosis(**values)
+
+    data = known(Diagnosis, data)
+    return Diagnosis(
+        **{
+            **data,
+            "rate": _decode(data["rate"]),
+            "layers": tuple(layer(values) for values in data["layers"]),
+            "findings": tuple(finding(values) for values in data["findings"]),
+            "notes": tuple(data["notes"]),
+        }
+    )
+
+
+_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, dict):
+        return {str(key): _encode(inner) for key, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_encode(inner) for inner in value]
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, str):
+        return _WORDS.get(value, value)
+    if isinstance(value, list):
+        return [_decode(inner) for inner in value]
+    if isinstance(value, dict):
+        return {key: _decode(inner) for key, inner in value.items()}
+    return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, (list, tuple)) else value
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if hasattr(value, "shape"):
+        return tuple(value.shape)
+    return (len(value), *_shape(value[0])) if isinstance(value, tuple) and value else ()
