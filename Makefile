@@ -1,0 +1,38 @@
+# Every target sets itself up in .venv, exactly as constraints.txt says; stamp files make the second
+# run quick. Two things can be named by hand:
+#   make demo PYTHON=python3.13                         which Python
+#   make demo PIP_ARGS="--extra-index-url https://..."  your own package index, a CPU build of torch
+
+find_python := for p in python3 python3.14 python3.13 python3.12 python3.11; do $$p -c 'import sys, pip, venv; \
+	assert sys.version_info >= (3, 11); print(sys.executable)' 2>/dev/null && break; done
+PYTHON ?= $(or $(shell $(find_python)),$(error \
+	no Python 3.11 or newer with pip on PATH; install one or name it: make PYTHON=/path/to/python3))
+PIP = $(PYTHON) -m pip --python .venv/bin/python
+
+.PHONY: help demo test bench
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' Makefile
+
+demo: .venv/.ready  ## train two networks on real text and show how far back each one's gradient reaches
+	.venv/bin/throughtime demo
+
+test: .venv/.ready  ## everything that CI checks: format, lint, types, import contracts, tests
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/pytest -n 2
+
+bench: .venv/.ready  ## measure against what people do today; writes docs/benchmarks.md
+	.venv/bin/python -m benchmarks
+
+# Without pip of its own, since Debian's Python cannot make a venv that has one.
+.venv/.locked: constraints.txt
+	$(PYTHON) -m venv --without-pip .venv
+	$(PIP) install $(PIP_ARGS) --requirement constraints.txt
+	@touch $@
+
+.venv/.ready: pyproject.toml .venv/.locked
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	$(PIP) check
+	@touch $@
