@@ -45,7 +45,9 @@ class Measurement:
         )
 
     def __repr__(self) -> str:
-        shape = " ".join(f"{axis}={size}" for axis, size in zip(self.axes, _shape(self.values), strict=False))
+        shape = " ".join(
+            f"{axis}={size}" for axis, size in zip(self.axes, _shape(self.values), strict=False)
+        )
         return f"Measurement({self.name}: {shape or 'scalar'}, {self.unit})"
 
 

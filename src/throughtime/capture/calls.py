@@ -1,0 +1,129 @@
+"""``Call``: one run of one layer in one direction, and what the hooks saw of its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
+
+
+@dataclass(eq=False)
+class Call:
+    """One run of a recurrent layer over T steps (a cell: T = 1), in the order of computation.
+
+    Parameters
+    ----------
+    name, kind : of the layer; kind is ``RNN_TANH``, ``RNN_RELU``, ``LSTM`` or ``GRU``.
+    weights : snapshots, in torch's order: W_ih, W_hh, then biases and projection if there are.
+    inputs, outputs : (T B I) and (T B P), detached.
+    initial, final : the parts of the state before and after, each (B, ·), detached.
+    connected : gradient can pass from ``initial`` to whatever made it.
+    differentiable : the run was recorded by autograd. ``why_not`` says why, where it was not.
+    lengths, order : of a packed batch: lengths as packed, and the indices that unsort it.
+    scale : dropout mask through which the inputs came from the layer below (T B I), or None.
+    received : gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0`` ``W``.
+    """
+
+    name: str
+    kind: str
+    weights: tuple[Tensor, ...]
+    has_biases: bool
+    inputs: Tensor
+    outputs: Tensor
+    initial: tuple[Tensor, ...]
+    final: tuple[Tensor, ...]
+    connected: bool
+    differentiable: bool
+    why_not: str = ""
+    fused: bool = True
+    reverse: bool = False
+    lengths: tuple[int, ...] | None = None
+    order: Tensor | None = None
+    scale: Tensor | None = None
+    received: dict[str, Tensor] = field(default_factory=dict)
+    versions: tuple[tuple[Tensor, int], ...] = ()
+
+    def watch(
+        self, tensor: Tensor, slot: str, shape: Callable[[Tensor], Tensor] | None = None
+    ) -> list[RemovableHandle]:
+        """Add up the gradients that arrive at ``tensor``, each ``shape``d, in ``received[slot]``."""
+        if not tensor.requires_grad:
+            return []
+
+        def receive(gradient: Tensor) -> None:
+            gradient = gradient.detach() if shape is None else shape(gradient.detach())
+            gradient = gradient[0] if slot in "hc" and self.fused else gradient
+            held = self.received.get(slot)
+            self.received[slot] = gradient if held is None else held + gradient
+
+        register: Callable[..., RemovableHandle] = tensor.register_hook
+        return [register(receive)]
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.inputs)
+
+    @property
+    def reached(self) -> bool:
+        """Whether a gradient came back to any of its states."""
+        return any(slot in self.received for slot in ("output", "h", "c"))
+
+    def changed_in_place(self) -> str:
+        """Which of the recorded tensors somebody wrote into since, or an empty string."""
+        for tensor, version in self.versions:
+            if tensor._version != version:
+                return "its input or output was changed in place after the forward pass"
+        return ""
+
+    def direct(self) -> Tensor:
+        """What arrived at each state (T B S) from outside this call, in the order of computation."""
+        like = self.weights[0]
+        widths = [part.shape[-1] for part in self.initial]
+        batch = self.initial[0].shape[0]
+        total = torch.zeros(self.steps, batch, sum(widths), dtype=like.dtype, device=like.device)
+        if "output" in self.received:
+            total[..., : widths[0]] += self.received["output"]
+        last = torch.tensor(self.lengths or (self.steps,) * batch, device=like.device) - 1
+        samples = torch.arange(batch, device=like.device)
+        for slot, part in zip("hc", torch.split(total, widths, -1), strict=False):
+            if slot in self.received:
+                part[last, samples] += self.received[slot].to(like.dtype)
+        return total
+
+
+def make_cell(kind: str, weights: tuple[Tensor, ...], has_biases: bool) -> Recurrence:
+    """The recurrence that a torch kernel of this kind computes with these weights."""
+    weight_ih, weight_hh, *rest = weights
+    bias_ih, bias_hh = (rest[0], rest[1]) if has_biases else (None, None)
+    if kind == "GRU":
+        return GRU(weight_ih, weight_hh, bias_ih, bias_hh)
+    bias = None if bias_ih is None or bias_hh is None else bias_ih + bias_hh
+    if kind == "LSTM":
+        projection = rest[2 if has_biases else 0 :]
+        return LSTM(weight_ih, weight_hh, bias, projection[0] if projection else None)
+    return Elman(weight_ih, weight_hh, bias, "relu" if kind == "RNN_RELU" else "tanh")
+
+
+class Snapshots:
+    """Copies of weights as they were when they were used: an optimizer may move them later.
+
+    Weights that were not changed in between share one copy, so that calls with the same weights
+    are known by the identity of their snapshots.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def take(self, weight: Tensor) -> Tensor:
+        """A detached copy of ``weight`` as it is now."""
+        key = (id(weight), weight._version)
+        if key not in self._taken:
+            # The original is kept beside its copy, so that its id cannot be used again.
+            self._taken[key] = (weight, weight.detach().clone())
+        return self._taken[key][1]

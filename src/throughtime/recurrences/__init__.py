@@ -1,0 +1,20 @@
+"""What a cell computes, and its exact derivative beside it."""
+
+from throughtime.recurrences.base import Linearised, Recurrence
+from throughtime.recurrences.custom import Custom
+from throughtime.recurrences.elman import Elman
+from throughtime.recurrences.gru import GRU
+from throughtime.recurrences.joined import Segment, Segments, Stacked
+from throughtime.recurrences.lstm import LSTM
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Custom",
+    "Elman",
+    "Linearised",
+    "Recurrence",
+    "Segment",
+    "Segments",
+    "Stacked",
+]

@@ -1,0 +1,111 @@
+"""Elman recurrence: ``h' = φ(W_ih x + b_ih + W_hh h + b_hh)``, φ = tanh or ReLU (Elman 1990).
+
+``J = diag(φ'(a)) W_hh``. The derivative needs no pre-activation: tanh' = 1 − h'², ReLU' = [h' > 0].
+Pascanu, Mikolov & Bengio 2013 print the factor transposed; the order here is autograd's.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from throughtime.recurrences.base import Linearised, Recurrence, flat
+
+
+class Elman(Recurrence):
+    """The recurrence of ``nn.RNN`` and ``nn.RNNCell``; the state is h, S = H."""
+
+    kind: ClassVar[str] = "RNN"
+
+    def __init__(
+        self,
+        weight_ih: Float[Tensor, "H I"],
+        weight_hh: Float[Tensor, "H H2"],
+        bias: Float[Tensor, " H"] | None = None,
+        nonlinearity: str = "tanh",
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"nonlinearity must be 'tanh' or 'relu', not {nonlinearity!r}")
+        self.weight_ih, self.weight_hh, self.bias = weight_ih, weight_hh, bias
+        self.nonlinearity = nonlinearity
+        self.state_size = weight_hh.shape[1]
+        self.parts = {"h": slice(0, self.state_size)}
+
+    def step(self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]) -> Float[Tensor, "B S"]:
+        total = self.preactivations(state, x)["a"]
+        return torch.tanh(total) if self.nonlinearity == "tanh" else torch.relu(total)
+
+    def preactivations(
+        self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]
+    ) -> dict[str, Tensor]:
+        driven = torch.nn.functional.linear(x, self.weight_ih, self.bias)
+        return {"a": driven + state @ self.weight_hh.T}
+
+    def weights(self) -> dict[str, Tensor]:
+        named = {"weight_ih": self.weight_ih, "weight_hh": self.weight_hh, "bias": self.bias}
+        return {name: weight for name, weight in named.items() if weight is not None}
+
+    def linearise(
+        self, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
+    ) -> Linearised:
+        return self._around(self.step(before, inputs), before)
+
+    def replay(
+        self,
+        inputs: Float[Tensor, "T B I"],
+        outputs: Float[Tensor, "T B P"],
+        initial: Float[Tensor, "B S"],
+    ) -> tuple[Float[Tensor, "T B S"], Linearised]:
+        before = torch.cat([initial.unsqueeze(0), outputs[:-1]])
+        return outputs, self._around(outputs, before)
+
+    def _around(self, after: Tensor, before: Tensor) -> Linearised:
+        if self.nonlinearity == "tanh":
+            return LinearisedElman(
+                self, torch.addcmul(after.new_ones(()), after, after, value=-1), before
+            )
+        return LinearisedElman(self, (after > 0).to(after.dtype), before)
+
+
+class LinearisedElman(Linearised):
+    """``J_t = diag(slope_t) W_hh``."""
+
+    def __init__(self, cell: Elman, slope: Float[Tensor, "T B H"], before: Float[Tensor, "T B H"]):
+        self.steps = len(slope)
+        self._slope, self._slopes, self._before = slope, slope.unbind(0), before
+        self._weight_ih, self._weight_hh = cell.weight_ih, cell.weight_hh
+
+    def vjp(
+        self,
+        t: int,
+        rows: Float[Tensor, "... B S"],
+        plus: Float[Tensor, "... B S"] | None = None,
+        out: Float[Tensor, "... B S"] | None = None,
+    ) -> Float[Tensor, "... B S"]:
+        out = torch.empty_like(rows) if out is None else out
+        preactivation = flat(rows * self._slopes[t])
+        if plus is None:
+            torch.mm(preactivation, self._weight_hh, out=out.view(-1, out.shape[-1]))
+        else:
+            torch.addmm(flat(plus), preactivation, self._weight_hh, out=out.view(-1, out.shape[-1]))
+        return out
+
+    def jvp(
+        self,
+        t: int,
+        columns: Float[Tensor, "... B S"],
+        x: Float[Tensor, "... B I"] | None = None,
+    ) -> Float[Tensor, "... B S"]:
+        total = columns @ self._weight_hh.T
+        if x is not None:
+            total = total + x @ self._weight_ih.T
+        return total * self._slopes[t]
+
+    def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
+        return (rows * self._slopes[t]) @ self._weight_ih
+
+    def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
+        return flat(rows * self._slope).T @ flat(self._before)

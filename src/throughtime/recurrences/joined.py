@@ -1,0 +1,157 @@
+"""Linearised recurrences put together: one after another in time, or one on top of another."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from throughtime.recurrences.base import Linearised, Recurrence
+
+
+@dataclass
+class Segment:
+    """Consecutive steps with the same weights; ``linear`` is None where it is made on demand."""
+
+    cell: Recurrence
+    before: Float[Tensor, "T B S"]
+    inputs: Float[Tensor, "T B I"]
+    linear: Linearised | None = None
+
+
+class Segments(Linearised):
+    """Segments of time, one after another: other weights in each, or too long to hold at once.
+
+    What is made on demand is kept until another segment is asked for: a sweep makes each once.
+    """
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._segments = list(segments)
+        self._starts = [0]
+        for segment in self._segments:
+            self._starts.append(self._starts[-1] + len(segment.before))
+        self.steps = self._starts.pop()
+        self._held: tuple[int, Linearised] | None = None
+
+    def _linear(self, index: int) -> Linearised:
+        segment = self._segments[index]
+        if segment.linear is not None:
+            return segment.linear
+        if self._held is None or self._held[0] != index:
+            self._held = None
+            self._held = index, segment.cell.linearise(segment.before, segment.inputs)
+        return self._held[1]
+
+    def _at(self, t: int) -> tuple[Linearised, int]:
+        index = bisect_right(self._starts, t) - 1
+        return self._linear(index), t - self._starts[index]
+
+    def vjp(
+        self,
+        t: int,
+        rows: Float[Tensor, "... B S"],
+        plus: Float[Tensor, "... B S"] | None = None,
+        out: Float[Tensor, "... B S"] | None = None,
+    ) -> Float[Tensor, "... B S"]:
+        linear, step = self._at(t)
+        return linear.vjp(step, rows, plus, out)
+
+    def jvp(
+        self,
+        t: int,
+        columns: Float[Tensor, "... B S"],
+        x: Float[Tensor, "... B I"] | None = None,
+    ) -> Float[Tensor, "... B S"]:
+        linear, step = self._at(t)
+        return linear.jvp(step, columns, x)
+
+    def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
+        linear, step = self._at(t)
+        return linear.input_vjp(step, rows)
+
+    def preactivations(self, t: int) -> dict[str, Tensor]:
+        return self.cell(t).preactivations(*self.read(t).values())
+
+    def read(self, t: int) -> dict[str, Tensor]:
+        index = bisect_right(self._starts, t) - 1
+        segment, step = self._segments[index], t - self._starts[index]
+        return {"state": segment.before[step], "input": segment.inputs[step]}
+
+    def cell(self, t: int) -> Recurrence:
+        """The recurrence, with its weights, that made step t."""
+        return self._segments[bisect_right(self._starts, t) - 1].cell
+
+    def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
+        total: Tensor | None = None
+        for index, start in enumerate(self._starts):
+            stop = start + len(self._segments[index].before)
+            part = self._linear(index).recurrent_weight_gradient(rows[start:stop])
+            if part is None:
+                return None
+            total = part if total is None else total + part
+        return total
+
+
+class Stacked(Linearised):
+    """Layers on top of each other as one recurrence on the joint state (s¹ | s² | …), lowest first.
+
+    Within a step, layer l reads the output of layer l − 1 at the same step, so that the joint
+    Jacobian is block triangular. ``scales[l]`` (T B I) is the dropout mask between l − 1 and l.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Linearised],
+        sizes: Sequence[int],
+        outputs: Sequence[int],
+        scales: Sequence[Tensor | None],
+    ) -> None:
+        self.steps = layers[0].steps
+        self._layers, self._sizes = list(layers), list(sizes)
+        self._outputs, self._scales = list(outputs), list(scales)
+
+    def vjp(
+        self,
+        t: int,
+        rows: Float[Tensor, "... B S"],
+        plus: Float[Tensor, "... B S"] | None = None,
+        out: Float[Tensor, "... B S"] | None = None,
+    ) -> Float[Tensor, "... B S"]:
+        parts = self._pull_down(t, rows)
+        back = torch.cat(
+            [linear.vjp(t, part) for linear, part in zip(self._layers, parts, strict=True)], -1
+        )
+        back = back if plus is None else back + plus
+        return back if out is None else out.copy_(back)
+
+    def jvp(
+        self,
+        t: int,
+        columns: Float[Tensor, "... B S"],
+        x: Float[Tensor, "... B I"] | None = None,
+    ) -> Float[Tensor, "... B S"]:
+        pushed: list[Tensor] = []
+        parts = columns.split(self._sizes, -1)
+        for layer, (linear, part) in enumerate(zip(self._layers, parts, strict=True)):
+            if layer:
+                scale = self._scales[layer]
+                x = pushed[-1][..., : self._outputs[layer - 1]]
+                x = x if scale is None else x * scale[t]
+            pushed.append(linear.jvp(t, part, x))
+        return torch.cat(pushed, -1)
+
+    def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
+        return self._layers[0].input_vjp(t, self._pull_down(t, rows)[0])
+
+    def _pull_down(self, t: int, rows: Float[Tensor, "... B S"]) -> list[Tensor]:
+        """The rows of each layer, with what the layers above it send down within the step."""
+        parts = [part.contiguous() for part in rows.split(self._sizes, -1)]
+        for layer in range(len(parts) - 1, 0, -1):
+            down, scale = self._layers[layer].input_vjp(t, parts[layer]), self._scales[layer]
+            lower = parts[layer - 1] = parts[layer - 1].clone()
+            lower[..., : self._outputs[layer - 1]] += down if scale is None else down * scale[t]
+        return parts

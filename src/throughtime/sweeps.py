@@ -1,0 +1,103 @@
+"""Adjoint sweeps over a linearised recurrence: backwards through time, one step after another.
+
+Every sweep runs in the order of computation (``LayerTrace.turned`` leads there), reads steps from
+the last to the first, and treats a wall at t as J_t = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from throughtime.recurrences import Linearised
+
+# Rows whose norm has left this range are brought back to 1, and the logarithm is carried.
+# Far inside float32, whose squares must stay representable: 1e-45 < x² < 1e38.
+_SMALL, _LARGE = 1e-8, 1e8
+
+
+@torch.no_grad()
+def adjoint(
+    linear: Linearised, direct: Float[Tensor, "T B S"], walls: Sequence[int] = ()
+) -> Float[Tensor, "T B S"]:
+    """Total gradients: ``δ_T = e_T``, ``δ_{t−1} = e_{t−1} + J_tᵀ δ_t``. Cost linear in T."""
+    total = torch.empty_like(direct, memory_format=torch.contiguous_format)
+    if not len(direct):
+        return total
+    blocked = frozenset(walls)
+    total[-1] = direct[-1]
+    totals, directs = total.unbind(0), direct.unbind(0)
+    for t in range(len(direct) - 1, 0, -1):
+        if t in blocked:
+            totals[t - 1].copy_(directs[t - 1])
+        else:
+            linear.vjp(t, totals[t], plus=directs[t - 1], out=totals[t - 1])
+    return total
+
+
+@torch.no_grad()
+def lag_norms(
+    linear: Linearised,
+    sources: Float[Tensor, "A B S"],
+    anchors: Sequence[int],
+    parts: Sequence[slice] = (slice(None),),
+    walls: Sequence[int] = (),
+) -> Float[Tensor, "P A T B"]:
+    """log10 ‖∂L_t/∂s_k‖ for every anchor t and every k, in one reverse pass.
+
+    Row a carries the adjoint of the loss at step ``anchors[a]`` alone, whose direct gradient is
+    ``sources[a]``. At step k the rows of all anchors t ≥ k are one tall matrix, so that A sweeps
+    become T growing matrix products. Float64, NaN where k > t, −inf where nothing came back.
+
+    A row is rescaled when it leaves [1e-8, 1e8], and its logarithm is carried: nothing underflows.
+    Behind a wall the rows are zero for good, and are left out of the products.
+    """
+    batch, size = sources.shape[1:]
+    norms = _blank(anchors, linear.steps, batch, len(parts))
+    waiting = sorted(range(len(anchors)), key=lambda a: anchors[a])
+    blocked = frozenset(walls)
+    buffers = [sources.new_empty(len(anchors), batch, size) for _ in range(2)]
+    exponents = torch.zeros(len(anchors), batch, dtype=torch.float64)
+    live: list[int] = []
+    for k in range(max(anchors, default=-1), -1, -1):
+        while waiting and anchors[waiting[-1]] == k:
+            buffers[0][len(live)] = sources[waiting[-1]]
+            exponents[len(live)] = 0
+            live.append(waiting.pop())
+        if not live:
+            continue
+        values, exponent = buffers[0][: len(live)], exponents[: len(live)]
+        _rescale(values, exponent)
+        for p, part in enumerate(parts):
+            norms[p, live, k] = exponent + _log_norm(values[..., part])
+        if k in blocked:
+            live = []
+        elif k:
+            linear.vjp(k, values, out=buffers[1][: len(live)])
+            buffers.reverse()
+    return norms
+
+
+def _blank(anchors: Sequence[int], steps: int, batch: int, parts: int) -> Tensor:
+    """The norms before any sweep: −inf where something could come back, NaN where nothing can."""
+    reachable = torch.arange(steps) <= torch.tensor(anchors, dtype=torch.long).unsqueeze(1)
+    start = torch.where(reachable, -torch.inf, torch.nan).double()
+    return start.unsqueeze(-1).repeat(parts, 1, 1, batch)
+
+
+def _log_norm(values: Float[Tensor, "A B S"]) -> Float[Tensor, "A B"]:
+    """log10 of the norm of each row, in float64 on the CPU; −inf where it is zero."""
+    return torch.linalg.vector_norm(values, dim=-1).double().log10().cpu()
+
+
+def _rescale(values: Float[Tensor, "A B S"], exponent: Float[Tensor, "A B"]) -> None:
+    """Bring rows that drifted away from 1 back to it, in place, and remember by how much."""
+    largest = values.abs().amax(-1)
+    drifted = ((largest < _SMALL) | (largest > _LARGE)) & (largest > 0) & largest.isfinite()
+    if drifted.any():
+        factor = torch.where(drifted, largest, torch.ones_like(largest))
+        values.div_(factor.unsqueeze(-1))
+        exponent.add_(factor.double().log10().cpu())

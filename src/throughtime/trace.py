@@ -1,0 +1,194 @@
+"""``Trace``: one run through time, with the total gradient of every state. Tensors, no model.
+
+Axes, always in this order: T time, B batch, S state (H units, or h and c side by side: P + H).
+Time is the time of the sequence: row t of a layer that reads backwards belongs to input t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from throughtime.errors import InputError
+from throughtime.findings import Finding
+from throughtime.recurrences import Linearised
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTrace:
+    """One recurrent layer, in one direction.
+
+    Parameters
+    ----------
+    name : as in ``model.named_modules()``, with ``.l1`` and ``.reverse`` where a stack has them.
+    kind : ``"RNN"``, ``"LSTM"``, ``"GRU"``, or ``"marked"`` for the user's own recurrence.
+    parts : where in S each named part lies: ``{"h": …}``, for LSTM ``{"h": …, "c": …}``.
+    states : s_1 … s_T (T B S), zero where a sequence of the batch has ended.
+    direct : the direct gradient e_t (T B S): all that reaches s_t other than through s_{t+1}.
+    gradients : the TOTAL gradient δ_t = ∂L/∂s_t = e_t + J_{t+1}ᵀ δ_{t+1} (T B S).
+    linear : the recurrence linearised along the run, in the order in which it was computed.
+    reverse : the layer reads its sequence from the end.
+    lengths : the length of every sequence of the batch, or None where all are T.
+    packed : the layer was given a PackedSequence: it stopped at those lengths.
+    walls : steps t at which no gradient passes from s_t to s_{t−1}: the state was detached.
+    parameter_gradient : the gradient of the recurrent weight that autograd left, for the check.
+    unverified_because : why there is nothing to check against, if so.
+    """
+
+    name: str
+    kind: str
+    parts: dict[str, slice]
+    states: Float[Tensor, "T B S"]
+    direct: Float[Tensor, "T B S"]
+    gradients: Float[Tensor, "T B S"]
+    linear: Linearised
+    reverse: bool = False
+    lengths: tuple[int, ...] | None = None
+    packed: bool = False
+    walls: tuple[int, ...] = ()
+    parameter_gradient: Tensor | None = None
+    rebuilt_gradient: Tensor | None = None
+    unverified_because: str = ""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.states)
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return self.states.shape[1]
+
+    @cached_property
+    def verified(self) -> float | None:
+        """‖rebuilt − autograd's‖ / ‖autograd's‖ of the recurrent weight's gradient, or None.
+
+        ``Σ_t δ_t ∂s_t/∂W_hh`` is rebuilt from the trace; autograd found its own on the way through
+        the fused kernel. None where there is nothing to compare (``unverified_because`` says why).
+        """
+        if self.parameter_gradient is None or self.unverified_because:
+            return None
+        rebuilt = self.rebuilt_gradient
+        if rebuilt is None:
+            rebuilt = self.linear.recurrent_weight_gradient(self.turned(self.gradients))
+        if rebuilt is None:
+            return None
+        return relative_difference(rebuilt, self.parameter_gradient)
+
+    def turned(self, values: Float[Tensor, "T B ..."]) -> Float[Tensor, "T B ..."]:
+        """Between the time of the sequence and the order of computation: its own inverse."""
+        if not self.reverse:
+            return values
+        return turn(values, self.lengths if self.packed else None)
+
+    def in_sequence_time(self) -> LayerTrace:
+        """This trace with its tensors turned from the order of computation to sequence time."""
+        return replace(
+            self,
+            states=self.turned(self.states),
+            direct=self.turned(self.direct),
+            gradients=self.turned(self.gradients),
+        )
+
+    def with_lengths(self, lengths: tuple[int, ...]) -> LayerTrace:
+        """This trace, of a padded batch, knowing where its sequences end."""
+        return replace(self, lengths=lengths)
+
+    def alive(self) -> Tensor:
+        """Boolean (T B): which steps belong to a sequence, in the time of the sequence."""
+        return steps_alive(self.steps, self.batch, self.lengths, self.states.device)
+
+    def __repr__(self) -> str:
+        size = self.states.shape[-1]
+        check = "not verified" if self.verified is None else f"verified {self.verified:.0e}"
+        return (
+            f"LayerTrace({self.name}: {self.kind}, T={self.steps} B={self.batch} S={size}, {check})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """Layer ``above`` reads what the layers ``below`` wrote at the same step.
+
+    ``scale`` is the dropout mask of the run (T B I, zero or 1/(1−p)), or None.
+    """
+
+    below: tuple[str, ...]
+    above: str
+    scale: Float[Tensor, "T B I"] | None = None
+
+    def __repr__(self) -> str:
+        dropout = "" if self.scale is None else ", through dropout"
+        return f"Link({' + '.join(self.below)} -> {self.above}{dropout})"
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Everything one captured run left behind."""
+
+    layers: tuple[LayerTrace, ...]
+    links: tuple[Link, ...] = ()
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    run: dict[str, object] = field(default_factory=dict)
+
+    def __getitem__(self, key: str | int) -> LayerTrace:
+        if isinstance(key, int):
+            return self.layers[key]
+        for layer in self.layers:
+            if layer.name == key:
+                return layer
+        raise InputError(
+            f"no layer {key!r} in this trace: it has {', '.join(map(repr, self.names))}"
+        )
+
+    def __iter__(self) -> Iterator[LayerTrace]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers' names, inputs first."""
+        return tuple(layer.name for layer in self.layers)
+
+    def __repr__(self) -> str:
+        return "Trace(\n" + "".join(f"  {layer!r},\n" for layer in self.layers) + ")"
+
+
+def turn(values: Float[Tensor, "T B ..."], lengths: tuple[int, ...] | None) -> Tensor:
+    """Reverse time within each sequence of the batch; what lies past its end stays where it is."""
+    if lengths is None:
+        return values.flip(0)
+    steps = torch.arange(len(values), device=values.device).unsqueeze(1)
+    ends = torch.tensor(lengths, device=values.device).unsqueeze(0)
+    index = torch.where(steps < ends, ends - 1 - steps, steps)
+    return values[index, torch.arange(values.shape[1], device=values.device)]
+
+
+def steps_alive(
+    steps: int, batch: int, lengths: tuple[int, ...] | None, device: torch.device
+) -> Tensor:
+    """Boolean (T B): which steps belong to a sequence of these lengths."""
+    if lengths is None:
+        return torch.ones(steps, batch, dtype=torch.bool, device=device)
+    ends = torch.tensor(lengths, device=device)
+    return torch.arange(steps, device=device).unsqueeze(1) < ends
+
+
+def relative_difference(value: Tensor, reference: Tensor) -> float:
+    """‖value − reference‖ / ‖reference‖ in float64; 0 where both are zero."""
+    value, reference = value.double(), reference.double()
+    scale = float(reference.abs().amax()) if reference.numel() else 0.0
+    if scale == 0.0:
+        return 0.0 if not value.any() else float("inf")
+    difference = torch.linalg.vector_norm((value - reference) / scale)
+    return float(difference / torch.linalg.vector_norm(reference / scale))
