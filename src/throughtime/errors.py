@@ -19,7 +19,7 @@ import unicodedata
 
 
 class ThroughtimeError(Exception):
-    """Base of all errors that this library raises on purpose. ``exit_code`` is the command line's."""
+    """Base of all errors raised on purpose here. ``exit_code`` is the command line's."""
 
     exit_code = 2
 

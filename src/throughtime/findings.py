@@ -38,7 +38,7 @@ class Measurement:
     coords: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def plain(self) -> Measurement:
-        """The same measurement with ``values`` as nested tuples: hashable text, no array library."""
+        """The same measurement with ``values`` as nested tuples: no array library needed."""
         values = self.values.tolist() if hasattr(self.values, "tolist") else self.values
         return Measurement(
             self.name, _tuples(values), self.axes, self.unit, self.how, dict(self.coords)
@@ -108,8 +108,9 @@ class Diagnosis:
     """The answer: how far back the gradient reaches, layer by layer and for the whole.
 
     ``verdict``, ``rate``, ``horizon``, ``reaches_end`` and ``span`` are those of the worst layer on
-    which the whole depends (``decided_by``). ``run`` holds how it was captured: steps, batch, dtype,
-    versions. ``notes`` holds what a reader must know beside it (padding, truncation, no check).
+    which the whole depends (``decided_by``). ``run`` holds how it was captured: steps, batch,
+    dtype, versions. ``notes`` holds what a reader must know beside it
+    (padding, truncation, no check).
     """
 
     verdict: Verdict
@@ -143,7 +144,8 @@ class Diagnosis:
         schema = data.pop("schema")
         if not isinstance(schema, int) or schema > SCHEMA:
             raise ValueError(
-                f"diagnosis schema {schema}, and this version reads up to {SCHEMA}: upgrade throughtime"
+                f"diagnosis schema {schema}, and this version reads up to {SCHEMA}: "
+                "upgrade throughtime"
             )
         try:
             return _diagnosis(data)

@@ -46,14 +46,11 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
     memory : how many bytes the linearised recurrence may hold at a time (default 512 MiB). Beyond
         it the trace is made in blocks of time. The result itself takes 3 tensors (T B S).
 
-    Raises
-    ------
-    InputError
-        For an input that a layer cannot take, while the block runs.
-    StateCarriedError
-        If a second backward pass reaches into the graph of an earlier forward pass.
-    NothingRecordedError, NoGradientError
-        By ``trace``: no recurrence ran inside the block, or no gradient came back to any.
+    Raises:
+        InputError: for an input that a layer cannot take, while the block runs.
+        StateCarriedError: if a second backward pass reaches into the graph of an earlier forward.
+        NothingRecordedError: by ``trace``, if no recurrence ran inside the block.
+        NoGradientError: by ``trace``, if no gradient came back to any.
     """
 
     def __init__(
@@ -143,7 +140,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         return layer.with_lengths(check_lengths(self._lengths, layer.steps, layer.batch))
 
     def _padding(self, chains: Sequence[Chain]) -> list[str]:
-        """A note, and a warning, if a batch looks padded and nobody said how long its sequences are."""
+        """A note, and a warning, if a batch looks padded and nobody said how long it really is."""
         for chain in chains:
             first = chain.calls[0]
             if self._lengths is not None or first.lengths is not None or first.reverse:
@@ -151,8 +148,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             still = padded_sequences(torch.cat([call.inputs for call in chain.calls]))
             if still:
                 note = (
-                    f"the input of layer {chain.name!r} stands still at the end of {len(still)} of its "
-                    "sequences, as padding does: give lengths=, or the gradient of the padding counts"
+                    f"the input of layer {chain.name!r} stands still at the end of {len(still)} of "
+                    "its sequences, as padding does: give lengths=, or padding counts as input"
                 )
                 warnings.warn(note, ThroughtimeWarning, stacklevel=4)
                 return [note]
@@ -162,8 +159,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         calls: Sequence[Call] = self._recorder.calls
         if not calls and not self._marks:
             raise NothingRecordedError(
-                "no recurrent layer ran inside the capture: run model(...) in the 'with' block; for a "
-                "recurrence of your own call run.mark(state, 'name') once a step"
+                "no recurrent layer ran inside the capture: run model(...) in the 'with' block; "
+                "for a recurrence of your own call run.mark(state, 'name') once a step"
             )
         if not self._recorder.backwards:
             reason = (

@@ -1,4 +1,4 @@
-"""From chains of calls to ``LayerTrace``s: states replayed, gradients swept, links between layers."""
+"""From chains of calls to ``LayerTrace``s: states replayed, gradients swept, layers linked."""
 
 from __future__ import annotations
 
@@ -120,8 +120,9 @@ def _carried(chain: Chain, name: str) -> tuple[Finding, ...]:
         return ()
     steps = sum(call.steps for call in chain.calls)
     sentence = (
-        f"The state of {name!r} is carried over {windows} calls without detach(): the gradient runs "
-        f"through all of them, so the effective window is {steps} steps, and memory grows with it."
+        f"The state of {name!r} is carried over {windows} calls without detach(): the gradient "
+        f"runs through all of them, so the effective window is {steps} steps, and memory "
+        "grows with it."
     )
     evidence = {"calls": windows, "effective_window_steps": steps}
     return (Finding("state carried", name, sentence, evidence),)

@@ -51,7 +51,7 @@ class Call:
     def watch(
         self, tensor: Tensor, slot: str, shape: Callable[[Tensor], Tensor] | None = None
     ) -> list[RemovableHandle]:
-        """Add up the gradients that arrive at ``tensor``, each ``shape``d, in ``received[slot]``."""
+        """Add up in ``received[slot]`` the gradients that arrive at ``tensor``, each ``shape``d."""
         if not tensor.requires_grad:
             return []
 
@@ -82,7 +82,7 @@ class Call:
         return ""
 
     def direct(self) -> Tensor:
-        """What arrived at each state (T B S) from outside this call, in the order of computation."""
+        """What arrived at each state (T B S) from outside this call, in order of computation."""
         like = self.weights[0]
         widths = [part.shape[-1] for part in self.initial]
         batch = self.initial[0].shape[0]

@@ -49,18 +49,18 @@ class Chain:
         return longest + 1 if longest else 0
 
     def direct(self) -> Tensor:
-        """The direct gradient of every state (T B S): what arrived, less what the next call sent."""
+        """The direct gradient of every state (T B S): what arrived, less the next call's share."""
         parts = [call.direct() for call in self.calls]
         for part, following in zip(parts, self.calls[1:], strict=False):
             widths = [initial.shape[-1] for initial in following.initial]
             for slot, piece in zip(("h0", "c0"), part[-1].split(widths, -1), strict=False):
                 if slot in following.received:
-                    piece -= following.received[slot].to(piece.dtype)
+                    piece.sub_(following.received[slot].to(piece.dtype))
         return torch.cat(parts)
 
 
 def find_chains(calls: list[Call]) -> list[Chain]:
-    """All chains, in the order in which they began; calls that autograd did not record are left out."""
+    """All chains of the calls that autograd recorded, in the order in which they began."""
     chains: list[Chain] = []
     open_by_name: dict[str, list[Chain]] = {}
     for call in calls:

@@ -1,4 +1,4 @@
-"""What a recurrent layer may be given, checked before torch is: one line, what, where, what to do."""
+"""What a recurrent layer may be given, checked before torch runs: what, where, what to do."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def check_packed(packed: PackedSequence, name: str) -> None:
         lengths = (torch.arange(int(sizes[0])).unsqueeze(0) < sizes.unsqueeze(1)).sum(0)
         first = 0 if packed.sorted_indices is None else int(packed.sorted_indices[0])
         raise InputError(
-            f"layer {name!r} got a PackedSequence whose lengths do not fit: sequence {first} claims "
-            f"{int(lengths.max())} steps, the lengths add up to {expected}, and there are {rows} rows of "
-            "data: check the lengths given to pack_padded_sequence"
+            f"layer {name!r} got a PackedSequence whose lengths do not fit: sequence {first} "
+            f"claims {int(lengths.max())} steps, the lengths add up to {expected}, and there are "
+            f"{rows} rows of data: check the lengths given to pack_padded_sequence"
         )
 
 

@@ -82,7 +82,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class Fused:
-    """The arguments of one call of ``torch.lstm``, ``torch.gru``, ``torch.rnn_tanh`` or ``_relu``."""
+    """The arguments of one call of ``torch.lstm``, ``gru``, ``rnn_tanh`` or ``rnn_relu``."""
 
     function: Callable[..., Any]
     inputs: Tensor
@@ -125,8 +125,8 @@ class Fused:
         states = tuple(part.unsqueeze(0) for part in one.initial)
         hidden = states[0] if len(states) == 1 else states
         sizes = () if one.packed is None else (one.packed.batch_sizes,)
-        tail = (self.has_biases, 1, 0.0, self.training, False)
-        tail = (*tail, False) if one.packed is None else tail
+        batch_first = () if one.packed is not None else (False,)
+        tail = (self.has_biases, 1, 0.0, self.training, False, *batch_first)
         with self._allow_backward():
             result = self.function(one.inputs, *sizes, hidden, list(one.weights), *tail)
         return Ran(result[0], tuple(result[1:]))

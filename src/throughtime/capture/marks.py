@@ -97,7 +97,8 @@ class LinearisedGraph(Linearised):
         x: Float[Tensor, "... B I"] | None = None,
     ) -> Float[Tensor, "... B S"]:
         raise UnsupportedError(
-            "a marked recurrence has no tangent sweep: give its step to throughtime.recurrences.Custom"
+            "a marked recurrence has no tangent sweep: give its step to "
+            "throughtime.recurrences.Custom"
         )
 
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
@@ -163,7 +164,8 @@ def _parameter_check(
     if not own or not roots:
         return None, None, "every parameter of the recurrence is also used outside of it"
     widths = linear._widths
-    outputs, cotangents = [], []
+    outputs: list[Tensor] = []
+    cotangents: list[Tensor] = []
     for parts, row in zip(marks.states, direct, strict=True):
         outputs += parts
         cotangents += [
@@ -185,7 +187,7 @@ def _flattened(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Te
 
 
 def _leaves(starts: Sequence[Any], ends: set[int]) -> dict[int, Tensor]:
-    """The leaves of autograd's graph that can be reached from ``starts`` without crossing ``ends``."""
+    """The leaves of autograd's graph that ``starts`` reach without crossing ``ends``."""
     seen: set[int] = set()
     leaves: dict[int, Tensor] = {}
     waiting = [node for node in starts if node is not None]

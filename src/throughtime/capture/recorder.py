@@ -114,7 +114,8 @@ class Recorder(TorchFunctionMode):
                 raise StateCarriedError(
                     f"layer {call.name!r} started from a state that still hangs on the graph of an "
                     "earlier forward pass, and that graph was freed by its backward(). Cut it "
-                    "between windows: state = state.detach(), for LSTM tuple(s.detach() for s in state)"
+                    "between windows: state = state.detach(), for LSTM "
+                    "tuple(s.detach() for s in state)"
                 ) from error
 
     def _name(self, module: nn.Module) -> str:

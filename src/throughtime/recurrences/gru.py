@@ -35,7 +35,7 @@ class GRU(Recurrence):
         self.parts = {"h": slice(0, self.state_size)}
 
     def step(self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]) -> Float[Tensor, "B S"]:
-        reset, update, candidate, _ = self._gates(state, x)
+        _, update, candidate, _ = self._gates(state, x)
         return torch.lerp(candidate, state, update)
 
     def preactivations(
@@ -61,7 +61,7 @@ class GRU(Recurrence):
         return LinearisedGRU(self, before, *self._gates(before, inputs))
 
     def _gates(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """r, z, n and q; one matrix product for all steps where ``state`` and ``x`` hold them all."""
+        """r, z, n and q; one matrix product for all steps where the arguments hold them all."""
         size = self.state_size
         driven = torch.nn.functional.linear(x, self.weight_ih, self.bias_ih)
         recurrent = torch.nn.functional.linear(state, self.weight_hh, self.bias_hh)
