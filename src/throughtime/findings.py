@@ -233,7 +233,10 @@ def _decode(value: Any) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(inner) for inner in value) if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return tuple(_tuples(inner) for inner in value)
+    # One NaN for all: tuples compare by identity first, so that equal data compares equal.
+    return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
 def _shape(value: Any) -> tuple[int, ...]:

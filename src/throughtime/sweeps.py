@@ -39,6 +39,44 @@ def adjoint(
 
 
 @torch.no_grad()
+def adjoint_log_norms(
+    linear: Linearised,
+    direct: Float[Tensor, "T B S"],
+    parts: Sequence[slice] = (slice(None),),
+    walls: Sequence[int] = (),
+) -> Float[Tensor, "P T B"]:
+    """log10 of the norm of every total gradient, also where the gradient itself underflows.
+
+    The sweep of ``adjoint``, with each sequence's exponent carried beside its row: a direct
+    gradient joins at the larger exponent of the two. Float64 on the CPU; −inf for an exact zero.
+    """
+    steps, batch, _ = direct.shape
+    norms = torch.full((len(parts), steps, batch), -torch.inf, dtype=torch.float64)
+    row, exponent = torch.zeros_like(direct[:1]), torch.zeros(1, batch, dtype=torch.float64)
+    blocked = frozenset(walls)
+    for t in range(steps - 1, -1, -1):
+        joining, its_exponent = direct[t : t + 1].clone(), torch.zeros_like(exponent)
+        _rescale(joining, its_exponent)
+        row, exponent = _add(row, exponent, joining, its_exponent)
+        _rescale(row, exponent)
+        for p, part in enumerate(parts):
+            norms[p, t] = (exponent + _log_norm(row[..., part]))[0]
+        row = torch.zeros_like(row) if t in blocked or not t else linear.vjp(t, row)
+    return norms
+
+
+def _add(a: Tensor, a_exponent: Tensor, b: Tensor, b_exponent: Tensor) -> tuple[Tensor, Tensor]:
+    """a · 10^a_exponent + b · 10^b_exponent, at the larger exponent of what is not zero."""
+    nothing = torch.full_like(a_exponent, -torch.inf)
+    a_exponent = torch.where((a != 0).any(-1).cpu(), a_exponent, nothing)
+    b_exponent = torch.where((b != 0).any(-1).cpu(), b_exponent, nothing)
+    larger = torch.maximum(a_exponent, b_exponent)
+    larger = torch.where(larger.isfinite(), larger, torch.zeros_like(larger))
+    a_scale, b_scale = ((10 ** (e - larger)).to(a) for e in (a_exponent, b_exponent))
+    return a * a_scale.unsqueeze(-1) + b * b_scale.unsqueeze(-1), larger
+
+
+@torch.no_grad()
 def lag_norms(
     linear: Linearised,
     sources: Float[Tensor, "A B S"],

@@ -6,6 +6,7 @@ Time is the time of the sequence: row t of a layer that reads backwards belongs 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,7 +38,7 @@ class LayerTrace:
     packed : the layer was given a PackedSequence: it stopped at those lengths.
     walls : steps t at which no gradient passes from s_t to s_{t−1}: the state was detached.
     parameter_gradient : the gradient of the recurrent weight that autograd left, for the check.
-    unverified_because : why there is nothing to check against, if so.
+    unchecked_because : why there is nothing to check against, if so.
     """
 
     name: str
@@ -53,7 +54,7 @@ class LayerTrace:
     walls: tuple[int, ...] = ()
     parameter_gradient: Tensor | None = None
     rebuilt_gradient: Tensor | None = None
-    unverified_because: str = ""
+    unchecked_because: str = ""
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -66,21 +67,47 @@ class LayerTrace:
         """B."""
         return self.states.shape[1]
 
-    @cached_property
+    @property
+    def marked(self) -> bool:
+        """Whether this is a user's own recurrence, known by its marked states alone."""
+        return self.kind == "marked"
+
+    def part(self, name: str) -> slice:
+        """Where in S a part lies; ``"s"`` is the whole state."""
+        if name == "s":
+            return slice(None)
+        if name not in self.parts:
+            has = ", ".join(map(repr, ("s", *self.parts)))
+            raise InputError(f"no part {name!r} in layer {self.name!r}: it has {has}")
+        return self.parts[name]
+
+    @property
     def verified(self) -> float | None:
         """‖rebuilt − autograd's‖ / ‖autograd's‖ of the recurrent weight's gradient, or None.
 
         ``Σ_t δ_t ∂s_t/∂W_hh`` is rebuilt from the trace; autograd found its own on the way through
         the fused kernel. None where there is nothing to compare (``unverified_because`` says why).
         """
-        if self.parameter_gradient is None or self.unverified_because:
-            return None
+        return self._check[0]
+
+    @property
+    def unverified_because(self) -> str:
+        """Why ``verified`` is None; empty where it is a number."""
+        return self._check[1]
+
+    @cached_property
+    def _check(self) -> tuple[float | None, str]:
+        if self.parameter_gradient is None:
+            return None, self.unchecked_because or "autograd left no gradient to compare with"
         rebuilt = self.rebuilt_gradient
         if rebuilt is None:
             rebuilt = self.linear.recurrent_weight_gradient(self.turned(self.gradients))
         if rebuilt is None:
-            return None
-        return relative_difference(rebuilt, self.parameter_gradient)
+            return None, "this recurrence has no recurrent weight"
+        difference = relative_difference(rebuilt, self.parameter_gradient)
+        if math.isnan(difference):
+            return None, "the gradient is not finite"
+        return difference, ""
 
     def turned(self, values: Float[Tensor, "T B ..."]) -> Float[Tensor, "T B ..."]:
         """Between the time of the sequence and the order of computation: its own inverse."""

@@ -44,7 +44,7 @@ def layer_trace(chain: Chain, name: str, budget: int) -> LayerTrace:
         lengths=_lengths(first),
         walls=walls,
         parameter_gradient=gradient,
-        unverified_because=reason,
+        unchecked_because=reason,
         findings=_carried(chain, name),
     )
     return trace.in_sequence_time()

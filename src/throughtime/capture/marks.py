@@ -127,7 +127,7 @@ def marked_trace(marks: Marks, roots: Sequence[Tensor]) -> LayerTrace:
         linear,
         parameter_gradient=autograds,
         rebuilt_gradient=rebuilt,
-        unverified_because=reason,
+        unchecked_because=reason,
     )
 
 

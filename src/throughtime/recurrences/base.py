@@ -49,11 +49,15 @@ class Linearised(ABC):
         """``(∂s_t/∂x_t)ᵀ rows``: what the adjoint at t sends into the input of that step."""
 
     def preactivations(self, t: int) -> dict[str, Tensor]:
-        """What enters each gate at step t, (B H) by the gate's name; empty if there are no gates."""
+        """What enters each gate at step t, (B H) by the gate's name; empty without gates."""
         return {}
 
     def read(self, t: int) -> dict[str, Tensor]:
         """What step t read: ``{"input": (B I), "state": (B S)}``; empty if it was not recorded."""
+        return {}
+
+    def weights(self, t: int) -> dict[str, Tensor]:
+        """The weights that made step t, by name; empty if they are not known."""
         return {}
 
     def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
@@ -62,7 +66,7 @@ class Linearised(ABC):
 
 
 class Recurrence(ABC):
-    """A recurrence with fixed weights: the derivative stands beside what it is the derivative of."""
+    """A recurrence with fixed weights: a step, and beside it its derivative."""
 
     kind: ClassVar[str]
     state_size: int

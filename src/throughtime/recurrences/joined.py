@@ -85,6 +85,9 @@ class Segments(Linearised):
         """The recurrence, with its weights, that made step t."""
         return self._segments[bisect_right(self._starts, t) - 1].cell
 
+    def weights(self, t: int) -> dict[str, Tensor]:
+        return self.cell(t).weights()
+
     def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
         total: Tensor | None = None
         for index, start in enumerate(self._starts):

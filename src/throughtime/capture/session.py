@@ -1,0 +1,206 @@
+"""A model, untouched, becomes a ``Trace``: the total gradient of every state of one run.
+
+with tt.capture(model) as run:
+    loss = criterion(model(x), y)
+    loss.backward()
+run.trace.layers[0].gradients      # ∂L/∂s_t, (T B S)
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+
+from throughtime.capture.assemble import find_links, layer_trace
+from throughtime.capture.calls import Call
+from throughtime.capture.chains import Chain, find_chains
+from throughtime.capture.checks import check_lengths, padded_sequences
+from throughtime.capture.marks import Marks, marked_trace
+from throughtime.capture.recorder import Recorder
+from throughtime.errors import InputError, NoGradientError, NothingRecordedError, ThroughtimeWarning
+from throughtime.trace import LayerTrace, Trace
+
+_MEGABYTE = 2**20
+
+
+class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no_grad does
+    """See the gradient of every state of ``model``'s recurrent layers, in the block that follows.
+
+    Run forward and backward inside the block, as you always do. Every ``nn.RNN``, ``nn.LSTM``,
+    ``nn.GRU`` (stacked, bidirectional, packed, with projection) and every ``nn.RNNCell``,
+    ``nn.LSTMCell``, ``nn.GRUCell`` in a loop is seen; a recurrence of your own is seen if it calls
+    ``run.mark(state, "name")`` once a step. Nothing in the model is changed, not even a hook is
+    hung on it, and the fused kernels stay in use.
+
+    Parameters
+    ----------
+    model : any ``nn.Module``, also wrapped (DDP) or compiled: a compiled model runs its original.
+    lengths : the length of every sequence of a padded batch, (B). A PackedSequence brings its own.
+    memory : how many bytes the linearised recurrence may hold at a time (default 512 MiB). Beyond
+        it the trace is made in blocks of time. The result itself takes 3 tensors (T B S).
+
+    Raises:
+        InputError: for an input that a layer cannot take, while the block runs.
+        StateCarriedError: if a second backward pass reaches into the graph of an earlier forward.
+        NothingRecordedError: by ``trace``, if no recurrence ran inside the block.
+        NoGradientError: by ``trace``, if no gradient came back to any.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        lengths: Sequence[int] | Tensor | None = None,
+        memory: int = 512 * _MEGABYTE,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(f"capture takes a torch.nn.Module, not {type(model).__name__}")
+        if memory <= 0:
+            raise InputError(f"memory must be a positive number of bytes, not {memory}")
+        self._model, self._lengths, self._memory = model, lengths, memory
+        self._recorder = Recorder(model)
+        self._marks: dict[str, Marks] = {}
+        self._stack: ExitStack | None = None
+
+    def __enter__(self) -> capture:
+        if self._stack is not None:
+            raise InputError("this capture is already open: make a new one with capture(model)")
+        with ExitStack() as stack:
+            # A compiled model runs its original inside: its hidden graph cannot be seen.
+            if "torch._dynamo" in sys.modules:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            self._recorder.attach(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    def start(self) -> capture:
+        """Open without a ``with`` block; ``remove()`` closes."""
+        return self.__enter__()
+
+    def remove(self) -> None:
+        """Close: from here on nothing is seen, and nothing is left on the model. Safe to repeat."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            stack.close()
+
+    def mark(self, state: Tensor | Sequence[Tensor], name: str) -> None:
+        """Show the state of your own recurrence, once a step, in the order of time.
+
+        ``state`` is (B S), or (S) without a batch, or a tuple of such parts, e.g. ``(h, c)``.
+        """
+        if self._stack is None:
+            raise InputError(f"mark({name!r}) was called outside of the capture's block")
+        self._recorder.keep_graph = True
+        self._marks.setdefault(name, Marks(name)).add(state)
+
+    @property
+    def backwards(self) -> int:
+        """How many backward passes the block has run so far."""
+        return self._recorder.backwards
+
+    @cached_property
+    def trace(self) -> Trace:
+        """What the block left behind, made at the first look."""
+        if self._stack is not None:
+            raise InputError("the trace is ready when the block has ended: leave the 'with' first")
+        chains = find_chains(self._recorder.calls)
+        reached = [chain for chain in chains if chain.reached]
+        names = _unique([chain.name for chain in reached])
+        layers = [
+            self._with_lengths(layer_trace(chain, name, self._memory))
+            for chain, name in zip(reached, names, strict=True)
+        ]
+        marks = [m for m in self._marks.values() if not m.why_not]
+        layers += [marked_trace(m, self._recorder.roots) for m in marks if self._recorder.backwards]
+        if not layers:
+            self._refuse(chains)
+        silent = {chain.name for chain in chains} - {chain.name for chain in reached}
+        notes = [f"no gradient came back to layer {name!r}" for name in sorted(silent)]
+        return Trace(
+            tuple(layers),
+            find_links(reached, names),
+            (*notes, *self._padding(reached)),
+            tuple(finding for layer in layers for finding in layer.findings),
+            _about(layers[0]),
+        )
+
+    def _with_lengths(self, layer: LayerTrace) -> LayerTrace:
+        if self._lengths is None or layer.lengths is not None:
+            return layer
+        return layer.with_lengths(check_lengths(self._lengths, layer.steps, layer.batch))
+
+    def _padding(self, chains: Sequence[Chain]) -> list[str]:
+        """A note, and a warning, if a batch looks padded and nobody said how long it really is."""
+        for chain in chains:
+            first = chain.calls[0]
+            if self._lengths is not None or first.lengths is not None or first.reverse:
+                continue
+            still = padded_sequences(torch.cat([call.inputs for call in chain.calls]))
+            if still:
+                note = (
+                    f"the input of layer {chain.name!r} stands still at the end of {len(still)} of "
+                    "its sequences, as padding does: give lengths=, or padding counts as input"
+                )
+                warnings.warn(note, ThroughtimeWarning, stacklevel=4)
+                return [note]
+        return []
+
+    def _refuse(self, chains: Sequence[Chain]) -> None:
+        calls: Sequence[Call] = self._recorder.calls
+        if not calls and not self._marks:
+            raise NothingRecordedError(
+                "no recurrent layer ran inside the capture: run model(...) in the 'with' block; "
+                "for a recurrence of your own call run.mark(state, 'name') once a step"
+            )
+        if not self._recorder.backwards:
+            reason = (
+                "backward() was not called inside the capture: call loss.backward() in the block"
+            )
+        elif chains:
+            reason = (
+                "the loss does not depend on its outputs through the graph: is there a detach(), "
+                "a .data or an argmax between the layer and the loss?"
+            )
+        else:
+            reason = next((c.why_not for c in calls if c.why_not), "")
+            reason = reason or next((m.why_not for m in self._marks.values()), "")
+        name = calls[0].name if calls else next(iter(self._marks))
+        raise NoGradientError(f"no gradient reached layer {name!r}: {reason}")
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """The same names, numbered from the second time on: ``encoder``, ``encoder (2)``."""
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique
+
+
+def _about(layer: LayerTrace) -> dict[str, object]:
+    return {
+        "steps": layer.steps,
+        "batch": layer.batch,
+        "dtype": str(layer.states.dtype).removeprefix("torch."),
+        "device": layer.states.device.type,
+        "torch": torch.__version__,
+    }
+
+
+__all__ = ["capture"]

@@ -1,0 +1,84 @@
+"""From the gain by lag to a verdict, a rate and a horizon: the rule for reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from throughtime.findings import Measurement, Verdict
+
+# log10 of the gain at the span: below 1 % nothing useful is left, above 100 the step is ruined.
+VANISHED, EXPLODED = -2.0, 2.0
+# A larger relative difference from autograd than this is no rounding error, not even of float16.
+TRUSTED = 5e-2
+THRESHOLDS = {"vanishing_log10_gain": VANISHED, "exploding_log10_gain": EXPLODED}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far back a gradient reaches.
+
+    Attributes:
+        verdict: healthy, vanishing, exploding, or non-finite.
+        rate: slope of the log10 median gain, decades per step; None without two lags.
+        horizon: the largest lag with a median gain of at least 1 %; None if none is a number.
+        reaches_end: the horizon is the longest lag of the capture: at least so far.
+        span: steps back that the task needs.
+        longest: the longest lag that the capture holds.
+        gain_at_span: log10 median gain at the span.
+        extrapolated: the capture is shorter than the span; the rate carried the gain there.
+    """
+
+    verdict: Verdict
+    rate: float | None
+    horizon: int | None
+    reaches_end: bool
+    span: int
+    longest: int
+    gain_at_span: float | None
+    extrapolated: bool
+
+
+def read(gains: Measurement, steps: int, span: int | None) -> Reach:
+    """The reach that a ``gain`` measurement shows; ``span`` None means the whole sequence."""
+    median = _median(gains)
+    longest = len(median) - 1
+    extrapolated = span is not None and span > max(longest, 0)
+    needed = max(1, steps if span is None else span)
+    known = ~np.isnan(median)
+    if not known.any() or np.isposinf(median).any():
+        broken: Verdict = "healthy" if not len(median) else "non-finite"
+        return Reach(broken, None, None, False, needed, max(longest, 0), None, False)
+    far = np.flatnonzero(median >= VANISHED)
+    horizon = int(far[-1]) if len(far) else 0
+    rate = _slope(median[: needed + 1])
+    at_span = float(median[min(needed, longest)])
+    if extrapolated and rate is not None and np.isfinite(at_span):
+        at_span += rate * (needed - longest)
+    within = median[1 : needed + 1]
+    largest = max(at_span, float(np.nanmax(within)) if len(within) else at_span)
+    verdict: Verdict = "healthy"
+    if at_span < VANISHED:
+        verdict = "vanishing"
+    elif largest > EXPLODED:
+        verdict = "exploding"
+    end = horizon == longest
+    return Reach(verdict, rate, horizon, end, needed, longest, at_span, extrapolated)
+
+
+def _median(gains: Measurement) -> NDArray[np.float64]:
+    middle = min(
+        range(len(gains.coords["quantile"])), key=lambda i: abs(gains.coords["quantile"][i] - 0.5)
+    )
+    median: NDArray[np.float64] = np.asarray(gains.values)[0, middle]
+    return median
+
+
+def _slope(median: NDArray[np.float64]) -> float | None:
+    """Least squares over the lags that are numbers; an exact zero further back ends the line."""
+    lags = np.flatnonzero(np.isfinite(median))
+    if len(lags) < 2:
+        return None
+    return float(np.polyfit(lags, median[lags], 1)[0])

@@ -1,0 +1,215 @@
+"""``lags`` and ``gains``: how much of the loss at step t comes back to the state k steps before.
+
+The total gradient alone does not show the disease: with a loss at every step its norm is flat in
+networks whose product over 50 steps is 1e-17. So one loss time is taken at a time (an anchor).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from throughtime.errors import InputError
+from throughtime.findings import Measurement
+from throughtime.recurrences import Linearised, Stacked
+from throughtime.sweeps import lag_norms
+from throughtime.trace import LayerTrace, Link, Trace
+
+Anchors = int | Sequence[int] | None
+Floats = NDArray[np.float64]
+
+# Beyond so many anchors the lag matrix of a long sequence is a picture, not a measurement.
+_DEFAULT_ANCHORS = 256
+
+
+def lags(
+    trace: Trace | LayerTrace,
+    layer: str | int | None = None,
+    *,
+    anchors: Anchors = None,
+    part: str = "s",
+) -> Measurement:
+    """The lag matrix, log10 ‖∂L_t/∂s_k‖: what the loss at step t alone sends back to state k.
+
+    Args:
+        trace: a ``Trace``, or one of its layers.
+        layer: which layer; None for the only one, or for a stack taken jointly.
+        anchors: which loss steps t: a list, or how many of them, evenly spread; None for all
+            that have a loss (256 of them at most).
+        part: ``"s"`` for the whole state, or a part of it such as ``"h"`` or ``"c"``.
+
+    Returns:
+        Float64, axes (anchor, time, batch), ``coords["anchor"]`` the steps t. NaN where k > t, or
+        where that sequence has no loss at t; −inf where nothing at all came back.
+
+    Raises:
+        InputError: for an unknown layer or part, an anchor outside the sequence, or layers that
+            cannot be taken jointly.
+    """
+    return LagSweep.run(trace, layer, anchors).matrix(part)
+
+
+def gains(
+    trace: Trace | LayerTrace,
+    layer: str | int | None = None,
+    *,
+    anchors: Anchors = None,
+    quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+) -> Measurement:
+    """Gain by lag, log10 ‖∂L_t/∂s_{t−k}‖ / ‖∂L_t/∂s_t‖: quantiles over the batch and the anchors.
+
+    Arguments as for ``lags``. Axes (part, quantile, lag); part ``"s"`` is the whole state, each
+    part is measured against the whole state at lag 0. NaN where nothing reaches that far back in
+    the capture, −inf where more than that quantile came back as exactly zero.
+    """
+    return LagSweep.run(trace, layer, anchors).gains(quantiles)
+
+
+@dataclass(frozen=True, eq=False)
+class LagSweep:
+    """One reverse pass from many anchors at once, and what can be read off it.
+
+    Attributes:
+        name: of the layer, or of the stack.
+        parts: names of the parts that were measured, ``"s"`` first.
+        anchors: the loss steps t, in the order of computation.
+        norms: log10 norms (part, anchor, time, batch), in the order of computation.
+        turned: the layer reads its sequence from the end, all of it.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    anchors: tuple[int, ...]
+    norms: Floats
+    turned: bool
+
+    @classmethod
+    def run(
+        cls, trace: Trace | LayerTrace, layer: str | int | None = None, anchors: Anchors = None
+    ) -> LagSweep:
+        """Sweep a layer, or a whole stack. Arguments and errors as for ``lags``."""
+        if isinstance(trace, Trace) and layer is None and len(trace) > 1:
+            return cls._joint(trace, anchors)
+        one = trace if isinstance(trace, LayerTrace) else trace[layer or 0]
+        names = ("s", *one.parts) if len(one.parts) > 1 else ("s",)
+        slices = [one.part(name) for name in names]
+        direct = one.turned(one.direct)
+        chosen = _anchors(anchors, direct, one)
+        sources = direct[list(chosen)]
+        norms = lag_norms(one.linear, sources, chosen, slices, one.walls)
+        return cls(
+            one.name, names, chosen, _defined(norms, sources), one.reverse and not one.packed
+        )
+
+    @classmethod
+    def _joint(cls, trace: Trace, anchors: Anchors) -> LagSweep:
+        layers, links = stack_of(trace)
+        if not layers:
+            names = ", ".join(map(repr, trace.names))
+            raise InputError(
+                f"these layers are no stack that can be taken jointly, choose one: {names}"
+            )
+        top = layers[-1]
+        chosen = _anchors(anchors, top.direct, top)
+        sizes = [one.states.shape[-1] for one in layers]
+        sources = top.direct.new_zeros(len(chosen), top.batch, sum(sizes))
+        sources[..., sum(sizes[:-1]) :] = top.direct[list(chosen)]
+        walls = sorted({wall for one in layers for wall in one.walls})
+        norms = lag_norms(stacked(layers, links), sources, chosen, walls=walls)
+        return cls("all layers", ("s",), chosen, _defined(norms, sources), turned=False)
+
+    def matrix(self, part: str = "s") -> Measurement:
+        """The lag matrix of one part, in the time of the sequence (packed: in that of reading)."""
+        if part not in self.parts:
+            raise InputError(f"no part {part!r} in {self.name!r}: it has {', '.join(self.parts)}")
+        values, anchors = self.norms[self.parts.index(part)], self.anchors
+        if self.turned:
+            last = values.shape[1] - 1
+            values, anchors = values[::-1, ::-1], tuple(last - t for t in reversed(anchors))
+        how = f"one adjoint sweep from {len(anchors)} loss steps at once, one loss at a time"
+        coords = {"anchor": anchors, "time": tuple(range(values.shape[1]))}
+        return Measurement("lag matrix", values, ("anchor", "time", "batch"), "log10", how, coords)
+
+    def gains(self, quantiles: Sequence[float] = (0.1, 0.5, 0.9)) -> Measurement:
+        """Gain by lag, see ``throughtime.measures.gains``."""
+        longest = max(self.anchors, default=-1)
+        aligned = np.full((*self.norms.shape[:2], longest + 1, self.norms.shape[3]), np.nan)
+        for a, t in enumerate(self.anchors):
+            back = self.norms[:, a, t::-1] if t else self.norms[:, a, :1]
+            aligned[:, a, : t + 1] = back - self.norms[0, a, t]
+        samples = np.moveaxis(aligned, 2, 3).reshape(len(self.parts), -1, longest + 1)
+        how = (
+            f"quantiles over {len(self.anchors)} loss steps and {self.norms.shape[3]} sequences of the "
+            "log10 gain, each from the loss at one step alone"
+        )
+        return Measurement(
+            "gain",
+            np.stack([_quantile(samples, q) for q in quantiles], 1),
+            ("part", "quantile", "lag"),
+            "log10",
+            how,
+            {"part": self.parts, "quantile": tuple(quantiles), "lag": tuple(range(longest + 1))},
+        )
+
+
+def stack_of(trace: Trace) -> tuple[list[LayerTrace], list[Link]]:
+    """The layers of the trace as one stack, lowest first, and its links; empty if they are none."""
+    above = {link.below[0]: link for link in trace.links}
+    lowest = [one for one in trace if not any(link.above == one.name for link in trace.links)]
+    if len(lowest) != 1 or len(trace.links) != len(trace) - 1:
+        return [], []
+    layers, links = [lowest[0]], []
+    while layers[-1].name in above:
+        links.append(above[layers[-1].name])
+        layers.append(trace[links[-1].above])
+    return (layers, links) if len(layers) == len(trace) else ([], [])
+
+
+def stacked(layers: Sequence[LayerTrace], links: Sequence[Link]) -> Linearised:
+    """The layers of a stack as one linearised recurrence on their joint state."""
+    outputs = [next(iter(one.parts.values())).stop for one in layers]
+    sizes = [one.states.shape[-1] for one in layers]
+    scales = [None, *(link.scale for link in links)]
+    return Stacked([one.linear for one in layers], sizes, outputs, scales)
+
+
+def _anchors(wanted: Anchors, direct: torch.Tensor, layer: LayerTrace) -> tuple[int, ...]:
+    """Steps, in the order of computation, at which the loss sends a gradient to a live sequence."""
+    steps = len(direct)
+    if wanted is not None and not isinstance(wanted, int):
+        for t in wanted:
+            if not 0 <= t < steps:
+                raise InputError(f"anchor {t} lies outside of the sequence of {steps} steps")
+        return tuple(steps - 1 - t if layer.reverse and not layer.packed else t for t in wanted)
+    alive = layer.turned(layer.alive())
+    has_loss = ((direct != 0).any(-1) & alive).any(1).nonzero().flatten().tolist()
+    count = _DEFAULT_ANCHORS if wanted is None else wanted
+    if count < 1:
+        raise InputError(f"anchors must be at least 1, not {count}")
+    if len(has_loss) <= count:
+        return tuple(has_loss)
+    # Evenly spread, and the last one always: it is the one that can see furthest back.
+    chosen = np.linspace(len(has_loss) - 1, 0, count).round().astype(int)
+    return tuple(sorted({has_loss[i] for i in chosen}))
+
+
+def _defined(norms: torch.Tensor, sources: torch.Tensor) -> Floats:
+    """The norms, NaN for the sequences of the batch that have no loss at an anchor."""
+    silent = (sources == 0).all(-1).cpu()
+    values: Floats = norms.masked_fill(silent[None, :, None, :], torch.nan).numpy()
+    return values
+
+
+def _quantile(samples: Floats, q: float) -> Floats:
+    """The q-quantile over axis 1, an actual sample (−inf is one), of those that are not NaN."""
+    ordered = np.sort(samples, axis=1)
+    count = (~np.isnan(ordered)).sum(1, keepdims=True)
+    index = np.clip(np.round(q * (count - 1)).astype(int), 0, None)
+    if not ordered.shape[1]:
+        return np.full((ordered.shape[0], ordered.shape[2]), np.nan)
+    found: Floats = np.take_along_axis(ordered, index, axis=1)[:, 0]
+    return found
