@@ -1,0 +1,7 @@
+"""``python -m throughtime``."""
+
+import sys
+
+from throughtime.cli import main
+
+sys.exit(main())
