@@ -1,4 +1,4 @@
-"""What the tests of the textbook are checked with: one comparator, finite differences, torch cells."""
+"""What the textbook is tested with: one comparator, finite differences, torch's own layers."""
 
 from collections.abc import Callable
 

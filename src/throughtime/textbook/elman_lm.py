@@ -4,16 +4,16 @@
     ŷ_t = softmax(V h_t + c)                  (M,)
     L   = Σ_t L_t,   L_t = -log ŷ_t[y_t]      in nats, summed over time
 
-`c` is the bias of the output; lectures that have none set it to zero. Two ways to the same
-gradient:
+`c` is the bias of the output; lectures that have none set it to zero. There are two ways to the
+same gradient:
 
     the double sum   ∂L/∂W = Σ_t Σ_{k≤t} ∂L_t/∂h_t (∂h_t/∂h_k) ∂⁺h_k/∂W,
                      ∂h_t/∂h_k = J_t J_{t-1} … J_{k+1}, latest on the left
     the recursion    δ_t = e_t + J_{t+1}ᵀ δ_{t+1},   ∂L/∂W = Σ_t (δ_t ⊙ (1 - h_t²)) h_{t-1}ᵀ
 
-with J_t = ∂h_t/∂h_{t-1} = diag(1 - h_t²) W and the direct gradient e_t = ∂L_t/∂h_t = Vᵀ (ŷ_t -
-y_t). ∂⁺ is the immediate derivative: h_{k-1} is held still, so it is the part of this one use of
-W.
+    with J_t = ∂h_t/∂h_{t-1} = diag(1 - h_t²) W,   e_t = ∂L_t/∂h_t = Vᵀ (ŷ_t - y_t)
+
+∂⁺ is the immediate derivative: h_{k-1} is held still, so it is the part of this one use of W.
 
 Sources: Elman 1990; Werbos 1990; Goodfellow, Bengio and Courville 2016, section 10.2;
 Pascanu, Mikolov and Bengio 2013, equations 3 to 5.

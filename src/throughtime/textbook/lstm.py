@@ -12,6 +12,8 @@ gates open more:
     ∂c_t/∂h_{t-1} = diag(g i(1-i)) W_i + diag(c_{t-1} f(1-f)) W_f + diag(i (1-g²)) W_g
 
 "The gradient is the product of the forget gates" keeps the first line and forgets the second.
+∂L/∂c_t holds h_t still, as part of one state: the way from c_t through h_t is counted in step t.
+
 Sources: Hochreiter and Schmidhuber 1997; the forget gate is of Gers, Schmidhuber and Cummins 2000.
 """
 
@@ -127,7 +129,6 @@ def carousel(run: Run, direct_c: Array) -> Array:
     """What the carousel alone brings back of ∂L/∂c_T: ∂L/∂c_T ⊙ Π_{s=t+1..T} f_s, t = 0..T.
 
     direct_c is ∂L/∂c_T (…, H); returns (T+1, …, H).
-
     Put it beside `backward(...).total`: the difference came through the gates.
     """
     back = [float64(direct_c)]

@@ -199,7 +199,7 @@ def clip_page(threshold: float = 1.0, updates: int = 20, alpha: float = 0.3, see
         title="Clipping by the global norm: one norm over all parameters",
         formulas=(
             f"g ← g · min(1, c / ‖g‖),   ‖g‖ = √(Σ_p Σ_i g_{{p,i}}²),   here c = {threshold:g}",
-            f"100 entries of 1e200: √Σg² = {naive:g}; scaled by the largest first: {scaled:g}",
+            f"100 entries of 1e200: √(Σ g²) = {naive:g}; scaled by the largest: {scaled:g}",
         ),
         columns=("first update", "norm before", "norm after"),
         rows=tuple(rows),
