@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from throughtime import measures, recurrences
 from throughtime.assertions import assert_reaches
-from throughtime.capture import capture, observe
+from throughtime.capture import capture, mark, observe
 from throughtime.diagnosis import diagnose
 from throughtime.errors import (
     InputError,
@@ -43,6 +43,7 @@ __all__ = [
     "assert_reaches",
     "capture",
     "diagnose",
+    "mark",
     "measures",
     "observe",
     "recurrences",

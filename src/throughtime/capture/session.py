@@ -9,6 +9,7 @@ run.trace.layers[0].gradients      # ∂L/∂s_t, (T B S)
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -30,14 +31,24 @@ from throughtime.trace import LayerTrace, Trace
 _MEGABYTE = 2**20
 
 
+class _Open(threading.local):
+    """The captures that are open in this thread, kept as torch keeps its own modes."""
+
+    def __init__(self) -> None:
+        self.captures: list[capture] = []
+
+
+_open = _Open()
+
+
 class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no_grad does
     """See the gradient of every state of ``model``'s recurrent layers, in the block that follows.
 
     Run forward and backward inside the block, as you always do. Every ``nn.RNN``, ``nn.LSTM``,
     ``nn.GRU`` (stacked, bidirectional, packed, with projection) and every ``nn.RNNCell``,
     ``nn.LSTMCell``, ``nn.GRUCell`` in a loop is seen; a recurrence of your own is seen if it calls
-    ``run.mark(state, "name")`` once a step. Nothing in the model is changed, not even a hook is
-    hung on it, and the fused kernels stay in use.
+    ``tt.mark(state, "name")``, or ``run.mark``, once a step. Nothing in the model is changed, not
+    even a hook is hung on it, and the fused kernels stay in use.
 
     Parameters
     ----------
@@ -77,6 +88,9 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             self._recorder.attach(stack)
+            captures = _open.captures
+            captures.append(self)
+            stack.callback(captures.remove, self)
             self._stack = stack.pop_all()
         return self
 
@@ -165,7 +179,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         if not calls and not self._marks:
             raise NothingRecordedError(
                 "no recurrent layer ran inside the capture: run model(...) in the 'with' block; "
-                "for a recurrence of your own call run.mark(state, 'name') once a step"
+                "for a recurrence of your own call throughtime.mark(state, 'name') once a step"
             )
         if not self._recorder.backwards:
             reason = (
@@ -181,6 +195,23 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             reason = reason or next((m.why_not for m in self._marks.values()), "")
         name = calls[0].name if calls else next(iter(self._marks))
         raise NoGradientError(f"no gradient reached layer {name!r}: {reason}")
+
+
+def mark(state: Tensor | Sequence[Tensor], name: str) -> None:
+    """Show the state of your own recurrence to every capture that is open; else do nothing.
+
+    For the ``forward`` of a model, which has no ``run`` at hand: call it once a step, in the order
+    of time, and leave it there. A capture that is open in another thread does not see it.
+
+    Args:
+        state: (B S), or (S) without a batch, or a tuple of such parts, e.g. ``(h, c)``.
+        name: what the recurrence is called in the trace.
+
+    Raises:
+        InputError: for something else than tensors, or a state of another shape than the first.
+    """
+    for run in _open.captures:
+        run.mark(state, name)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -203,4 +234,4 @@ def _about(layer: LayerTrace) -> dict[str, object]:
     }
 
 
-__all__ = ["capture"]
+__all__ = ["capture", "mark"]
