@@ -63,10 +63,10 @@ def public_methods() -> Iterator[tuple[str, object]]:
     ]
     kinds = (FunctionType, classmethod, staticmethod, property)
     for owner in filter(inspect.isclass, members):
-        for name, member in vars(owner).items():
-            ours = owner.__module__ in found and isinstance(member, kinds)
-            if ours and not name.startswith("_"):
-                yield f"{owner.__module__}.{owner.__qualname__}.{name}", getattr(owner, name)
+        if owner.__module__ in found and not owner.__name__.startswith("_"):
+            for name, member in vars(owner).items():
+                if isinstance(member, kinds) and not name.startswith("_"):
+                    yield f"{owner.__module__}.{owner.__qualname__}.{name}", getattr(owner, name)
 
 
 def test_every_public_method_has_a_docstring_of_its_own_or_inherits_one() -> None:
@@ -98,6 +98,11 @@ def test_beyond_the_standard_library_only_these_are_imported(part: str, packages
     imported = {(name, package) for name, text in sources(part) for package in imports(text)}
     strangers = {(name, package) for name, package in imported if package not in known}
     assert not strangers
+
+
+def test_every_name_that_is_promised_is_there() -> None:
+    missing = [name for name in throughtime.__all__ if not hasattr(throughtime, name)]
+    assert not missing
 
 
 def loaded_by(*arguments: str) -> set[str]:
