@@ -149,7 +149,9 @@ def _reads(above: Sequence[Call], below: Sequence[Call]) -> bool:
     if len(above) != len(below):
         return False
     for upper, lower in zip(above, below, strict=True):
+        if upper.inputs.shape != lower.outputs.shape:
+            return False
         written = lower.outputs if upper.scale is None else lower.outputs * upper.scale
-        if upper.inputs.shape != written.shape or not torch.equal(upper.inputs, written):
+        if not torch.equal(upper.inputs, written):
             return False
     return True

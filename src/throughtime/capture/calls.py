@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
+from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 
@@ -55,14 +55,16 @@ class Call:
         if not tensor.requires_grad:
             return []
 
-        def receive(gradient: Tensor) -> None:
+        def receive(gradient: Tensor | None) -> None:
+            if gradient is None:  # some kernels hand back nothing for a zero
+                return
             gradient = gradient.detach() if shape is None else shape(gradient.detach())
             gradient = gradient[0] if slot in "hc" and self.fused else gradient
             held = self.received.get(slot)
             self.received[slot] = gradient if held is None else held + gradient
 
         register: Callable[..., RemovableHandle] = tensor.register_hook
-        return [register(receive)]
+        return [register(unserializable_hook(receive))]
 
     @property
     def steps(self) -> int:

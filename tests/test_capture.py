@@ -1,0 +1,94 @@
+"""Capture against the unrolled reference, for every way to call torch's recurrent layers."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import astuple
+
+import pytest
+import torch
+from cases import COVERED, CROSSED, LAYER_CASES, Case, Net, inputs_of, loss_of, pairs, sequences_of
+from reference import Unrolled, packed_dropout, unroll
+from torch import Tensor
+
+from throughtime.capture import capture
+from throughtime.trace import Trace, relative_difference
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+SEED = 20
+
+# torch says so, once, with and without capture.
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+
+
+def run_once(case: Case, model: Net) -> list[Tensor]:
+    """One seeded forward and backward pass: outputs, final state, and the random state after it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        outputs, final = model(inputs_of(case, model.dtype))
+        loss_of(case, outputs, final).backward()
+        return [value.detach() for value in (outputs, *final, torch.get_rng_state())]
+
+
+def captured(case: Case, dtype: torch.dtype = torch.float64) -> Trace:
+    model = Net(case, dtype)
+    with capture(model) as run:
+        run_once(case, model)
+    return run.trace
+
+
+def expected(case: Case, dtype: torch.dtype) -> tuple[Unrolled, Tensor]:
+    """The same run as plain loops, and its loss."""
+    model = Net(case, dtype)
+    dropout = packed_dropout(model.layer.dropout, case.packed) if model.layer.dropout else None
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        run = unroll(model.layer, sequences_of(case, dtype), model.initial, "layer", dropout)
+    return run, loss_of(case, run.padded(), run.final)
+
+
+def test_the_cases_show_every_pair_of_settings() -> None:
+    shown = {pair for case in LAYER_CASES for pair in pairs(astuple(case))}
+    assert shown == set().union(*map(pairs, itertools.product(*(CROSSED | COVERED).values())))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("case", LAYER_CASES, ids=str)
+def test_gradients_are_those_of_the_unrolled_loops(case: Case, dtype: torch.dtype) -> None:
+    trace = captured(case, dtype)
+    run, loss = expected(case, dtype)
+    wanted = run.gradients(loss)
+    assert set(trace.names) == set(wanted)
+    for name, (total, direct) in wanted.items():
+        layer = trace[name]
+        assert relative_difference(layer.states, run.states(name)) < TOLERANCE[dtype]
+        assert relative_difference(layer.gradients, total) < TOLERANCE[dtype]
+        assert relative_difference(layer.direct, direct) < TOLERANCE[dtype]
+        assert layer.verified is not None
+        assert layer.verified < TOLERANCE[dtype]
+
+
+def compare_runs(case: Case, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each output, final state and parameter gradient, with capture and without."""
+    plain, watched = Net(case, dtype), Net(case, dtype)
+    ran = run_once(case, plain)
+    with capture(watched):
+        seen = run_once(case, watched)
+    yield from zip(seen, ran, strict=True)
+    for parameter, other in zip(watched.parameters(), plain.parameters(), strict=True):
+        yield parameter.grad, other.grad
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("case", [c for c in LAYER_CASES if not c.bidirectional], ids=str)
+def test_the_run_is_bit_for_bit_the_one_without_capture(case: Case, dtype: torch.dtype) -> None:
+    for seen, value in compare_runs(case, dtype):
+        assert torch.equal(seen, value)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("case", [c for c in LAYER_CASES if c.bidirectional], ids=str)
+def test_two_directions_run_as_without_capture(case: Case, dtype: torch.dtype) -> None:
+    # The layer that reads backwards is handed a turned copy: its rows stand elsewhere in the matrix
+    # product, which rounds some of them by one bit more or less.
+    for seen, value in compare_runs(case, dtype):
+        assert relative_difference(seen, value) < 10 * torch.finfo(dtype).eps
