@@ -1,0 +1,167 @@
+"""Verdicts and numbers in words: the same ones in the terminal, in the pictures and on the page."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from throughtime.errors import plain
+from throughtime.findings import Diagnosis, LayerDiagnosis
+
+THRESHOLD = -2.0
+"""log10 of the gain at which the horizon ends: 1 %."""
+
+_UNPRINTABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
+
+
+def clean(text: object) -> str:
+    """One line without control characters, and without what no encoding or XML can carry."""
+    return _UNPRINTABLE.sub("\ufffd", plain(text))
+
+
+def width(text: str) -> int:
+    """The columns that a text takes: two for a wide letter, such as those of Korean."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def short(text: object, most: int) -> str:
+    """A cleaned name of at most ``most`` columns; a longer one loses its middle, not its ends."""
+    name = clean(text)
+    if width(name) <= most:
+        return name
+    head = tail = ""
+    for first, last in zip(name, reversed(name), strict=True):
+        if width(head + first + tail) < most:
+            head += first
+        if width(head + last + tail) < most:
+            tail = last + tail
+    return f"{head}…{tail}"
+
+
+class VerdictWords(NamedTuple):
+    """A verdict as a headline, and as a symbol beside it, so that colour alone never tells it."""
+
+    title: str
+    symbol: str
+    tone: str
+
+
+_VERDICTS = {
+    "healthy": VerdictWords("Healthy", "✓", "healthy"),
+    "vanishing": VerdictWords("Vanishing", "↓", "vanishing"),
+    "exploding": VerdictWords("Exploding", "↑", "exploding"),
+    "non-finite": VerdictWords("Non-finite", "!", "non-finite"),
+}
+
+
+def verdict(word: str) -> VerdictWords:
+    """The words for a verdict; one that this version does not know is shown as it is."""
+    return _VERDICTS.get(word, VerdictWords(clean(word).capitalize(), "?", "unknown"))
+
+
+def count(number: int, noun: str) -> str:
+    """``1 step``, ``9 steps``, ``1,000 steps``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def horizon(found: Diagnosis | LayerDiagnosis) -> str:
+    """The horizon in steps; "at least" where the capture ended before the gradient did."""
+    if found.horizon is None:
+        return "unknown"
+    at_least = found.reaches_end and found.horizon > 0
+    return f"at least {found.horizon:,}" if at_least else f"{found.horizon:,}"
+
+
+def reach(found: Diagnosis | LayerDiagnosis) -> str:
+    """``9 of 100 steps``: the horizon against the span that the task needs."""
+    if found.horizon is None:
+        return f"unknown, of {count(found.span, 'step')}"
+    return f"{horizon(found)} of {count(found.span, 'step')}"
+
+
+def covered(found: Diagnosis | LayerDiagnosis) -> float:
+    """The share of the span within the horizon, between 0 and 1."""
+    if found.horizon is None:
+        return 0.0
+    return min(1.0, found.horizon / found.span) if found.span > 0 else 1.0
+
+
+def rate(value: float | None) -> str:
+    """A rate in decades per step, signed; ``none`` or ``not finite`` where there is no number."""
+    if value is None:
+        return "none"
+    if not math.isfinite(value):
+        return "not finite"
+    digits = 4 if abs(value) < 0.1 else 3
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.") else text.lstrip("+−")
+
+
+def slope(value: float | None) -> str:
+    """The rate with its unit."""
+    known = value is not None and math.isfinite(value)
+    return f"{rate(value)} decades per step" if known else rate(value)
+
+
+def pace(value: float | None) -> str:
+    """The same rate for a student: how many steps a factor of ten takes. Empty where none does."""
+    if value is None or not math.isfinite(value) or abs(value) < 5e-5:
+        return ""
+    steps = 1 / abs(value)
+    every = f"{steps:,.0f} steps" if steps >= 10 else f"{steps:.1f} steps"
+    return f"ten times {'smaller' if value < 0 else 'larger'} every {every}"
+
+
+def power(log10: float | None) -> str:
+    """The number whose log10 is given: ``0.042``, ``3.2 × 10⁻⁹``, ``0`` for minus infinity."""
+    if log10 is None or math.isnan(log10):
+        return "unknown"
+    if math.isinf(log10):
+        return "infinite" if log10 > 0 else "exactly 0"
+    if -3 <= log10 < 4:
+        return f"{10**log10:.2g}" if log10 < 2 else f"{10**log10:,.0f}"
+    exponent = math.floor(log10)
+    mantissa = f"{10 ** (log10 - exponent):.1f}"
+    if mantissa == "10.0":
+        mantissa, exponent = "1.0", exponent + 1
+    return f"{mantissa} × {decade(exponent)}"
+
+
+def decade(exponent: int) -> str:
+    """``10⁻⁹``; plain ``1`` for the zeroth power."""
+    digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{digits}" if exponent else "1"
+
+
+def trusted(layer: LayerDiagnosis) -> bool:
+    """Whether the trace agrees with autograd: within the 5 % that half precision needs."""
+    return layer.verified is not None and layer.verified <= 0.05
+
+
+def check(layer: LayerDiagnosis) -> str:
+    """How far the trace agrees with autograd (relative difference), or why that is not known."""
+    if layer.verified is not None:
+        return f"{'verified to' if trusted(layer) else 'check failed: off by'} {layer.verified:.0e}"
+    reason = clean(layer.unverified_because).strip()
+    return f"not verified: {reason}" if reason else "not verified"
+
+
+def named(key: object) -> str:
+    """A key such as ``rate_decades_per_step`` as words."""
+    return clean(key).replace("_", " ")
+
+
+def value(item: object) -> str:
+    """One line for a value of unspecified kind, such as those of ``Diagnosis.run``."""
+    if isinstance(item, Mapping):
+        return "; ".join(f"{named(key)}: {value(inner)}" for key, inner in item.items())
+    if isinstance(item, (tuple, list)):
+        return ", ".join(value(inner) for inner in item)
+    if isinstance(item, float):
+        return f"{item:.6g}"
+    if isinstance(item, int) and not isinstance(item, bool):
+        return f"{item:,}" if abs(item) >= 10_000 else str(item)
+    return "none" if item is None else clean(item)
