@@ -1,0 +1,69 @@
+"""A problem: a model, and all that it takes to train and to judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from throughtime.errors import InputError
+
+Batch = Any  # whatever ``loss`` understands: a pair of tensors, a PackedSequence, a dictionary
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One training problem. Every task makes one, and a file of yours can.
+
+    Attributes:
+        name: what reports and file names call it.
+        model: the module to train; it is trained in place.
+        batches: ``batches(seed)`` gives batches without end, the same ones for the same seed.
+        loss: ``loss(model, batch)`` gives the mean loss of a batch, a scalar tensor.
+        span: how many steps back the task needs to see.
+        evaluate: ``evaluate(model)`` gives named scores on data kept apart from training; that of a
+            task may take further keywords.
+        optimizer: makes the optimiser from the parameters.
+        trivial_loss: the loss of the best answer that never looks at its input, where known.
+    """
+
+    name: str
+    model: nn.Module
+    batches: Callable[[int], Iterator[Batch]]
+    loss: Callable[[nn.Module, Batch], Tensor]
+    span: int
+    evaluate: Callable[..., Mapping[str, float]] | None = None
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = partial(Adam, lr=1e-3)
+    trivial_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.span < 1:
+            raise InputError(f"Problem {self.name!r}: span is {self.span}, and must be at least 1")
+
+    def closure(self, seed: int = 0) -> Tensor:
+        """The loss of the model on the first batch of ``seed``: what ``diagnose`` looks at."""
+        return self.loss(self.model, next(iter(self.batches(seed))))
+
+
+@contextmanager
+def seeded(seed: int, model: nn.Module | None = None) -> Iterator[None]:
+    """Draw from ``seed`` inside the block, and leave the global random state as it was.
+
+    For what offers no generator argument: initialisation of a module, dropout.
+
+    Args:
+        seed: seed of the CPU generator, and of those devices that ``model`` lives on.
+        model: the module that will run inside; None for the CPU alone.
+    """
+    devices = set() if model is None else {p.device for p in model.parameters() if p.is_cuda}
+    with torch.random.fork_rng(devices=[device.index for device in devices]):
+        torch.default_generator.manual_seed(seed)
+        for device in devices:
+            torch.cuda.default_generators[device.index].manual_seed(seed)
+        yield
