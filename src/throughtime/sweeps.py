@@ -23,19 +23,8 @@ _SMALL, _LARGE = 1e-8, 1e8
 def adjoint(
     linear: Linearised, direct: Float[Tensor, "T B S"], walls: Sequence[int] = ()
 ) -> Float[Tensor, "T B S"]:
-    """Total gradients: ``δ_T = e_T``, ``δ_{t−1} = e_{t−1} + J_tᵀ δ_t``. Cost linear in T."""
-    total = torch.empty_like(direct, memory_format=torch.contiguous_format)
-    if not len(direct):
-        return total
-    blocked = frozenset(walls)
-    total[-1] = direct[-1]
-    totals, directs = total.unbind(0), direct.unbind(0)
-    for t in range(len(direct) - 1, 0, -1):
-        if t in blocked:
-            totals[t - 1].copy_(directs[t - 1])
-        else:
-            linear.vjp(t, totals[t], plus=directs[t - 1], out=totals[t - 1])
-    return total
+    """Total gradients δ_t of every step, from the direct ones. Cost linear in T."""
+    return linear.adjoint(direct, frozenset(walls))
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from throughtime.capture.calls import Call, make_cell
+from throughtime.capture.calls import Call, joined, make_cell
 from throughtime.capture.chains import Chain
 from throughtime.findings import Finding
 from throughtime.recurrences import Segment, Segments
@@ -59,20 +59,19 @@ def _replay(chain: Chain, budget: int) -> tuple[Tensor, Segments, dict[str, slic
     for calls in _same_weights(chain.calls):
         cell = make_cell(calls[0].kind, calls[0].weights, calls[0].has_biases)
         like = calls[0].weights[0]
-        inputs = _sorted(torch.cat([call.inputs for call in calls]), calls[0]).to(like.dtype)
-        outputs = _sorted(torch.cat([call.outputs for call in calls]), calls[0]).to(like.dtype)
+        inputs = _sorted(joined([call.inputs for call in calls]), calls[0]).to(like.dtype)
+        outputs = _sorted(joined([call.outputs for call in calls]), calls[0]).to(like.dtype)
         state = state.to(like.dtype)
         per_step = max(1, state.numel() * state.element_size() * _NUMBERS_PER_STATE)
         block = max(1, budget // per_step)
         for x, y in zip(inputs.split(block), outputs.split(block), strict=True):
             after, linear = cell.replay(x, y, state)
-            before = torch.cat([state.unsqueeze(0), after[:-1]])
             # Only what fits the budget stays; the rest is linearised again when a sweep asks.
             keep = total * per_step <= budget
-            segments.append(Segment(cell, before, x, linear if keep else None))
+            segments.append(Segment(cell, state, after, x, linear if keep else None))
             states.append(after)
             state = after[-1]
-    return torch.cat(states), Segments(segments), cell.parts
+    return joined(states), Segments(segments), cell.parts
 
 
 def _same_weights(calls: Sequence[Call]) -> list[list[Call]]:

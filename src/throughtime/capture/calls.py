@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -129,3 +129,8 @@ class Snapshots:
             # The original is kept beside its copy, so that its id cannot be used again.
             self._taken[key] = (weight, weight.detach().clone())
         return self._taken[key][1]
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Parts one after another in time; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

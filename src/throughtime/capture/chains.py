@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from throughtime.capture.calls import Call
+from throughtime.capture.calls import Call, joined
 
 
 @dataclass(eq=False)
@@ -56,7 +56,7 @@ class Chain:
             for slot, piece in zip(("h0", "c0"), part[-1].split(widths, -1), strict=False):
                 if slot in following.received:
                     piece.sub_(following.received[slot].to(piece.dtype))
-        return torch.cat(parts)
+        return joined(parts)
 
 
 def find_chains(calls: list[Call]) -> list[Chain]:

@@ -35,6 +35,20 @@ class Linearised(ABC):
         ``out``, if given, is contiguous in its last axis, receives the result and is returned.
         """
 
+    def adjoint(
+        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> Float[Tensor, "T B S"]:
+        """Total gradients: ``δ_T = e_T``, ``δ_{t−1} = e_{t−1} + J_tᵀ δ_t``, J_t = 0 where blocked."""
+        total = torch.empty_like(direct, memory_format=torch.contiguous_format)
+        total[-1:] = direct[-1:]
+        totals, directs = total.unbind(0), direct.unbind(0)
+        for t in range(len(direct) - 1, 0, -1):
+            if t in blocked:
+                totals[t - 1].copy_(directs[t - 1])
+            else:
+                self.vjp(t, totals[t], plus=directs[t - 1], out=totals[t - 1])
+        return total
+
     @abstractmethod
     def jvp(
         self,

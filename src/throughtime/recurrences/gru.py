@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences.base import Linearised, Recurrence, flat
+from throughtime.recurrences.products import linear
 
 
 class GRU(Recurrence):
@@ -41,8 +42,8 @@ class GRU(Recurrence):
     def preactivations(
         self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]
     ) -> dict[str, Tensor]:
-        driven = torch.nn.functional.linear(x, self.weight_ih, self.bias_ih).chunk(3, -1)
-        recurrent = torch.nn.functional.linear(state, self.weight_hh, self.bias_hh).chunk(3, -1)
+        driven = linear(x, self.weight_ih, self.bias_ih).chunk(3, -1)
+        recurrent = linear(state, self.weight_hh, self.bias_hh).chunk(3, -1)
         reset, update = driven[0] + recurrent[0], driven[1] + recurrent[1]
         return {"r": reset, "z": update, "n": driven[2] + torch.sigmoid(reset) * recurrent[2]}
 
@@ -63,8 +64,8 @@ class GRU(Recurrence):
     def _gates(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """r, z, n and q; one matrix product for all steps where the arguments hold them all."""
         size = self.state_size
-        driven = torch.nn.functional.linear(x, self.weight_ih, self.bias_ih)
-        recurrent = torch.nn.functional.linear(state, self.weight_hh, self.bias_hh)
+        driven = linear(x, self.weight_ih, self.bias_ih)
+        recurrent = linear(state, self.weight_hh, self.bias_hh)
         both = torch.sigmoid(driven[..., : 2 * size] + recurrent[..., : 2 * size])
         reset, update = both[..., :size], both[..., size:]
         query = recurrent[..., 2 * size :]

@@ -18,9 +18,19 @@ class Segment:
     """Consecutive steps with the same weights; ``linear`` is None where it is made on demand."""
 
     cell: Recurrence
-    before: Float[Tensor, "T B S"]
+    initial: Float[Tensor, "B S"]
+    states: Float[Tensor, "T B S"]
     inputs: Float[Tensor, "T B I"]
     linear: Linearised | None = None
+
+    def before(self, step: int) -> Float[Tensor, "B S"]:
+        """The state that a step starts from."""
+        return self.states[step - 1] if step else self.initial
+
+    def linearise(self) -> Linearised:
+        """All steps of the segment, linearised anew."""
+        before = torch.cat([self.initial.unsqueeze(0), self.states[:-1]])
+        return self.cell.linearise(before, self.inputs)
 
 
 class Segments(Linearised):
@@ -33,7 +43,7 @@ class Segments(Linearised):
         self._segments = list(segments)
         self._starts = [0]
         for segment in self._segments:
-            self._starts.append(self._starts[-1] + len(segment.before))
+            self._starts.append(self._starts[-1] + len(segment.states))
         self.steps = self._starts.pop()
         self._held: tuple[int, Linearised] | None = None
 
@@ -43,12 +53,19 @@ class Segments(Linearised):
             return segment.linear
         if self._held is None or self._held[0] != index:
             self._held = None
-            self._held = index, segment.cell.linearise(segment.before, segment.inputs)
+            self._held = index, segment.linearise()
         return self._held[1]
 
     def _at(self, t: int) -> tuple[Linearised, int]:
         index = bisect_right(self._starts, t) - 1
         return self._linear(index), t - self._starts[index]
+
+    def adjoint(
+        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> Float[Tensor, "T B S"]:
+        if len(self._segments) == 1:
+            return self._linear(0).adjoint(direct, blocked)
+        return super().adjoint(direct, blocked)
 
     def vjp(
         self,
@@ -79,7 +96,7 @@ class Segments(Linearised):
     def read(self, t: int) -> dict[str, Tensor]:
         index = bisect_right(self._starts, t) - 1
         segment, step = self._segments[index], t - self._starts[index]
-        return {"state": segment.before[step], "input": segment.inputs[step]}
+        return {"state": segment.before(step), "input": segment.inputs[step]}
 
     def cell(self, t: int) -> Recurrence:
         """The recurrence, with its weights, that made step t."""
@@ -91,7 +108,7 @@ class Segments(Linearised):
     def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
         total: Tensor | None = None
         for index, start in enumerate(self._starts):
-            stop = start + len(self._segments[index].before)
+            stop = start + len(self._segments[index].states)
             part = self._linear(index).recurrent_weight_gradient(rows[start:stop])
             if part is None:
                 return None

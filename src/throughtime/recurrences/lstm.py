@@ -17,6 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences.base import Linearised, Recurrence, flat
+from throughtime.recurrences.products import linear
+
+
+# ``slope(g, y, grad_input=out)`` writes g y (1 − y), respectively g (1 − y²), in one pass.
+_sigmoid_slope = torch.ops.aten.sigmoid_backward.grad_input
+_tanh_slope = torch.ops.aten.tanh_backward.grad_input
 
 
 class Gates(NamedTuple):
@@ -81,22 +87,15 @@ class LSTM(Recurrence):
         initial: Float[Tensor, "B S"],
     ) -> tuple[Float[Tensor, "T B S"], Linearised]:
         """Every h is known, so the gates of all steps follow at once; c follows from a scan."""
-        first_h, c = self.split(initial)
-        before = torch.cat([first_h.unsqueeze(0), outputs[:-1]])
-        gates = self._gates(before, inputs)
-        states = torch.empty(
-            *outputs.shape[:2], self.state_size, dtype=before.dtype, device=before.device
-        )
-        states[..., : self.output_size] = outputs
-        cells = torch.empty(len(outputs) + 1, *c.shape, dtype=before.dtype, device=before.device)
-        cells[0] = c
-        written = gates.i * gates.g
-        for new, forget, write in zip(
-            cells[1:].unbind(0), gates.f.unbind(0), written.unbind(0), strict=True
-        ):
-            c = torch.addcmul(write, forget, c, out=new)
-        states[..., self.output_size :] = cells[1:]
-        return states, LinearisedLSTM(self, gates, before, cells[:-1], torch.tanh(cells[1:]))
+        width = self.output_size
+        path = outputs.new_empty(len(outputs) + 1, *initial.shape)
+        path[0], path[1:, :, :width] = initial, outputs
+        h, c = self.split(path)
+        gates = self._gates(h[:-1], inputs)
+        written = (gates.i * gates.g).unbind(0)
+        for t, (forget, cells) in enumerate(zip(gates.f.unbind(0), c[1:].unbind(0), strict=True)):
+            torch.addcmul(written[t], forget, c[t], out=cells)
+        return path[1:], LinearisedLSTM(self, gates, h[:-1], c[:-1], torch.tanh(c[1:]))
 
     def preactivations(
         self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]
@@ -115,9 +114,7 @@ class LSTM(Recurrence):
 
     def _preactivation(self, h: Tensor, x: Tensor) -> Tensor:
         """One matrix product for all steps where ``h`` and ``x`` hold them all."""
-        total = torch.nn.functional.linear(x, self.weight_ih, self.bias)
-        total.view(-1, total.shape[-1]).addmm_(flat(h), self.weight_hh.T)
-        return total
+        return linear(x, self.weight_ih, self.bias).add_(linear(h, self.weight_hh))
 
     def _gates(self, h: Tensor, x: Tensor) -> Gates:
         total = self._preactivation(h, x)
@@ -133,22 +130,47 @@ class LinearisedLSTM(Linearised):
 
     def __init__(self, cell: LSTM, gates: Gates, h: Tensor, c: Tensor, squashed: Tensor) -> None:
         self.steps = len(h)
-        self._cell, self._h, self._forget = cell, h, gates.f
+        self._cell, self._h = cell, h
+        self._recurrent = cell.weight_hh.T.contiguous()
         i, f, g, o = gates
-        one = i.new_ones(())
-        written = torch.empty(*c.shape[:2], 3, cell.cell_size, dtype=c.dtype, device=c.device)
-        torch.mul(torch.addcmul(i, i, i, value=-1), g, out=written[:, :, 0])
-        torch.mul(torch.addcmul(f, f, f, value=-1), c, out=written[:, :, 1])
-        torch.mul(torch.addcmul(one, g, g, value=-1), i, out=written[:, :, 2])
+        written = c.new_empty(*c.shape[:2], 3, cell.cell_size)
+        _sigmoid_slope(g, i, grad_input=written[:, :, 0])
+        _sigmoid_slope(c, f, grad_input=written[:, :, 1])
+        _tanh_slope(i, g, grad_input=written[:, :, 2])
         self._written = written
-        self._output = torch.addcmul(o, o, o, value=-1).mul_(squashed)
-        self._readout = torch.addcmul(one, squashed, squashed, value=-1).mul_(o)
+        self._output = torch.ops.aten.sigmoid_backward(squashed, o)
+        self._readout = torch.ops.aten.tanh_backward(o, squashed)
         self._by_step = list(
             zip(
                 written.unbind(0), self._output.unbind(0), self._readout.unbind(0), f.unbind(0),
                 strict=True,
             )
         )  # fmt: skip
+
+    def adjoint(
+        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> Float[Tensor, "T B S"]:
+        """The sweep of the base class on views that are taken once: half of its time goes there."""
+        if self._cell.weight_hr is not None:
+            return super().adjoint(direct, blocked)
+        total = torch.empty_like(direct, memory_format=torch.contiguous_format)
+        total[-1:] = direct[-1:]
+        h, c = (part.unbind(0) for part in self._cell.split(total))
+        direct_h, direct_c = (part.unbind(0) for part in self._cell.split(direct))
+        through_cell = c[0].new_empty(c[0].shape) if c else total
+        gates = through_cell.new_empty(len(through_cell), 4, self._cell.cell_size)
+        written_gates, output_gate, preactivation = gates[:, :3], gates[:, 3], gates.flatten(1)
+        for t in range(len(direct) - 1, 0, -1):
+            if t in blocked:
+                total[t - 1] = direct[t - 1]
+                continue
+            written, output, readout, forget = self._by_step[t]
+            torch.addcmul(c[t], h[t], readout, out=through_cell)
+            torch.mul(through_cell.unsqueeze(1), written, out=written_gates)
+            torch.mul(h[t], output, out=output_gate)
+            torch.addmm(direct_h[t - 1], preactivation, self._cell.weight_hh, out=h[t - 1])
+            torch.addcmul(direct_c[t - 1], through_cell, forget, out=c[t - 1])
+        return total
 
     def vjp(
         self,
@@ -160,14 +182,10 @@ class LinearisedLSTM(Linearised):
         out = torch.empty_like(rows) if out is None else out
         width = self._cell.output_size
         through_cell, preactivation = self._pull_back(rows, *self._by_step[t][:3])
-        h, c = out.view(-1, out.shape[-1])[:, :width], out[..., width:]
-        if plus is None:
-            torch.mm(preactivation, self._cell.weight_hh, out=h)
-            torch.mul(through_cell, self._by_step[t][3], out=c)
-        else:
-            torch.addmm(flat(plus)[:, :width], preactivation, self._cell.weight_hh, out=h)
-            torch.addcmul(plus[..., width:], through_cell, self._by_step[t][3], out=c)
-        return out
+        h, c = out[..., :width], out[..., width:]
+        h.copy_(linear(preactivation, self._recurrent).view(h.shape))
+        torch.mul(through_cell, self._by_step[t][3], out=c)
+        return out if plus is None else out.add_(plus)
 
     def _pull_back(
         self, rows: Tensor, written: Tensor, output: Tensor, readout: Tensor
