@@ -25,6 +25,11 @@ _sigmoid_slope = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_slope = torch.ops.aten.tanh_backward.grad_input
 
 
+def _tanh(values: Tensor) -> Tensor:
+    """tanh of a slice: torch runs it over contiguous memory alone at full speed."""
+    return torch.tanh(values.contiguous())
+
+
 class Gates(NamedTuple):
     """Activations of the gates i f g o, each (T B H)."""
 
@@ -95,7 +100,7 @@ class LSTM(Recurrence):
         written = (gates.i * gates.g).unbind(0)
         for t, (forget, cells) in enumerate(zip(gates.f.unbind(0), c[1:].unbind(0), strict=True)):
             torch.addcmul(written[t], forget, c[t], out=cells)
-        return path[1:], LinearisedLSTM(self, gates, h[:-1], c[:-1], torch.tanh(c[1:]))
+        return path[1:], LinearisedLSTM(self, gates, h[:-1], c[:-1], _tanh(c[1:]))
 
     def preactivations(
         self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]
@@ -117,12 +122,8 @@ class LSTM(Recurrence):
         return linear(x, self.weight_ih, self.bias).add_(linear(h, self.weight_hh))
 
     def _gates(self, h: Tensor, x: Tensor) -> Gates:
-        total = self._preactivation(h, x)
-        size = self.cell_size
-        total[..., : 2 * size].sigmoid_()
-        total[..., 2 * size : 3 * size].tanh_()
-        total[..., 3 * size :].sigmoid_()
-        return Gates(*total.split(size, -1))
+        i, f, g, o = self._preactivation(h, x).split(self.cell_size, -1)
+        return Gates(torch.sigmoid(i), torch.sigmoid(f), _tanh(g), torch.sigmoid(o))
 
 
 class LinearisedLSTM(Linearised):
