@@ -38,7 +38,7 @@ class Linearised(ABC):
     def adjoint(
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
     ) -> Float[Tensor, "T B S"]:
-        """Total gradients: ``δ_T = e_T``, ``δ_{t−1} = e_{t−1} + J_tᵀ δ_t``, J_t = 0 where blocked."""
+        """``δ_T = e_T``, ``δ_{t−1} = e_{t−1} + J_tᵀ δ_t``; J_t counts as 0 where blocked."""
         total = torch.empty_like(direct, memory_format=torch.contiguous_format)
         total[-1:] = direct[-1:]
         totals, directs = total.unbind(0), direct.unbind(0)

@@ -10,7 +10,7 @@ the gates. The adjoint of one step, with ``D = o (1 − tanh² c')``:
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,24 +19,13 @@ from torch import Tensor
 from throughtime.recurrences.base import Linearised, Recurrence, flat
 from throughtime.recurrences.products import linear
 
-
-# ``slope(g, y, grad_input=out)`` writes g y (1 − y), respectively g (1 − y²), in one pass.
+# g y (1 − y) in one pass; aten::tanh_backward is g (1 − y²).
 _sigmoid_slope = torch.ops.aten.sigmoid_backward.grad_input
-_tanh_slope = torch.ops.aten.tanh_backward.grad_input
 
 
 def _tanh(values: Tensor) -> Tensor:
     """tanh of a slice: torch runs it over contiguous memory alone at full speed."""
     return torch.tanh(values.contiguous())
-
-
-class Gates(NamedTuple):
-    """Activations of the gates i f g o, each (T B H)."""
-
-    i: Tensor
-    f: Tensor
-    g: Tensor
-    o: Tensor
 
 
 class LSTM(Recurrence):
@@ -69,9 +58,9 @@ class LSTM(Recurrence):
 
     def step(self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]) -> Float[Tensor, "B S"]:
         h, c = self.split(state)
-        gates = self._gates(h, x)
-        c = gates.f * c + gates.i * gates.g
-        h = gates.o * torch.tanh(c)
+        i, f, g, o = self._gates(h, x).unbind(-2)
+        c = f * c + i * g
+        h = o * torch.tanh(c)
         return torch.cat([h if self.weight_hr is None else h @ self.weight_hr.T, c], -1)
 
     def split(self, state: Float[Tensor, "... S"]) -> tuple[Tensor, Tensor]:
@@ -83,7 +72,8 @@ class LSTM(Recurrence):
     ) -> Linearised:
         h, c = self.split(before)
         gates = self._gates(h, inputs)
-        return LinearisedLSTM(self, gates, h, c, torch.tanh(gates.f * c + gates.i * gates.g))
+        i, f, g, _ = gates.unbind(-2)
+        return LinearisedLSTM(self, gates, h, c, torch.tanh(f * c + i * g))
 
     def replay(
         self,
@@ -97,9 +87,10 @@ class LSTM(Recurrence):
         path[0], path[1:, :, :width] = initial, outputs
         h, c = self.split(path)
         gates = self._gates(h[:-1], inputs)
-        written = (gates.i * gates.g).unbind(0)
-        for t, (forget, cells) in enumerate(zip(gates.f.unbind(0), c[1:].unbind(0), strict=True)):
-            torch.addcmul(written[t], forget, c[t], out=cells)
+        i, f, g, _ = gates.unbind(-2)
+        written, forget, cells = (i * g).unbind(0), f.unbind(0), c.unbind(0)
+        for t, write in enumerate(written):
+            torch.addcmul(write, forget[t], cells[t], out=cells[t + 1])
         return path[1:], LinearisedLSTM(self, gates, h[:-1], c[:-1], _tanh(c[1:]))
 
     def preactivations(
@@ -119,34 +110,36 @@ class LSTM(Recurrence):
 
     def _preactivation(self, h: Tensor, x: Tensor) -> Tensor:
         """One matrix product for all steps where ``h`` and ``x`` hold them all."""
-        return linear(x, self.weight_ih, self.bias).add_(linear(h, self.weight_hh))
+        weight = torch.cat([self.weight_ih, self.weight_hh], -1)
+        return linear(torch.cat([x, h], -1), weight, self.bias)
 
-    def _gates(self, h: Tensor, x: Tensor) -> Gates:
-        i, f, g, o = self._preactivation(h, x).split(self.cell_size, -1)
-        return Gates(torch.sigmoid(i), torch.sigmoid(f), _tanh(g), torch.sigmoid(o))
+    def _gates(self, h: Tensor, x: Tensor) -> Float[Tensor, "... 4 H"]:
+        """The activations of i f g o."""
+        gates = self._preactivation(h, x).unflatten(-1, (4, self.cell_size))
+        gates[..., :2, :].sigmoid_()
+        gates[..., 2, :] = _tanh(gates[..., 2, :])
+        gates[..., 3, :].sigmoid_()
+        return gates
 
 
 class LinearisedLSTM(Linearised):
     """The adjoint step above and its transpose, for every t."""
 
-    def __init__(self, cell: LSTM, gates: Gates, h: Tensor, c: Tensor, squashed: Tensor) -> None:
+    def __init__(self, cell: LSTM, gates: Tensor, h: Tensor, c: Tensor, squashed: Tensor) -> None:
+        """``gates`` (T B 4 H) is taken over: each activation makes room for its coefficient."""
         self.steps = len(h)
         self._cell, self._h = cell, h
         self._recurrent = cell.weight_hh.T.contiguous()
-        i, f, g, o = gates
-        written = c.new_empty(*c.shape[:2], 3, cell.cell_size)
-        _sigmoid_slope(g, i, grad_input=written[:, :, 0])
-        _sigmoid_slope(c, f, grad_input=written[:, :, 1])
-        _tanh_slope(i, g, grad_input=written[:, :, 2])
-        self._written = written
-        self._output = torch.ops.aten.sigmoid_backward(squashed, o)
-        self._readout = torch.ops.aten.tanh_backward(o, squashed)
-        self._by_step = list(
-            zip(
-                written.unbind(0), self._output.unbind(0), self._readout.unbind(0), f.unbind(0),
-                strict=True,
-            )
-        )  # fmt: skip
+        i, f, g, o = gates.unbind(-2)
+        forget, readout = f.contiguous(), torch.ops.aten.tanh_backward(o, squashed)
+        candidate = torch.ops.aten.tanh_backward(i, g)
+        _sigmoid_slope(g, i, grad_input=i)
+        _sigmoid_slope(c, f, grad_input=f)
+        _sigmoid_slope(squashed, o, grad_input=o)
+        g.copy_(candidate)
+        self._written, self._output, self._readout = gates[..., :3, :], o, readout
+        of_steps = (part.unbind(0) for part in (self._written, o, readout, forget))
+        self._by_step = list(zip(*of_steps, strict=True))
 
     def adjoint(
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
