@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="throughtime",
-    help="How far back does the gradient of my recurrent network reach, why no further, what helps?",
+    help="See how far back through time the gradient of a recurrent network reaches.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -203,7 +203,7 @@ def _show(found: Diagnosis, report: Path | None, as_json: bool) -> None:
     if as_json:
         typer.echo(found.to_json(indent=2))
         return
-    from throughtime.report import render_text
+    from throughtime.report.text import render_text
 
     render_text(found, Console())
     if report is not None:
@@ -279,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
 
-def _terminate(number: int, frame: object) -> NoReturn:
+def _terminate(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 

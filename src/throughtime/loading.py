@@ -93,8 +93,8 @@ def _checked(made: Any, path: Path, spec: str) -> Loaded:
     pair = made if isinstance(made, tuple) and len(made) == 2 else None
     if pair is None or not isinstance(pair[0], nn.Module) or not callable(pair[1]):
         raise LoadError(
-            f"{plain(spec)} must return (model, closure), a torch module and a function that returns "
-            f"the loss, or a throughtime.Problem; it returned {_described(made)}"
+            f"{plain(spec)} must return (model, closure), a torch module and a function that "
+            f"returns the loss, or a throughtime.Problem; it returned {_described(made)}"
         )
     model, closure = pair
 

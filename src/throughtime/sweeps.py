@@ -117,7 +117,8 @@ def _blank(anchors: Sequence[int], steps: int, batch: int, parts: int) -> Tensor
 
 def _log_norm(values: Float[Tensor, "A B S"]) -> Float[Tensor, "A B"]:
     """log10 of the norm of each row, in float64 on the CPU; −inf where it is zero."""
-    return torch.linalg.vector_norm(values, dim=-1).double().log10().cpu()
+    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
+    return norm.double().log10().cpu()
 
 
 def _rescale(values: Float[Tensor, "A B S"], exponent: Float[Tensor, "A B"]) -> None:

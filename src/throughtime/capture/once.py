@@ -42,7 +42,7 @@ def observe(
                 f"the closure must return the loss, a scalar tensor, and returned {shape}"
             )
         if not run.backwards and loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
     return run.trace
 
 

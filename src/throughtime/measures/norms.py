@@ -77,7 +77,7 @@ def _scaled_log_norm(values: Tensor) -> Tensor:
         return values.new_full(values.shape[:-1], -torch.inf)
     largest = values.abs().amax(-1, keepdim=True)
     scale = torch.where((largest > 0) & largest.isfinite(), largest, torch.ones_like(largest))
-    norm = torch.linalg.vector_norm(values / scale, dim=-1)
+    norm: Tensor = torch.linalg.vector_norm(values / scale, dim=-1)
     return norm.log10() + scale.squeeze(-1).log10()
 
 

@@ -52,9 +52,8 @@ class LinearisedByAutograd(Linearised):
         self._step, self._before, self._inputs = step, before, inputs
 
     def _pull_back(self, t: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        _, pull_back = torch.func.vjp(self._step, self._before[t], self._inputs[t])
+        pull_back: Any = torch.func.vjp(self._step, self._before[t], self._inputs[t])[1]
         stacked = rows.reshape(-1, *rows.shape[-2:])
-        state: Any
         state, x = torch.func.vmap(pull_back)(stacked)
         return state.view(*rows.shape[:-1], -1), x.view(*rows.shape[:-1], x.shape[-1])
 

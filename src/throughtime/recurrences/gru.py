@@ -130,7 +130,8 @@ class LinearisedGRU(Linearised):
         if x is not None:
             driven = (x @ self._weight_ih.T).unflatten(-1, (3, -1))
             gates = gates + driven * self._input_gates(t)
-        return columns * self._update_steps[t] + gates.sum(-2)
+        pushed: Tensor = columns * self._update_steps[t] + gates.sum(-2)
+        return pushed
 
     def _input_gates(self, t: int) -> Tensor:
         """The coefficients C of the input's way in: it enters n beside r ⊙ q, not through it."""

@@ -115,7 +115,7 @@ class LSTM(Recurrence):
 
     def _gates(self, h: Tensor, x: Tensor) -> Float[Tensor, "... 4 H"]:
         """The activations of i f g o."""
-        gates = self._preactivation(h, x).unflatten(-1, (4, self.cell_size))
+        gates: Tensor = self._preactivation(h, x).unflatten(-1, (4, self.cell_size))
         gates[..., :2, :].sigmoid_()
         gates[..., 2, :] = _tanh(gates[..., 2, :])
         gates[..., 3, :].sigmoid_()
