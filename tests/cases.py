@@ -134,19 +134,18 @@ class Net(nn.Module):
         fill(self.layer, scale=1.5)
 
     @property
-    def initial(self) -> tuple[Tensor, ...]:
-        """The initial state, zero where none is given: (layers · directions, B, ·) by part."""
+    def initial(self) -> Tensor | tuple[Tensor, ...] | None:
+        """The initial state, as torch's layer takes it."""
         if self.case.initial == "none":
-            return tuple(torch.zeros_like(part) for part in self.given)
-        return tuple(self.learned) if self.case.initial == "learned" else tuple(self.given)
+            return None
+        parts = tuple(self.learned) if self.case.initial == "learned" else tuple(self.given)
+        if self.case.batch == "unbatched":
+            parts = tuple(part.squeeze(1) for part in parts)
+        return parts if len(parts) > 1 else parts[0]
 
     def forward(self, x: Tensor | PackedSequence) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Outputs (T B ·), zero past the end of a sequence, and the final state by part."""
-        initial = self.initial
-        if self.case.batch == "unbatched":
-            initial = tuple(part.squeeze(1) for part in initial)
-        hx = None if self.case.initial == "none" else initial
-        out, final = self.layer(x, hx if hx is None or len(hx) > 1 else hx[0])
+        out, final = self.layer(x, self.initial)
         final = (final,) if isinstance(final, Tensor) else final
         if isinstance(out, PackedSequence):
             out = pad_packed_sequence(out)[0]
@@ -166,12 +165,6 @@ def inputs_of(case: Case, dtype: torch.dtype = torch.float64) -> Tensor | Packed
         ordered = case.batch == "sorted"
         return pack_padded_sequence(x, torch.tensor(case.lengths), enforce_sorted=ordered)
     return x.transpose(0, 1).contiguous() if case.batch_first else x
-
-
-def sequences_of(case: Case, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """The same input as a list of sequences (T_b I)."""
-    x = normal(T, len(case.lengths), I, dtype=dtype)
-    return [x[:length, b] for b, length in enumerate(case.lengths)]
 
 
 def loss_of(case: Case, outputs: Tensor, final: tuple[Tensor, ...]) -> Tensor:

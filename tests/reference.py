@@ -1,183 +1,287 @@
-"""The slow, obvious reference: torch's recurrent layers as plain loops, one sequence at a time.
+"""The slow, obvious reference: torch's recurrent modules as plain loops, one sequence at a time.
 
-Every step is written out as torch documents it, so that autograd gives the gradient of every
-state. A state is handed to the next step through an alias: the gradient of the alias is what came
-back through s_{t+1}, and the rest of the total gradient is the direct one.
+``unrolled(model)`` puts a loop in the place of every recurrent module of a model, with the same
+weights and the same way to call it. Every step is written out as torch documents it, so autograd
+itself gives the gradient of every state.
+
+A step reads its state through an alias: the gradient of that alias is what goes back through this
+step, and the rest of the gradient of a state is its direct one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import dropout, linear
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_sequence, unpack_sequence
+
+from throughtime.trace import Trace, relative_difference
 
 Parts = tuple[Tensor, ...]
-Parameters = dict[str, Tensor]
-Dropout = Callable[[list[Tensor]], list[Tensor]]
 
 
-def rnn(weight: Parameters, x: Tensor, state: Parts, nonlinearity: str) -> Parts:
+def rnn(weight: dict[str, Tensor], x: Tensor, h: Tensor, nonlinearity: str) -> Parts:
     """``h' = φ(W_ih x + b_ih + W_hh h + b_hh)``."""
-    (h,) = state
     a = linear(x, weight["ih"], weight.get("b_ih")) + linear(h, weight["hh"], weight.get("b_hh"))
     return (torch.tanh(a) if nonlinearity == "tanh" else torch.relu(a),)
 
 
-def lstm(weight: Parameters, x: Tensor, state: Parts) -> Parts:
+def lstm(weight: dict[str, Tensor], x: Tensor, h: Tensor, c: Tensor) -> Parts:
     """``c' = f c + i g``, ``h' = W_hr (o tanh c')``; gates in the order i f g o."""
-    h, c = state
     a = linear(x, weight["ih"], weight.get("b_ih")) + linear(h, weight["hh"], weight.get("b_hh"))
-    i, f, g, o = a.chunk(4)
+    i, f, g, o = a.chunk(4, -1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     h = torch.sigmoid(o) * torch.tanh(c)
     return (linear(h, weight["hr"]) if "hr" in weight else h), c
 
 
-def gru(weight: Parameters, x: Tensor, state: Parts) -> Parts:
-    """``h' = (1 − z) n + z h``; the reset gate after the matrix product; gates r z n."""
-    (h,) = state
-    driven = linear(x, weight["ih"], weight.get("b_ih")).chunk(3)
-    recurrent = linear(h, weight["hh"], weight.get("b_hh")).chunk(3)
+def gru(weight: dict[str, Tensor], x: Tensor, h: Tensor) -> Parts:
+    """``h' = (1 − z) n + z h``, reset after the matrix product; gates in the order r z n."""
+    driven = linear(x, weight["ih"], weight.get("b_ih")).chunk(3, -1)
+    recurrent = linear(h, weight["hh"], weight.get("b_hh")).chunk(3, -1)
     r, z = torch.sigmoid(driven[0] + recurrent[0]), torch.sigmoid(driven[1] + recurrent[1])
     n = torch.tanh(driven[2] + r * recurrent[2])
     return ((1 - z) * n + z * h,)
 
 
-def step_of(module: nn.Module, weight: Parameters) -> Callable[[Tensor, Parts], Parts]:
-    """One step of a torch layer or cell, with these weights."""
-    if isinstance(module, (nn.LSTM, nn.LSTMCell)):
-        return lambda x, state: lstm(weight, x, state)
-    if isinstance(module, (nn.GRU, nn.GRUCell)):
-        return lambda x, state: gru(weight, x, state)
-    nonlinearity = str(module.nonlinearity)
-    return lambda x, state: rnn(weight, x, state, nonlinearity)
-
-
-def weights_of(module: nn.Module, suffix: str) -> Parameters:
-    """The weights of one layer and direction (``_l0``, ``_l1_reverse``; a cell: no suffix)."""
-    names = {"ih": "weight_ih", "hh": "weight_hh", "hr": "weight_hr", "b_ih": "bias_ih"}
-    names["b_hh"] = "bias_hh"
+def step(module: nn.Module, suffix: str, x: Tensor, state: Parts) -> Parts:
+    """One step of a layer and direction (suffix ``_l0``, ``_l1_reverse``), or of a cell (none)."""
+    names = {"ih": "weight_ih", "hh": "weight_hh", "hr": "weight_hr"}
+    names |= {"b_ih": "bias_ih", "b_hh": "bias_hh"}
     found = {key: getattr(module, name + suffix, None) for key, name in names.items()}
-    return {key: weight for key, weight in found.items() if weight is not None}
+    weight = {key: value for key, value in found.items() if value is not None}
+    if isinstance(module, (nn.LSTM, nn.LSTMCell)):
+        return lstm(weight, x, *state)
+    if isinstance(module, (nn.GRU, nn.GRUCell)):
+        return gru(weight, x, *state)
+    return rnn(weight, x, *state, nonlinearity=module.nonlinearity)
+
+
+class Watched:
+    """A joint state, part by part as aliases, and the sum of the gradients that arrive there.
+
+    Aliases make h and c coordinates of one state: what c sent into the h of its own step happened
+    before the state was complete, and is not part of the state's gradient.
+    """
+
+    def __init__(self, parts: Sequence[Tensor]) -> None:
+        self.connected = any(part.requires_grad for part in parts)
+        self.parts = tuple(part.view_as(part) for part in parts)
+        self.sums = [torch.zeros_like(part) for part in parts]
+        for part, total in zip(self.parts, self.sums, strict=True):
+            if part.requires_grad:
+                part.register_hook(partial(_add, total))
+
+    @property
+    def state(self) -> Tensor:
+        return torch.cat([part.detach() for part in self.parts], -1)
+
+    @property
+    def gradient(self) -> Tensor:
+        return torch.cat(self.sums, -1)
+
+
+def _add(total: Tensor, gradient: Tensor) -> None:
+    total.add_(gradient)
+
+
+@dataclass
+class Step:
+    """One step of one sequence: the state that it read, and the one that it wrote."""
+
+    read: Watched
+    wrote: Watched
 
 
 @dataclass
 class Walk:
-    """One sequence through one layer and direction: its states, and the aliases handed on."""
+    """One layer in one direction over its sequences, step by step in the order of computation."""
 
-    states: list[Parts] = field(default_factory=list)
-    handed_on: list[Parts] = field(default_factory=list)
+    sequences: list[list[Step]]
+    reverse: bool = False
 
-    def run(
-        self, step: Callable[[Tensor, Parts], Parts], xs: Sequence[Tensor], start: Parts
-    ) -> None:
-        state = start
-        for x in xs:
-            # Aliases make h and c coordinates of one joint state: what c sends into the h of its
-            # own step happened before the state was complete, and is no gradient *of* the state.
-            self.states.append(tuple(part.view_as(part) for part in step(x, state)))
-            state = tuple(part.view_as(part) for part in self.states[-1])
-            self.handed_on.append(state)
+    def then(self, other: Walk) -> Walk:
+        """This walk and the one that carried its states on."""
+        pairs = zip(self.sequences, other.sequences, strict=True)
+        return Walk([mine + theirs for mine, theirs in pairs])
 
-    def backwards(self) -> None:
-        """Into the time of the sequence, after it was read from its end."""
-        self.states.reverse()
-        self.handed_on.reverse()
+    def states(self) -> Tensor:
+        """(T B S), zero past the end of a sequence."""
+        return self._padded([[s.wrote.state for s in steps] for steps in self.sequences])
 
+    def total(self) -> Tensor:
+        """The total gradient of every state (T B S)."""
+        return self._padded([[s.wrote.gradient for s in steps] for steps in self.sequences])
 
-@dataclass
-class Unrolled:
-    """What the loops gave: outputs of every sequence (T_b ·), final states, all states by layer."""
+    def direct(self) -> Tensor:
+        """The direct gradient of every state: the total less what came back through the next."""
+        return self.total() - self._padded([_passed_back(steps) for steps in self.sequences])
 
-    outputs: list[Tensor]
-    final: Parts
-    walks: dict[str, list[Walk]]
-
-    def padded(self) -> Tensor:
-        """The outputs (T B ·), zero past the end of a sequence."""
-        return nn.utils.rnn.pad_sequence(self.outputs)
-
-    def gradients(self, loss: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Total and direct gradient of every state, each (T B S), by layer."""
-        return dict(self._gradients(loss))
-
-    def _gradients(self, loss: Tensor) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-        for name, walks in self.walks.items():
-            total = padded(loss, [walk.states for walk in walks])
-            passed_on = padded(loss, [walk.handed_on for walk in walks])
-            yield name, (total, total - passed_on)
-
-    def states(self, name: str) -> Tensor:
-        """The states of a layer (T B S), zero past the end of a sequence."""
-        rows = [torch.stack([torch.cat(s) for s in walk.states]) for walk in self.walks[name]]
-        return nn.utils.rnn.pad_sequence(rows).detach()
+    def _padded(self, rows: list[list[Tensor]]) -> Tensor:
+        stacked = [torch.stack(row) for row in rows]
+        return pad_sequence([row.flip(0) for row in stacked] if self.reverse else stacked)
 
 
-def padded(loss: Tensor, sequences: list[list[Parts]]) -> Tensor:
-    """∂loss/∂state for every state of every sequence, (T B S), zero where there is none."""
-    rows = []
-    for states in sequences:
-        flat = [part for state in states for part in state]
-        found = torch.autograd.grad(
-            loss, flat, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        width = len(states[0])
-        pairs = [found[n : n + width] for n in range(0, len(found), width)]
-        rows.append(torch.stack([torch.cat(pair) for pair in pairs]))
-    return nn.utils.rnn.pad_sequence(rows)
+def _passed_back(steps: list[Step]) -> list[Tensor]:
+    """What the step after each state sent back to it; behind a detach() nothing arrives."""
+    nothing = torch.zeros_like(steps[-1].wrote.gradient)
+    back = [s.read.gradient if s.read.connected else nothing for s in steps[1:]]
+    return [*back, nothing]
 
 
-def unroll(
-    module: nn.RNNBase,
-    sequences: list[Tensor],
-    initial: Parts,
-    name: str = "",
-    dropout: Dropout | None = None,
-) -> Unrolled:
-    """A stacked, bidirectional module as loops over ``sequences``, each (T_b I).
+Walks = dict[str, list[Walk]]
 
-    ``initial``: (layers · directions, B, ·), one for each part of the state. ``dropout`` is applied
-    to the outputs of every layer but the last.
+
+def walk(module: nn.Module, suffix: str, sequences: list[Tensor], initial: list[Parts]) -> Walk:
+    """One layer and direction over sequences (T_b I), each from its initial state."""
+    reverse = suffix.endswith("_reverse")
+    done = []
+    for xs, start in zip(sequences, initial, strict=True):
+        steps: list[Step] = []
+        for x in xs.flip(0) if reverse else xs:
+            read = Watched(steps[-1].wrote.parts if steps else start)
+            steps.append(Step(read, Watched(step(module, suffix, x, read.parts))))
+        done.append(steps)
+    return Walk(done, reverse)
+
+
+class UnrolledLayer(nn.Module):
+    """Stands in for ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU``: the same call, as loops."""
+
+    def __init__(self, layer: nn.RNNBase, name: str, walks: Walks) -> None:
+        super().__init__()
+        self.layer, self.name, self.walks = layer, name, walks
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.layer, name)
+
+    def forward(self, x: Tensor | PackedSequence, hx: Tensor | Parts | None = None) -> Any:
+        batched = isinstance(x, PackedSequence) or x.dim() == 3
+        if isinstance(x, PackedSequence):
+            sequences = unpack_sequence(x)
+        else:
+            sequences = list(x.unbind(0 if self.batch_first else 1)) if batched else [x]
+        initial = self._initial(sequences, hx, batched)
+        outputs, ends = self._stack(sequences, initial, isinstance(x, PackedSequence))
+        parts = range(len(ends[0][0]))
+        final = [torch.stack([torch.stack([s[p] for s in row]) for row in ends]) for p in parts]
+        final = final if batched else [part.squeeze(1) for part in final]
+        state = tuple(final) if isinstance(self.layer, nn.LSTM) else final[0]
+        if isinstance(x, PackedSequence):
+            return pack_sequence(outputs, enforce_sorted=False), state
+        return torch.stack(outputs, 0 if self.batch_first else 1) if batched else outputs[0], state
+
+    def _initial(self, sequences: list[Tensor], hx: Any, batched: bool) -> Parts:
+        """(layers · directions, B, ·) by part of the state; zero where none is given."""
+        if hx is None:
+            rows = self.num_layers * (1 + self.bidirectional)
+            widths = [self.proj_size or self.hidden_size]
+            widths += [self.hidden_size] * isinstance(self.layer, nn.LSTM)
+            return tuple(sequences[0].new_zeros(rows, len(sequences), w) for w in widths)
+        parts = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        return parts if batched else tuple(part.unsqueeze(1) for part in parts)
+
+    def _stack(
+        self, sequences: list[Tensor], initial: Parts, packed: bool
+    ) -> tuple[list[Tensor], list[list[Parts]]]:
+        """Outputs of every sequence (T_b ·), and the final states by layer and direction."""
+        ends: list[list[Parts]] = []
+        for layer in range(self.num_layers):
+            sides = []
+            for suffix in ["", "_reverse"][: 1 + self.bidirectional]:
+                starts = [tuple(p[len(ends), b] for p in initial) for b in range(len(sequences))]
+                done = walk(self.layer, f"_l{layer}{suffix}", sequences, starts)
+                where = self.name + (f".l{layer}" if self.num_layers > 1 else "")
+                self.walks.setdefault(where + suffix.replace("_", "."), []).append(done)
+                ends.append([steps[-1].wrote.parts for steps in done.sequences])
+                outputs = [
+                    torch.stack([s.wrote.parts[0] for s in steps]) for steps in done.sequences
+                ]
+                sides.append([out.flip(0) for out in outputs] if suffix else outputs)
+            sequences = [torch.cat(side, -1) for side in zip(*sides, strict=True)]
+            if self.dropout and self.training and layer < self.num_layers - 1:
+                sequences = drop(sequences, self.dropout, packed)
+        return sequences, ends
+
+
+def drop(sequences: list[Tensor], p: float, packed: bool) -> list[Tensor]:
+    """torch's dropout between layers, drawn in the layout of the data that torch's kernel has."""
+    if not packed:
+        return list(dropout(torch.stack(sequences, 1), p).unbind(1))
+    pack = pack_sequence(sequences, enforce_sorted=False)
+    return unpack_sequence(pack._replace(data=dropout(pack.data, p)))
+
+
+class UnrolledCell(nn.Module):
+    """Stands in for ``nn.RNNCell``, ``nn.LSTMCell`` or ``nn.GRUCell``."""
+
+    def __init__(self, cell: nn.RNNCellBase, name: str, walks: Walks) -> None:
+        super().__init__()
+        self.cell, self.name, self.walks = cell, name, walks
+
+    def forward(self, x: Tensor, hx: Tensor | Parts | None = None) -> Any:
+        batched = x.dim() == 2
+        rows = x if batched else x.unsqueeze(0)
+        is_lstm = isinstance(self.cell, nn.LSTMCell)
+        if hx is None:
+            zero = x.new_zeros(len(rows), self.cell.hidden_size)
+            parts: Parts = (zero, zero) if is_lstm else (zero,)
+        else:
+            parts = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+            parts = parts if batched else tuple(part.unsqueeze(0) for part in parts)
+        starts = [tuple(part[b] for part in parts) for b in range(len(rows))]
+        done = walk(self.cell, "", [row.unsqueeze(0) for row in rows], starts)
+        self.walks.setdefault(self.name, []).append(done)
+        wrote = [steps[-1].wrote.parts for steps in done.sequences]
+        state = [torch.stack([s[p] for s in wrote]) for p in range(len(parts))]
+        state = state if batched else [part.squeeze(0) for part in state]
+        return tuple(state) if is_lstm else state[0]
+
+
+def unrolled(model: nn.Module) -> tuple[nn.Module, Walks]:
+    """``model`` with loops in place of its recurrent modules, and the walks that will fill up."""
+    walks: Walks = {}
+    loops: dict[int, nn.Module] = {}
+    for name, module in model.named_modules():
+        where = name or type(module).__name__.lower()
+        if isinstance(module, nn.RNNBase):
+            loops[id(module)] = UnrolledLayer(module, where, walks)
+        elif isinstance(module, nn.RNNCellBase):
+            loops[id(module)] = UnrolledCell(module, where, walks)
+    for parent in list(model.modules()):
+        for key, child in list(parent.named_children()):
+            setattr(parent, key, loops.get(id(child), child))
+    return loops.get(id(model), model), walks
+
+
+Chains = dict[str, list[list[int]]]
+
+
+def assert_same(trace: Trace, walks: Walks, tolerance: float, chains: Chains | None = None) -> None:
+    """Every layer of ``trace`` has the states and gradients of its loop, and says that it does.
+
+    ``chains``: by name, the calls that carry one state on, for each layer of that name; by default
+    all calls of a name are one sequence.
     """
-    directions = ["", "_reverse"] if module.bidirectional else [""]
-    walks: dict[str, list[Walk]] = {}
-    final: list[list[Parts]] = []
-    for layer in range(module.num_layers):
-        sides = []
-        for direction in directions:
-            where = name + (f".l{layer}" if module.num_layers > 1 else "")
-            where += direction.replace("_", ".")
-            step = step_of(module, weights_of(module, f"_l{layer}{direction}"))
-            start = [tuple(part[len(final), b] for part in initial) for b in range(len(sequences))]
-            walks[where] = [Walk() for _ in sequences]
-            for walk, x, state in zip(walks[where], sequences, start, strict=True):
-                walk.run(step, x.flip(0) if direction else x, state)
-            final.append([walk.states[-1] for walk in walks[where]])
-            for walk in walks[where] if direction else ():
-                walk.backwards()
-            sides.append([torch.stack([s[0] for s in walk.states]) for walk in walks[where]])
-        sequences = [torch.cat(side, -1) for side in zip(*sides, strict=True)]
-        if dropout and layer < module.num_layers - 1:
-            sequences = dropout(sequences)
-    parts = len(initial)
-    ends = (torch.stack([torch.stack([s[p] for s in row]) for row in final]) for p in range(parts))
-    return Unrolled(sequences, tuple(ends), walks)
-
-
-def packed_dropout(p: float, packed: bool) -> Dropout:
-    """torch's dropout between layers, drawn over the data in the layout that torch's kernel has."""
-
-    def drop(sequences: list[Tensor]) -> list[Tensor]:
-        order = sorted(range(len(sequences)), key=lambda b: -len(sequences[b]))
-        if not packed:
-            stacked = nn.functional.dropout(torch.stack(sequences, 1), p)
-            return list(stacked.unbind(1))
-        pack = nn.utils.rnn.pack_sequence([sequences[b] for b in order])
-        pack = pack._replace(data=nn.functional.dropout(pack.data, p))
-        back: dict[int, Tensor] = dict(zip(order, nn.utils.rnn.unpack_sequence(pack), strict=True))
-        return [back[b] for b in range(len(sequences))]
-
-    return drop
+    chains = {name: [list(range(len(calls)))] for name, calls in walks.items()} | (chains or {})
+    expected = {
+        name if n == 0 else f"{name} ({n + 1})": reduce(Walk.then, [walks[name][i] for i in calls])
+        for name, found in chains.items()
+        for n, calls in enumerate(found)
+    }
+    assert set(trace.names) == set(expected)
+    for layer in trace:
+        loop = expected[layer.name]
+        assert relative_difference(layer.states, loop.states()) < tolerance, layer
+        assert relative_difference(layer.gradients, loop.total()) < tolerance, layer
+        assert relative_difference(layer.direct, loop.direct()) < tolerance, layer
+        assert layer.verified is not None, layer.unverified_because
+        assert layer.verified < tolerance, layer

@@ -6,12 +6,12 @@ from dataclasses import astuple
 
 import pytest
 import torch
-from cases import COVERED, CROSSED, LAYER_CASES, Case, Net, inputs_of, loss_of, pairs, sequences_of
-from reference import Unrolled, packed_dropout, unroll
+from cases import COVERED, CROSSED, LAYER_CASES, Case, Net, inputs_of, loss_of, pairs
+from reference import assert_same, unrolled
 from torch import Tensor
 
 from throughtime.capture import capture
-from throughtime.trace import Trace, relative_difference
+from throughtime.trace import relative_difference
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 SEED = 20
@@ -29,23 +29,6 @@ def run_once(case: Case, model: Net) -> list[Tensor]:
         return [value.detach() for value in (outputs, *final, torch.get_rng_state())]
 
 
-def captured(case: Case, dtype: torch.dtype = torch.float64) -> Trace:
-    model = Net(case, dtype)
-    with capture(model) as run:
-        run_once(case, model)
-    return run.trace
-
-
-def expected(case: Case, dtype: torch.dtype) -> tuple[Unrolled, Tensor]:
-    """The same run as plain loops, and its loss."""
-    model = Net(case, dtype)
-    dropout = packed_dropout(model.layer.dropout, case.packed) if model.layer.dropout else None
-    with torch.random.fork_rng():
-        torch.manual_seed(SEED)
-        run = unroll(model.layer, sequences_of(case, dtype), model.initial, "layer", dropout)
-    return run, loss_of(case, run.padded(), run.final)
-
-
 def test_the_cases_show_every_pair_of_settings() -> None:
     shown = {pair for case in LAYER_CASES for pair in pairs(astuple(case))}
     assert shown == set().union(*map(pairs, itertools.product(*(CROSSED | COVERED).values())))
@@ -54,17 +37,11 @@ def test_the_cases_show_every_pair_of_settings() -> None:
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("case", LAYER_CASES, ids=str)
 def test_gradients_are_those_of_the_unrolled_loops(case: Case, dtype: torch.dtype) -> None:
-    trace = captured(case, dtype)
-    run, loss = expected(case, dtype)
-    wanted = run.gradients(loss)
-    assert set(trace.names) == set(wanted)
-    for name, (total, direct) in wanted.items():
-        layer = trace[name]
-        assert relative_difference(layer.states, run.states(name)) < TOLERANCE[dtype]
-        assert relative_difference(layer.gradients, total) < TOLERANCE[dtype]
-        assert relative_difference(layer.direct, direct) < TOLERANCE[dtype]
-        assert layer.verified is not None
-        assert layer.verified < TOLERANCE[dtype]
+    model, (loops, walks) = Net(case, dtype), unrolled(Net(case, dtype))
+    with capture(model) as run:
+        run_once(case, model)
+    run_once(case, loops)
+    assert_same(run.trace, walks, TOLERANCE[dtype])
 
 
 def compare_runs(case: Case, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
