@@ -17,6 +17,7 @@ from throughtime.recurrences import Linearised
 # Rows whose norm has left this range are brought back to 1, and the logarithm is carried.
 # Far inside float32, whose squares must stay representable: 1e-45 < x² < 1e38.
 _SMALL, _LARGE = 1e-8, 1e8
+_BLOCK_ROWS = 1024
 
 
 @torch.no_grad()
@@ -73,46 +74,75 @@ def lag_norms(
     parts: Sequence[slice] = (slice(None),),
     walls: Sequence[int] = (),
 ) -> Float[Tensor, "P A T B"]:
-    """log10 ‖∂L_t/∂s_k‖ for every anchor t and every k, in one reverse pass.
+    """log10 ‖∂L_t/∂s_k‖ for every anchor t and every k, many anchors in one reverse pass.
 
     Row a carries the adjoint of the loss at step ``anchors[a]`` alone, whose direct gradient is
     ``sources[a]``. At step k the rows of all anchors t ≥ k are one tall matrix, so that A sweeps
     become T growing matrix products. Float64, NaN where k > t, −inf where nothing came back.
 
     A row is rescaled when it leaves [1e-8, 1e8], and its logarithm is carried: nothing underflows.
-    Behind a wall the rows are zero for good, and are left out of the products.
+    Behind a wall the rows are zero for good, and are left out of the products. Anchors are taken
+    in blocks of about a thousand rows: tall enough for a full-speed product, small enough for the
+    processor's cache, and a bound on the memory.
     """
-    batch, size = sources.shape[1:]
-    norms = _blank(anchors, linear.steps, batch, len(parts))
-    waiting = sorted(range(len(anchors)), key=lambda a: anchors[a])
-    blocked = frozenset(walls)
-    buffers = [sources.new_empty(len(anchors), batch, size) for _ in range(2)]
-    exponents = torch.zeros(len(anchors), batch, dtype=torch.float64)
-    live: list[int] = []
-    for k in range(max(anchors, default=-1), -1, -1):
-        while waiting and anchors[waiting[-1]] == k:
-            buffers[0][len(live)] = sources[waiting[-1]]
-            exponents[len(live)] = 0
-            live.append(waiting.pop())
-        if not live:
-            continue
-        values, exponent = buffers[0][: len(live)], exponents[: len(live)]
-        _rescale(values, exponent)
-        for p, part in enumerate(parts):
-            norms[p, live, k] = exponent + _log_norm(values[..., part])
-        if k in blocked:
-            live = []
-        elif k:
-            linear.vjp(k, values, out=buffers[1][: len(live)])
-            buffers.reverse()
+    shape = len(parts), len(anchors), linear.steps, sources.shape[1]
+    norms = torch.full(shape, torch.nan, dtype=torch.float64)
+    latest_first = sorted(range(len(anchors)), key=lambda a: -anchors[a])
+    block = max(1, _BLOCK_ROWS // max(1, sources.shape[1]))
+    for start in range(0, len(latest_first), block):
+        chosen = latest_first[start : start + block]
+        _sweep_block(linear, sources, anchors, chosen, parts, frozenset(walls), norms)
     return norms
 
 
-def _blank(anchors: Sequence[int], steps: int, batch: int, parts: int) -> Tensor:
-    """The norms before any sweep: −inf where something could come back, NaN where nothing can."""
-    reachable = torch.arange(steps) <= torch.tensor(anchors, dtype=torch.long).unsqueeze(1)
-    start = torch.where(reachable, -torch.inf, torch.nan).double()
-    return start.unsqueeze(-1).repeat(parts, 1, 1, batch)
+def _sweep_block(
+    linear: Linearised,
+    sources: Float[Tensor, "A B S"],
+    anchors: Sequence[int],
+    chosen: Sequence[int],
+    parts: Sequence[slice],
+    blocked: frozenset[int],
+    norms: Float[Tensor, "P A T B"],
+) -> None:
+    """One reverse pass of the ``chosen`` anchors, the latest first, written into ``norms``."""
+    count, batch = len(chosen), sources.shape[1]
+    buffers = [sources.new_empty(count, batch, sources.shape[2]) for _ in range(2)]
+    exponents = torch.zeros(count, batch, dtype=torch.float64)
+    found = torch.full(
+        (anchors[chosen[0]] + 1, len(parts), count, batch), -torch.inf, dtype=torch.float64
+    )
+    begun, first = 0, 0  # rows begun so far, and the first of them not yet behind a wall
+    for k in range(anchors[chosen[0]], -1, -1):
+        while begun < count and anchors[chosen[begun]] == k:
+            buffers[0][begun] = sources[chosen[begun]]
+            begun += 1
+        if first == begun:
+            continue
+        values, exponent = buffers[0][first:begun], exponents[first:begun]
+        whole = _norm_in_range(values, exponent)
+        for p, part in enumerate(parts):
+            norm = (
+                whole
+                if part == slice(None)
+                else torch.linalg.vector_norm(values[..., part], dim=-1)
+            )
+            found[k, p, first:begun] = exponent + norm.double().log10().cpu()
+        if k in blocked:
+            first = begun
+        elif k:
+            linear.vjp(k, values, out=buffers[1][first:begun])
+            buffers.reverse()
+    for row, a in enumerate(chosen):
+        norms[:, a, : anchors[a] + 1] = found[: anchors[a] + 1, :, row].transpose(0, 1)
+
+
+def _norm_in_range(values: Float[Tensor, "A B S"], exponent: Float[Tensor, "A B"]) -> Tensor:
+    """The norms of the rows, which are rescaled in place if one has left the range."""
+    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
+    if bool(((norm < _SMALL) | (norm > _LARGE)).any()):
+        _rescale(values, exponent)
+        norm = torch.linalg.vector_norm(values, dim=-1)
+    return norm
 
 
 def _log_norm(values: Float[Tensor, "A B S"]) -> Float[Tensor, "A B"]:

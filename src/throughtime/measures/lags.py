@@ -50,7 +50,7 @@ def lags(
         InputError: for an unknown layer or part, an anchor outside the sequence, or layers that
             cannot be taken jointly.
     """
-    return LagSweep.run(trace, layer, anchors).matrix(part)
+    return LagSweep.run(trace, layer, anchors, (part,)).matrix(part)
 
 
 def gains(
@@ -89,13 +89,18 @@ class LagSweep:
 
     @classmethod
     def run(
-        cls, trace: Trace | LayerTrace, layer: str | int | None = None, anchors: Anchors = None
+        cls,
+        trace: Trace | LayerTrace,
+        layer: str | int | None = None,
+        anchors: Anchors = None,
+        parts: Sequence[str] | None = None,
     ) -> LagSweep:
-        """Sweep a layer, or a whole stack. Arguments and errors as for ``lags``."""
+        """Sweep a layer, or a whole stack. Arguments and errors as for ``lags``; parts None: all."""
         if isinstance(trace, Trace) and layer is None and len(trace) > 1:
             return cls._joint(trace, anchors)
         one = trace if isinstance(trace, LayerTrace) else trace[layer or 0]
         names = ("s", *one.parts) if len(one.parts) > 1 else ("s",)
+        names = names if parts is None else tuple(parts)
         slices = [one.part(name) for name in names]
         direct = one.turned(one.direct)
         chosen = _anchors(anchors, direct, one)
@@ -200,7 +205,9 @@ def _anchors(wanted: Anchors, direct: torch.Tensor, layer: LayerTrace) -> tuple[
 def _defined(norms: torch.Tensor, sources: torch.Tensor) -> Floats:
     """The norms, NaN for the sequences of the batch that have no loss at an anchor."""
     silent = (sources == 0).all(-1).cpu()
-    values: Floats = norms.masked_fill(silent[None, :, None, :], torch.nan).numpy()
+    if silent.any():
+        norms.masked_fill_(silent[None, :, None, :], torch.nan)
+    values: Floats = norms.numpy()
     return values
 
 
