@@ -163,7 +163,10 @@ class Recorder(TorchFunctionMode):
         initial, aliased = self._aliases(one)
         passed = [*aliased, *(None for _ in weights[len(aliased) :])]
         result = func(x, initial[0] if isinstance(hx, Tensor) else initial, *passed)
-        final = (result,) if isinstance(result, Tensor) else tuple(result)
+        # torch makes h from the very c that it returns: an alias of c gets the user's uses alone.
+        final = (
+            (result,) if isinstance(result, Tensor) else (result[0], result[1].view_as(result[1]))
+        )
         inputs, outputs = x.detach(), final[0].detach()
         call = Call(
             self._name(self._running[-1]),
@@ -181,7 +184,7 @@ class Recorder(TorchFunctionMode):
             versions=((inputs, inputs._version), (outputs, outputs._version)),
         )
         self._watch(call, None, final, initial, aliased[1])
-        return result
+        return result if isinstance(result, Tensor) else final
 
     def _aliases(self, one: One) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Views of the initial state and of W_hh, so that a hook sees the gradient of this call.

@@ -29,6 +29,7 @@ class Reach:
         longest: the longest lag that the capture holds.
         gain_at_span: log10 median gain at the span.
         extrapolated: the capture is shorter than the span; the rate carried the gain there.
+        cut: one lag beyond the horizon there is nothing at all: the gradient was cut, it did not fade.
     """
 
     verdict: Verdict
@@ -39,6 +40,7 @@ class Reach:
     longest: int
     gain_at_span: float | None
     extrapolated: bool
+    cut: bool = False
 
 
 def read(gains: Measurement, steps: int, span: int | None) -> Reach:
@@ -65,7 +67,8 @@ def read(gains: Measurement, steps: int, span: int | None) -> Reach:
     elif largest > EXPLODED:
         verdict = "exploding"
     end = horizon == longest
-    return Reach(verdict, rate, horizon, end, needed, longest, at_span, extrapolated)
+    cut = not end and bool(np.isneginf(median[horizon + 1]))
+    return Reach(verdict, rate, horizon, end, needed, longest, at_span, extrapolated, cut)
 
 
 def _median(gains: Measurement) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from throughtime.diagnosis.reach import Reach
 from throughtime.findings import Finding
@@ -12,8 +13,10 @@ def sentence(found: Reach, walls: Sequence[int] = ()) -> str:
     """One or two sentences: how far the gradient reaches, and what that means for learning."""
     if found.verdict == "non-finite":
         return "A state or a gradient is NaN or infinite: no gain can be read from it."
+    if found.longest == 0:
+        return "The capture holds a single step: there is no earlier state to send a gradient to."
     if found.horizon is None:
-        return "There is no earlier state to send a gradient to."
+        return "The capture holds no sequence with a loss: there is no gain to read."
     by_rate = " (beyond the captured sequence, by its rate)" if found.extrapolated else ""
     if found.verdict == "vanishing":
         return _vanishing(found, walls) + by_rate
@@ -33,7 +36,7 @@ def sentence(found: Reach, walls: Sequence[int] = ()) -> str:
 
 def _vanishing(found: Reach, walls: Sequence[int]) -> str:
     assert found.horizon is not None
-    if walls:
+    if walls and found.cut:
         return (
             f"The gradient stops at the wall where the state was detached, {_steps(found.horizon)} "
             f"back, and the task needs {found.span}: nothing from before the wall is ever learned."
@@ -68,8 +71,7 @@ def _steps(number: int) -> str:
 
 def truncated(name: str, walls: Sequence[int], steps: int, span: int) -> Finding:
     """Truncated BPTT: the state was detached, and no gradient crosses."""
-    edges = [0, *walls, steps]
-    window = max(b - a for a, b in zip(edges, edges[1:], strict=False))
+    window = max(b - a for a, b in pairwise([0, *walls, steps]))
     text = (
         f"The state of {name!r} is detached before step {walls[0]}"
         + (f" and {len(walls) - 1} more times" if len(walls) > 1 else "")

@@ -95,7 +95,7 @@ class LagSweep:
         anchors: Anchors = None,
         parts: Sequence[str] | None = None,
     ) -> LagSweep:
-        """Sweep a layer, or a whole stack. Arguments and errors as for ``lags``; parts None: all."""
+        """Sweep a layer or a stack. Arguments and errors as for ``lags``; parts None: all."""
         if isinstance(trace, Trace) and layer is None and len(trace) > 1:
             return cls._joint(trace, anchors)
         one = trace if isinstance(trace, LayerTrace) else trace[layer or 0]
@@ -145,11 +145,13 @@ class LagSweep:
         aligned = np.full((*self.norms.shape[:2], longest + 1, self.norms.shape[3]), np.nan)
         for a, t in enumerate(self.anchors):
             back = self.norms[:, a, t::-1] if t else self.norms[:, a, :1]
-            aligned[:, a, : t + 1] = back - self.norms[0, a, t]
-        samples = np.moveaxis(aligned, 2, 3).reshape(len(self.parts), -1, longest + 1)
+            with np.errstate(invalid="ignore"):  # inf − inf of a run that went non-finite is NaN
+                aligned[:, a, : t + 1] = back - self.norms[0, a, t]
+        count = aligned.shape[1] * aligned.shape[3]
+        samples = np.moveaxis(aligned, 2, 3).reshape(len(self.parts), count, longest + 1)
         how = (
-            f"quantiles over {len(self.anchors)} loss steps and {self.norms.shape[3]} sequences of the "
-            "log10 gain, each from the loss at one step alone"
+            f"quantiles over {len(self.anchors)} loss steps and {self.norms.shape[3]} sequences "
+            "of the log10 gain, each from the loss at one step alone"
         )
         return Measurement(
             "gain",
