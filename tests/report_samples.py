@@ -199,6 +199,11 @@ def empty() -> Diagnosis:
     return diagnosis(bare, replace(bare, name="other", measurements=()))
 
 
+def no_layer() -> Diagnosis:
+    """A diagnosis of nothing: no layer at all."""
+    return replace(empty(), layers=(), decided_by="")
+
+
 def non_finite() -> Diagnosis:
     """Infinite, undefined and exactly zero values everywhere that a number can be."""
     names = {}
@@ -241,19 +246,23 @@ HOSTILE = (
 
 def hostile() -> Diagnosis:
     """Markup, escapes and formats in every place where a user's or a file's text can stand."""
+    pictures = [
+        replace(m, how=how) for m, how in zip(layer(steps=12).measurements, HOSTILE, strict=False)
+    ]
     layers = [
         replace(
             layer(name, kind=name, steps=12),
+            measurements=tuple(pictures) if number < 2 else (),
             sentence=name,
             unverified_because=name,
             verified=None,
             findings=(Finding(name, name, name, {name: name}),),
         )
-        for name in HOSTILE
+        for number, name in enumerate(HOSTILE)
     ]
     found = diagnosis(*layers, notes=HOSTILE)
     return replace(
-        found, sentence=" ".join(HOSTILE), run={name: {name: [name]} for name in HOSTILE}
+        found, sentence=" ".join(HOSTILE), run={name: {name: (name,)} for name in HOSTILE}
     )
 
 
@@ -264,6 +273,7 @@ ALL = {
     "truncated": truncated,
     "stack": stack,
     "empty": empty,
+    "no layer": no_layer,
     "non-finite": non_finite,
     "nothing finite": nothing_finite,
     "hostile": hostile,

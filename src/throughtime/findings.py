@@ -11,6 +11,8 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from throughtime.errors import plain
+
 SCHEMA = 1
 
 Verdict = Literal["healthy", "vanishing", "exploding", "non-finite"]
@@ -126,14 +128,20 @@ class Diagnosis:
     run: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists; non-finite floats as ``"nan"``, ``"inf"``, ``"-inf"``."""
+        """Plain dictionaries and lists; non-finite floats as ``"nan"``, ``"inf"``, ``"-inf"``.
+
+        Text of just that spelling in ``evidence``, ``coords`` or ``run`` comes back as the number.
+        """
         encoded = _encode({"schema": SCHEMA, **asdict(self)})
         assert isinstance(encoded, dict)
         return encoded
 
     def to_json(self, indent: int | None = None) -> str:
-        """Valid JSON, also where a number is not finite. See ``from_json``."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+        """Valid JSON in ASCII, also where a number is not finite. See ``from_json``.
+
+        ASCII because any locale can print it, and because a file name may hold what UTF-8 cannot.
+        """
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Diagnosis:
@@ -142,14 +150,14 @@ class Diagnosis:
         if not isinstance(data, dict) or "schema" not in data:
             raise ValueError("not a throughtime diagnosis: the JSON has no 'schema'")
         schema = data.pop("schema")
-        if not isinstance(schema, int) or schema > SCHEMA:
+        if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise ValueError(
                 f"diagnosis schema {schema}, and this version reads up to {SCHEMA}: "
                 "upgrade throughtime"
             )
         try:
             return _diagnosis(data)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a complete throughtime diagnosis: {error}") from None
 
     def __str__(self) -> str:
@@ -169,7 +177,7 @@ class Diagnosis:
             )
         lines += [f"  {finding.disease}: {finding.sentence}" for finding in self.findings]
         lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join(plain(line) for line in lines)
 
 
 def _diagnosis(data: dict[str, Any]) -> Diagnosis:
@@ -179,8 +187,8 @@ def _diagnosis(data: dict[str, Any]) -> Diagnosis:
 
     def measurement(values: dict[str, Any]) -> Measurement:
         values = known(Measurement, values)
-        coords = {axis: _tuples(_decode(labels)) for axis, labels in values["coords"].items()}
-        numbers = _tuples(_decode(values["values"]))
+        coords = {axis: _decode(labels) for axis, labels in values["coords"].items()}
+        numbers = _decode(values["values"])
         return Measurement(
             **{**values, "axes": tuple(values["axes"]), "coords": coords, "values": numbers}
         )
@@ -205,6 +213,7 @@ def _diagnosis(data: dict[str, Any]) -> Diagnosis:
             "layers": tuple(layer(values) for values in data["layers"]),
             "findings": tuple(finding(values) for values in data["findings"]),
             "notes": tuple(data["notes"]),
+            "run": _decode(data["run"]),
         }
     )
 
@@ -226,7 +235,7 @@ def _decode(value: Any) -> Any:
     if isinstance(value, str):
         return _WORDS.get(value, value)
     if isinstance(value, list):
-        return [_decode(inner) for inner in value]
+        return tuple(_decode(inner) for inner in value)
     if isinstance(value, dict):
         return {key: _decode(inner) for key, inner in value.items()}
     return value

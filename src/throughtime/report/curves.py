@@ -138,8 +138,9 @@ def _labels(layer: LayerDiagnosis, found: Measurement, axis: str, size: int) -> 
 
 
 def _numbers(layer: LayerDiagnosis, found: Measurement, axis: str, size: int) -> Array:
+    labels = _labels(layer, found, axis, size)
     try:
-        return np.array(_labels(layer, found, axis, size), dtype=np.float64)
+        return np.array(labels, dtype=np.float64)
     except (ValueError, TypeError):
         raise _damaged(layer, found, f"the labels of axis {axis} are not numbers") from None
 

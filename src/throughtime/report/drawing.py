@@ -22,7 +22,9 @@ BEYOND = 1e3
 """Further than any axis shows: where a band goes whose quantile is exactly zero."""
 
 
-def curve(axes: Axes, drawn: Curve, colour: str, label: str, width: float = 2.0) -> None:
+def curve(
+    axes: Axes, drawn: Curve, colour: str, label: str, width: float = 2.0, line: str = "-"
+) -> None:
     """One median, drawn where it is a number; ``shade`` shows where it is none."""
     drawn = drawn.thinned(POINTS)
     finite = np.where(np.isfinite(drawn.middle), drawn.middle, np.nan)
@@ -32,6 +34,7 @@ def curve(axes: Axes, drawn: Curve, colour: str, label: str, width: float = 2.0)
         finite,
         color=colour,
         linewidth=width,
+        linestyle=line,
         marker="o" if few else "",
         markersize=3.5,
         label=_shown(label),

@@ -20,6 +20,7 @@ from throughtime.errors import InputError
 from throughtime.findings import Diagnosis, LayerDiagnosis
 from throughtime.report import curves, drawing, style, wording
 
+_LINES = ("-", "--", ":", "-.")
 _NO_LAGS = "No lags: there was no step to travel back."
 
 
@@ -60,7 +61,7 @@ def compare(diagnoses: Mapping[str, Diagnosis], ax: Axes | None = None) -> Figur
         return style.nothing(axes, _NO_LAGS)
     for place, (name, layer, curve) in enumerate(found):
         label = f"{wording.short(name, 24)}, horizon {wording.horizon(layer)}"
-        drawing.curve(axes, curve, _colour(place), label)
+        drawing.curve(axes, curve, _colour(place), label, line=_LINES[place // 4 % 4])
         drawing.band(axes, curve, _colour(place))
         drawing.shade(axes, curve, _colour(place), height=drawing.STRIP)
     seen = [values for _, _, curve in found for values in (curve.low, curve.middle, curve.high)]

@@ -17,8 +17,8 @@ def render_html(
 ) -> str:
     """The page as text: the verdict on top, pictures, layers, notes, how each number was obtained.
 
-    Several named diagnoses make a page that compares them. The page stays under 1 MB: where the
-    pictures of many layers would exceed that, it says which ones it leaves out.
+    Several named diagnoses make a page that compares them. To stay under 1 MB, the page leaves out
+    the pictures of the last of many layers, and says so.
 
     Raises ``InputError`` for an empty mapping, or a measurement that contradicts its own axes.
     """

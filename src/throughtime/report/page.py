@@ -68,9 +68,7 @@ def render(diagnoses: Mapping[str, Diagnosis], extra: Sequence[Section]) -> str:
 
 def _deciding(diagnosis: Diagnosis, album: Album, wide: bool) -> LayerView | None:
     layer = curves.deciding(diagnosis)
-    if layer is None:
-        return None
-    return _drawn(layer, album, wide)
+    return None if layer is None else _drawn(layer, album, wide)
 
 
 def _network(name: str, diagnosis: Diagnosis, top: LayerView | None, album: Album) -> NetworkView:
@@ -83,20 +81,16 @@ def _network(name: str, diagnosis: Diagnosis, top: LayerView | None, album: Albu
         name,
         diagnosis,
         top,
-        tuple(_other(layer, album) for layer in rest[:MOST_LAYERS]),
+        tuple(_drawn(layer, album) for layer in rest[:MOST_LAYERS]),
         len(rest[MOST_LAYERS:]),
         tuple(findings.values()),
         () if top is None else _numbers(top.layer),
     )
 
 
-def _other(layer: LayerDiagnosis, album: Album) -> LayerView:
+def _drawn(layer: LayerDiagnosis, album: Album, wide: bool = False) -> LayerView:
     if not album.has_room():
         return LayerView(layer, left_out=bool(layer.measurements))
-    return _drawn(layer, album)
-
-
-def _drawn(layer: LayerDiagnosis, album: Album, wide: bool = False) -> LayerView:
     return LayerView(
         layer,
         album.gain(layer, wide),

@@ -112,7 +112,7 @@ def legend(axes: Axes) -> None:
         return
     widths = [36 + 6.2 * wording.width(label) for label in labels]
     room = 0.85 * 72 * figure_of(axes).get_figwidth()
-    axes.legend(
+    key = axes.legend(
         handles,
         labels,
         loc="lower left",
@@ -125,6 +125,8 @@ def legend(axes: Axes) -> None:
         columnspacing=1.4,
         borderaxespad=0.3,
     )
+    for text in key.get_texts():
+        text.set_parse_math(False)
 
 
 def _columns(widths: list[float], room: float) -> int:

@@ -1,0 +1,153 @@
+"""Findings as plain data: to JSON and back without loss, whatever the numbers and the names."""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import report_samples as samples
+from hypothesis import given
+from hypothesis import strategies as st
+
+from throughtime.findings import SCHEMA, Diagnosis, Finding, LayerDiagnosis, Measurement
+
+SPELT_LIKE_NUMBERS = {"nan", "inf", "-inf"}
+
+# A NaN equals nothing, itself only by identity: the one that `math` has is the one in every plain
+# measurement.
+floats = st.floats().map(lambda number: math.nan if math.isnan(number) else number)
+names = st.text(st.characters(), max_size=12)
+numbers = st.none() | floats
+labels = st.integers() | floats | st.text(max_size=5).filter(lambda t: t not in SPELT_LIKE_NUMBERS)
+values = st.recursive(
+    st.none() | st.booleans() | labels,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(tuple) | st.dictionaries(names, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+evidence = st.dictionaries(names, values, max_size=3)
+findings = st.builds(Finding, names, names, names, evidence)
+measurements = st.builds(
+    Measurement,
+    name=names,
+    values=st.lists(st.lists(floats, min_size=2, max_size=2), max_size=3),
+    axes=st.just(("row", "column")),
+    unit=names,
+    how=names,
+    coords=st.dictionaries(names, st.lists(labels, max_size=3).map(tuple), max_size=2),
+).map(Measurement.plain)
+verdicts = st.sampled_from(["healthy", "vanishing", "exploding", "non-finite"])
+layers = st.builds(
+    LayerDiagnosis,
+    verdict=verdicts,
+    rate=numbers,
+    gain_at_span=numbers,
+    verified=numbers,
+    name=names,
+    findings=st.lists(findings, max_size=2).map(tuple),
+    measurements=st.lists(measurements, max_size=2).map(tuple),
+)
+diagnoses = st.builds(
+    Diagnosis,
+    verdict=verdicts,
+    rate=numbers,
+    sentence=names,
+    decided_by=names,
+    layers=st.lists(layers, max_size=2).map(tuple),
+    findings=st.lists(findings, max_size=2).map(tuple),
+    notes=st.lists(names, max_size=2).map(tuple),
+    run=evidence,
+)
+
+
+@given(diagnoses)
+def test_json_brings_back_an_equal_diagnosis(diagnosis: Diagnosis) -> None:
+    assert Diagnosis.from_json(diagnosis.to_json()) == diagnosis
+
+
+@pytest.mark.parametrize("sample", samples.ALL.values(), ids=samples.ALL)
+def test_json_brings_back_every_sample(sample: Any) -> None:
+    assert Diagnosis.from_json(sample().to_json(indent=2)) == sample()
+
+
+@given(diagnoses)
+def test_the_json_is_valid_and_plain_ascii(diagnosis: Diagnosis) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    text = diagnosis.to_json()
+    assert text.isascii()
+    assert json.loads(text, parse_constant=refuse)["schema"] == SCHEMA
+
+
+def edited(**changes: Any) -> str:
+    return json.dumps({**samples.vanishing().to_dict(), **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expecting property name"),
+        ("[1, 2]", "no 'schema'"),
+        ("{}", "no 'schema'"),
+        (edited(schema=SCHEMA + 1), f"reads up to {SCHEMA}: upgrade"),
+        (edited(schema="1"), "diagnosis schema 1"),
+        (edited(schema=True), "diagnosis schema True"),
+        (edited(schema=0), "diagnosis schema 0"),
+        (json.dumps({"schema": SCHEMA}), "not a complete throughtime diagnosis"),
+        (edited(layers=None), "not a complete throughtime diagnosis"),
+        (edited(layers=[[]]), "not a complete throughtime diagnosis"),
+        (edited(layers=[{"name": "rnn"}]), "not a complete throughtime diagnosis"),
+        (edited(findings=["vanishing"]), "not a complete throughtime diagnosis"),
+    ],
+)
+def test_other_json_is_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        Diagnosis.from_json(text)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_field_that_a_later_version_added_is_ignored() -> None:
+    assert Diagnosis.from_json(edited(mood="calm")) == samples.vanishing()
+
+
+def test_arrays_become_plain_numbers() -> None:
+    values = np.array([[0.5, -np.inf], [np.nan, 2.0]])
+    measured = Measurement("norms", values, ("row", "column"), "log10", "by hand").plain()
+    assert measured.values == ((0.5, -math.inf), (math.nan, 2.0))
+
+
+def test_a_measurement_shows_its_shape() -> None:
+    measured = Measurement("norms", np.zeros((3, 2)), ("time", "batch"), "log10", "by hand")
+    assert repr(measured) == repr(measured.plain()) == "Measurement(norms: time=3 batch=2, log10)"
+
+
+def test_a_layer_finds_its_measurement_by_name() -> None:
+    layer = samples.layer()
+    found = [layer.measurement(name) for name in ("gain", "no such")]
+    assert [one and one.name for one in found] == ["gain", None]
+
+
+def test_printing_a_diagnosis_sends_no_control_character_to_the_terminal() -> None:
+    shown = str(samples.hostile())
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            {},
+            "rnn (RNN): vanishing, horizon 9 of 100, -0.2200 decades per step (verified to 3e-07)",
+        ),
+        ({"horizon": None, "rate": None}, "horizon unknown of 100 (verified"),
+        ({"reaches_end": True}, "horizon at least 9 of 100"),
+        ({"verified": None, "unverified_because": "dropout"}, "(not verified: dropout)"),
+    ],
+)
+def test_printing_names_layer_horizon_and_check(change: dict[str, Any], expected: str) -> None:
+    assert expected in str(samples.diagnosis(replace(samples.layer("rnn"), **change)))
