@@ -20,6 +20,7 @@ from throughtime.errors import (
 )
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement
 from throughtime.problem import Problem
+from throughtime.report import write_report
 from throughtime.trace import LayerTrace, Trace
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "measures",
     "observe",
     "recurrences",
+    "write_report",
 ]
