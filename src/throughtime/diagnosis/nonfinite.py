@@ -1,4 +1,4 @@
-"""Where a NaN or an infinity arose first: layer, gate, unit, time step, sample, and of what kind."""
+"""Where a NaN or an infinity arose first: layer, gate, unit, time step, sample, and its kind."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _backward(layer: LayerTrace) -> Finding:
     place = place._replace(step=len(bad) - 1 - place.step)
     sent = ~torch.isfinite(layer.turned(layer.direct))[place.step, place.sample]
     if sent.any():
-        kind = "the loss, or a layer above, sends it: look at the loss itself (log of 0, 0/0, overflow)"
+        kind = "the loss, or a layer above, sends it: look there for a log of 0, 0/0, an overflow"
     elif any(not bool(torch.isfinite(w).all()) for w in layer.linear.weights(place.step).values()):
         kind = "a weight is not finite"
     else:

@@ -29,7 +29,7 @@ class Reach:
         longest: the longest lag that the capture holds.
         gain_at_span: log10 median gain at the span.
         extrapolated: the capture is shorter than the span; the rate carried the gain there.
-        cut: one lag beyond the horizon there is nothing at all: the gradient was cut, it did not fade.
+        cut: one lag beyond the horizon nothing at all is left: it was cut, it did not fade.
     """
 
     verdict: Verdict

@@ -13,23 +13,22 @@ def sentence(found: Reach, walls: Sequence[int] = ()) -> str:
     """One or two sentences: how far the gradient reaches, and what that means for learning."""
     if found.verdict == "non-finite":
         return "A state or a gradient is NaN or infinite: no gain can be read from it."
-    if found.longest == 0:
-        return "The capture holds a single step: there is no earlier state to send a gradient to."
     if found.horizon is None:
         return "The capture holds no sequence with a loss: there is no gain to read."
-    by_rate = " (beyond the captured sequence, by its rate)" if found.extrapolated else ""
+    if found.longest == 0:
+        return "The capture holds a single step: there is no earlier state to send a gradient to."
     if found.verdict == "vanishing":
-        return _vanishing(found, walls) + by_rate
+        return _vanishing(found, walls)
     if found.verdict == "exploding":
         return (
             f"The gradient grows {_pace(found.rate, 'tenfold')} on its way back"
-            f"{_at_span(found)}{by_rate}: one such step can throw the weights far away, or to NaN."
+            f"{_at_span(found)}: one such step can throw the weights far away, or to NaN."
         )
     reached = min(found.horizon, found.span)
     if found.extrapolated:
         return (
-            f"The gradient still counts after all {_steps(found.longest)} of the capture, and at its "
-            f"rate it would after {found.span} as well: capture a sequence that long to be sure."
+            f"The gradient still counts after all {_steps(found.longest)} of the capture, and at "
+            f"its rate it would after {found.span} too: capture a sequence that long to be sure."
         )
     return f"The gradient still counts after {_steps(reached)}, as far back as was asked for."
 
@@ -41,14 +40,16 @@ def _vanishing(found: Reach, walls: Sequence[int]) -> str:
             f"The gradient stops at the wall where the state was detached, {_steps(found.horizon)} "
             f"back, and the task needs {found.span}: nothing from before the wall is ever learned."
         )
+    beyond = " (more than was captured)" if found.extrapolated else ""
     left = f"after {_steps(found.horizon)} less than 1 % of it is left"
     if found.horizon == found.longest:
         left = f"all {_steps(found.longest)} of the capture are too few to see it die"
     if found.gain_at_span == float("-inf"):
-        left = f"after {_steps(found.horizon)} it is gone"
+        beyond = " (more than was captured)" if found.extrapolated else ""
+    left = f"after {_steps(found.horizon)} it is gone"
     return (
-        f"The gradient shrinks {_pace(found.rate, 'to a tenth')} on its way back: {left}, and the task "
-        f"needs {found.span}. What was read earlier than that is not learned."
+        f"The gradient shrinks {_pace(found.rate, 'to a tenth')} on its way back: {left}, and the "
+        f"task needs {found.span}{beyond}. What was read earlier than that is not learned."
     )
 
 
@@ -62,7 +63,8 @@ def _pace(rate: float | None, tenfold: str) -> str:
 def _at_span(found: Reach) -> str:
     if found.gain_at_span is None:
         return ""
-    return f", by 10^{found.gain_at_span:.1f} over {_steps(found.span)}"
+    beyond = " (more than was captured)" if found.extrapolated else ""
+    return f", by 10^{found.gain_at_span:.1f} over {_steps(found.span)}{beyond}"
 
 
 def _steps(number: int) -> str:

@@ -58,9 +58,9 @@ class LSTM(Recurrence):
 
     def step(self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]) -> Float[Tensor, "B S"]:
         h, c = self.split(state)
-        i, f, g, o = self._gates(h, x).unbind(-2)
-        c = f * c + i * g
-        h = o * torch.tanh(c)
+        i, f, g, o = self._preactivation(h, x).chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
         return torch.cat([h if self.weight_hr is None else h @ self.weight_hr.T, c], -1)
 
     def split(self, state: Float[Tensor, "... S"]) -> tuple[Tensor, Tensor]:
@@ -114,7 +114,7 @@ class LSTM(Recurrence):
         return linear(torch.cat([x, h], -1), weight, self.bias)
 
     def _gates(self, h: Tensor, x: Tensor) -> Float[Tensor, "... 4 H"]:
-        """The activations of i f g o."""
+        """The activations of i f g o, each in the place of its pre-activation."""
         gates: Tensor = self._preactivation(h, x).unflatten(-1, (4, self.cell_size))
         gates[..., :2, :].sigmoid_()
         gates[..., 2, :] = _tanh(gates[..., 2, :])

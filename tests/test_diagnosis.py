@@ -1,0 +1,288 @@
+"""The verdict: from gains that are known, and from runs that are sick in a known place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from worlds import captured, relu_world
+
+import throughtime as tt
+from throughtime.diagnosis import reach
+from throughtime.trace import Trace
+
+STEPS = 60
+
+
+def gain(curve: list[float] | np.ndarray) -> tt.Measurement:
+    values = np.asarray(curve, dtype=float)[None, None]
+    coords = {"part": ("s",), "quantile": (0.5,), "lag": tuple(range(values.shape[2]))}
+    return tt.Measurement("gain", values, ("part", "quantile", "lag"), "log10", "given", coords)
+
+
+LAGS = np.arange(STEPS)
+DEAD = -math.inf
+CURVES = {
+    # name: curve, span, (verdict, horizon, reaches_end, extrapolated, cut)
+    "flat": (0 * LAGS, None, ("healthy", 59, True, False, False)),
+    "slow loss": (-0.01 * LAGS, None, ("healthy", 59, True, False, False)),
+    "one percent is still there": (-2 / 59 * LAGS, None, ("healthy", 59, True, False, False)),
+    "vanishing": (-0.2 * LAGS, None, ("vanishing", 10, False, False, False)),
+    "vanishing beyond the span": (-0.2 * LAGS, 10, ("healthy", 10, False, False, False)),
+    "dead at once": ([0, DEAD, DEAD], None, ("vanishing", 0, False, False, True)),
+    "cut by a wall": ([0, 0, 0, DEAD, DEAD], None, ("vanishing", 2, False, False, True)),
+    "exploding": (0.1 * LAGS, None, ("exploding", 59, True, False, False)),
+    "growth within a hundredfold": (0.03 * LAGS, None, ("healthy", 59, True, False, False)),
+    "a hump, then nothing": (
+        np.where(LAGS < 20, 0.2 * LAGS, 4 - 0.3 * (LAGS - 20)),
+        None,
+        ("vanishing", 40, False, False, False),
+    ),
+    "a hump that stays": (np.minimum(0.2 * LAGS, 3), None, ("exploding", 59, True, False, False)),
+    "healthy, carried on": (0 * LAGS, 500, ("healthy", 59, True, True, False)),
+    "vanishing, carried on": (-0.03 * LAGS, 500, ("vanishing", 59, True, True, False)),
+    "exploding, carried on": (0.03 * LAGS, 500, ("exploding", 59, True, True, False)),
+    "one step": ([0.0], None, ("healthy", 0, True, False, False)),
+    "nothing": ([], None, ("healthy", None, False, False, False)),
+    "no number": ([0.0, math.nan], None, ("healthy", 0, False, False, False)),
+    "infinite": ([0.0, math.inf], None, ("non-finite", None, False, False, False)),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_reach_of_a_known_curve(name: str) -> None:
+    curve, span, expected = CURVES[name]
+    found = reach.read(gain(curve), len(curve), span)
+    shown = found.verdict, found.horizon, found.reaches_end, found.extrapolated, found.cut
+    assert shown == expected
+
+
+@pytest.mark.parametrize("rate", [-0.5, -0.01, 0.0, 0.02])
+def test_rate_is_the_slope_in_decades_per_step(rate: float) -> None:
+    assert reach.read(gain(rate * LAGS), STEPS, None).rate == pytest.approx(rate, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(0.5, "vanishing"), (1.0, "healthy"), (1.25, "exploding")]
+)
+def test_verdict_of_a_relu_world(factor: float, verdict: str) -> None:
+    assert tt.diagnose(Trace((relu_world(factor, STEPS),))).verdict == verdict
+
+
+def sick(model: nn.Module, name: str, index: int) -> nn.Module:
+    with torch.no_grad():
+        getattr(model, name).view(-1)[index] = math.nan
+    return model
+
+
+def bad_input() -> Trace:
+    x = torch.randn(9, 3, 2)
+    x[5, 1, 0] = math.nan
+    return captured(nn.GRU(2, 4), x)
+
+
+def bad_input_backwards() -> Trace:
+    x = torch.randn(9, 3, 2)
+    x[5, 1, 0] = math.inf
+    return captured(nn.GRU(2, 4, bidirectional=True), x, torch.ones(9, 3, 8))
+
+
+def second_layer() -> Trace:
+    return captured(sick(nn.LSTM(2, 4, num_layers=2), "weight_ih_l1", 13 * 4), torch.randn(6, 3, 2))
+
+
+def overflow() -> Trace:
+    model = nn.RNN(2, 4, nonlinearity="relu")
+    with torch.no_grad():
+        model.weight_hh_l0.fill_(1e12)
+        model.weight_ih_l0.fill_(1.0)
+    return captured(model, torch.ones(9, 3, 2))
+
+
+def bad_loss() -> Trace:
+    model, x = nn.LSTM(2, 4), torch.randn(9, 3, 2)
+    with tt.capture(model) as run:
+        output = model(x)[0]
+        (output.sum() + (output[4, 1] * 0).sum().log()).backward()
+    return run.trace
+
+
+def backward_overflow() -> Trace:
+    model = nn.RNN(2, 4, nonlinearity="relu", bias=False)
+    with torch.no_grad():
+        model.weight_hh_l0.copy_(1e4 * torch.eye(4))
+        model.weight_ih_l0.zero_()
+    state = torch.full((1, 3, 4), 1e-36)
+    with tt.capture(model) as run:
+        output = model(torch.zeros(16, 3, 2), state)[0]
+        (output[-1] * 1e-30).sum().backward()
+    return run.trace
+
+
+def bad_state() -> Trace:
+    model = nn.GRU(2, 4)
+    state = torch.zeros(1, 3, 4)
+    state[0, 2, 1] = math.nan
+    with tt.capture(model) as run:
+        model(torch.randn(5, 3, 2), state)[0].sum().backward()
+    return run.trace
+
+
+Found = tuple[str, str, int, int, str | None, str]
+NON_FINITE: dict[str, tuple[Callable[[], Trace], Found]] = {
+    # name: run, (layer, pass, time step, sample, gate, part of the kind)
+    "input": (bad_input, ("gru", "forward", 5, 1, "r", "input is not finite")),
+    "input, read backwards": (bad_input_backwards, ("gru", "forward", 5, 1, "r", "input is not")),
+    "recurrent weight": (
+        lambda: captured(sick(nn.LSTM(2, 4), "weight_hh_l0", 4 * 4), torch.randn(6, 3, 2)),
+        ("lstm", "forward", 0, 0, "f", "weight_hh is not finite (row 4)"),
+    ),
+    "bias": (
+        lambda: captured(sick(nn.GRU(2, 4), "bias_ih_l0", 9), torch.randn(6, 3, 2)),
+        ("gru", "forward", 0, 0, "n", "bias_ih is not finite"),
+    ),
+    "second layer": (second_layer, ("lstm.l1", "forward", 0, 0, "o", "weight_ih is not finite")),
+    "initial state": (bad_state, ("gru", "forward", 0, 2, "r", "initial state is not finite")),
+    "overflow": (overflow, ("rnn", "forward", 4, 0, "a", "a product overflows")),
+    "loss": (bad_loss, ("lstm", "backward", 4, 1, None, "the loss")),
+    "exploded": (backward_overflow, ("rnn", "backward", -1, 0, None, "overflows")),
+}
+
+
+@pytest.mark.parametrize("name", NON_FINITE)
+def test_the_first_non_finite_number_is_named(name: str) -> None:
+    run, (layer, phase, step, sample, gate, kind) = NON_FINITE[name]
+    first = next(f for f in tt.diagnose(run()).findings if "pass" in f.evidence)
+    seen = first.evidence
+    step = seen["time_step"] if step < 0 else step
+    shown = (first.subject, seen["pass"], seen["time_step"], seen["sample"], seen["gate"])
+    assert (shown, kind in seen["kind"]) == ((layer, phase, step, sample, gate), True)
+
+
+@pytest.mark.parametrize("name", NON_FINITE)
+def test_a_non_finite_run_has_no_horizon(name: str) -> None:
+    found = tt.diagnose(NON_FINITE[name][0]())
+    assert (found.verdict, found.rate, found.horizon) == ("non-finite", None, None)
+
+
+def windows(detach: bool) -> Trace:
+    model, state = nn.GRU(2, 4), None
+    with tt.capture(model) as run:
+        losses = []
+        for window in torch.randn(30, 3, 2).split(10):
+            output, state = model(window, state)
+            state = state.detach() if detach else state
+            losses.append(output.square().sum())
+        torch.stack(losses).sum().backward()
+    return run.trace
+
+
+@pytest.mark.parametrize(
+    ("detach", "disease", "key", "steps"),
+    [
+        (True, "truncated", "window_steps", 10),
+        (False, "state carried", "effective_window_steps", 30),
+    ],
+)
+def test_windows_are_named(detach: bool, disease: str, key: str, steps: int) -> None:
+    found = {f.disease: f.evidence[key] for f in tt.diagnose(windows(detach)).findings}
+    assert found == {disease: steps}
+
+
+def test_a_wall_is_said_to_be_one() -> None:
+    model, state = nn.RNN(1, 4, nonlinearity="relu", bias=False), torch.ones(1, 2, 4)
+    with torch.no_grad():
+        model.weight_hh_l0.copy_(torch.eye(4))
+    with tt.capture(model) as run:
+        for window in torch.zeros(40, 2, 1).split(10):
+            output, state = model(window, state.detach())
+        output[-1].sum().backward()
+    found = tt.diagnose(run.trace)
+    assert (found.verdict, found.horizon, "wall" in found.sentence) == ("vanishing", 9, True)
+
+
+EMPTY: dict[str, tuple[Tensor, int | None]] = {
+    "one step": (torch.randn(1, 3, 2), 0),
+    "no sequence": (torch.randn(5, 0, 2), None),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_what_has_no_past_is_healthy(name: str) -> None:
+    x, horizon = EMPTY[name]
+    found = tt.diagnose(captured(nn.LSTM(2, 4), x))
+    assert (found.verdict, found.horizon) == ("healthy", horizon)
+
+
+def test_a_stack_is_judged_jointly() -> None:
+    found = tt.diagnose(captured(nn.LSTM(2, 4, num_layers=2), torch.randn(20, 3, 2)))
+    kinds = [layer.kind for layer in found.layers]
+    assert (found.decided_by, kinds) == ("all layers", ["LSTM", "LSTM", "stack"])
+
+
+def test_what_is_not_verified_is_said() -> None:
+    trace = captured(nn.GRU(2, 4), torch.randn(9, 3, 2))
+    object.__setattr__(trace[0], "parameter_gradient", 2 * trace[0].parameter_gradient)
+    notes = " ".join(tt.diagnose(trace).notes)
+    assert "do not trust" in notes
+
+
+def test_a_diagnosis_survives_json() -> None:
+    found = tt.diagnose(captured(nn.LSTM(2, 4), torch.randn(30, 3, 2)))
+    assert tt.Diagnosis.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(("argument", "sentence"), [(0, "span must be"), ("x", "takes a Trace")])
+def test_bad_arguments_are_refused(argument: int | str, sentence: str) -> None:
+    trace = captured(nn.GRU(2, 4), torch.randn(9, 3, 2))
+    with pytest.raises(tt.InputError, match=sentence):
+        if isinstance(argument, int):
+            tt.diagnose(trace, span=argument)
+        else:
+            tt.diagnose(argument)
+
+
+def flat_model() -> nn.RNN:
+    """A ReLU network whose gradient neither grows nor shrinks."""
+    model = nn.RNN(2, 4, nonlinearity="relu")
+    with torch.no_grad():
+        model.weight_hh_l0.copy_(torch.eye(4))
+        model.weight_ih_l0.fill_(0.01)
+        model.bias_hh_l0.fill_(0.1)
+    return model
+
+
+REACHES = {
+    # name: model, span, what the error says (None: passes)
+    "reaches": (flat_model(), 40, None),
+    "vanishes": (nn.GRU(2, 4), 40, "does not reach 40"),
+    "too short to tell": (flat_model(), 60, "at least 61 steps"),
+}
+
+
+@pytest.mark.parametrize("name", REACHES)
+def test_assert_reaches(name: str) -> None:
+    model, span, sentence = REACHES[name]
+    x = torch.rand(50, 3, 2, generator=torch.Generator().manual_seed(0))
+    message = ""
+    try:
+        tt.assert_reaches(model, lambda: model(x)[0][-1].sum(), span)
+    except tt.ReachError as error:
+        message = str(error)
+    assert (sentence or "") in message
+    assert bool(message) is (sentence is not None)
+
+
+def test_observing_leaves_the_model_as_it_was() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.GRU(2, 4, dropout=0.5, num_layers=2))
+    model[1].weight_hh_l0.grad = torch.ones_like(model[1].weight_hh_l0)
+    before = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    tt.observe(model, lambda: model(torch.randn(5, 2))[0].sum())
+    same = all(torch.equal(v, before[0][k]) for k, v in model.state_dict().items())
+    grads = [k for k, p in model.named_parameters() if p.grad is not None]
+    seen = (same, torch.equal(torch.get_rng_state(), before[1]), grads)
+    assert seen == (True, True, ["1.weight_hh_l0"])
