@@ -87,8 +87,17 @@ def bad_input() -> Trace:
 
 def bad_input_backwards() -> Trace:
     x = torch.randn(9, 3, 2)
+    x[5, 1, 0] = math.nan
+    with tt.capture(model := nn.GRU(2, 4, bidirectional=True)) as run:
+        model(x)[0][:, :, 4:].sum().backward()
+    return run.trace
+
+
+def infinite_input() -> Trace:
+    """The gates saturate, every state is finite, and yet the gradient of W_ih is NaN."""
+    x = torch.randn(9, 3, 2)
     x[5, 1, 0] = math.inf
-    return captured(nn.GRU(2, 4, bidirectional=True), x, torch.ones(9, 3, 8))
+    return captured(nn.GRU(2, 4), x)
 
 
 def second_layer() -> Trace:
@@ -119,7 +128,7 @@ def backward_overflow() -> Trace:
     state = torch.full((1, 3, 4), 1e-36)
     with tt.capture(model) as run:
         output = model(torch.zeros(16, 3, 2), state)[0]
-        (output[-1] * 1e-30).sum().backward()
+        (output[-1] * 1e-20).sum().backward()
     return run.trace
 
 
@@ -136,7 +145,11 @@ Found = tuple[str, str, int, int, str | None, str]
 NON_FINITE: dict[str, tuple[Callable[[], Trace], Found]] = {
     # name: run, (layer, pass, time step, sample, gate, part of the kind)
     "input": (bad_input, ("gru", "forward", 5, 1, "r", "input is not finite")),
-    "input, read backwards": (bad_input_backwards, ("gru", "forward", 5, 1, "r", "input is not")),
+    "input, read backwards": (
+        bad_input_backwards,
+        ("gru", "forward", 5, 1, "r", "input is not"),
+    ),
+    "infinite input": (infinite_input, ("gru", "forward", 5, 1, "r", "input is not finite")),
     "recurrent weight": (
         lambda: captured(sick(nn.LSTM(2, 4), "weight_hh_l0", 4 * 4), torch.randn(6, 3, 2)),
         ("lstm", "forward", 0, 0, "f", "weight_hh is not finite (row 4)"),

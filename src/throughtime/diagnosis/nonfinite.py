@@ -22,14 +22,13 @@ class Place(NamedTuple):
 
 def find(trace: Trace) -> list[Finding]:
     """The first non-finite number of the forward pass, else the first of the backward pass."""
-    forward = [one for one in trace if not _finite(one, one.states)]
-    if forward:
-        return [_forward(forward[0]), *(_spread(one, forward[0]) for one in forward[1:])]
+    for origin in trace:
+        if (place := _forward_place(origin)) is not None:
+            others = [one for one in trace if one is not origin and not _finite(one, one.states)]
+            return [_forward(origin, place), *(_spread(one, origin) for one in others)]
     # The backward pass meets the layers from the last to the first.
-    backward = [one for one in reversed(trace.layers) if not _finite(one, one.gradients)]
-    if backward:
-        return [_backward(backward[0]), *(_spread(one, backward[0]) for one in backward[1:])]
-    return []
+    sick = [one for one in reversed(trace.layers) if not _finite(one, one.gradients)]
+    return [_backward(sick[0]), *(_spread(one, sick[0]) for one in sick[1:])] if sick else []
 
 
 def marked(layer: LayerDiagnosis, found: Finding) -> LayerDiagnosis:
@@ -50,10 +49,25 @@ def _finite(layer: LayerTrace, values: Tensor) -> bool:
     return bool(torch.isfinite(values[layer.alive()]).all())
 
 
-def _forward(layer: LayerTrace) -> Finding:
-    states = layer.turned(layer.states)
-    bad = ~torch.isfinite(states) & layer.turned(layer.alive()).unsqueeze(-1)
-    place = _first(bad)
+def _forward_place(layer: LayerTrace) -> Place | None:
+    """The first non-finite state, else the first non-finite input.
+
+    An infinite input can saturate every gate: states stay finite, the gradient of W_ih does not.
+    """
+    alive = layer.turned(layer.alive())
+    bad = ~torch.isfinite(layer.turned(layer.states)) & alive.unsqueeze(-1)
+    if bad.any():
+        return _first(bad)
+    for t in range(layer.steps):
+        read = layer.linear.read(t)
+        if "input" in read and not torch.isfinite(read["input"][alive[t]]).all():
+            samples = ~torch.isfinite(read["input"]).all(-1) & alive[t]
+            return Place(t, int(samples.nonzero()[0]), 0)
+    return None
+
+
+def _forward(layer: LayerTrace, place: Place) -> Finding:
+    bad = ~torch.isfinite(layer.turned(layer.states)) & layer.turned(layer.alive()).unsqueeze(-1)
     kind, gate = _cause(layer, place)
     at = f" in gate {gate!r}" if gate else ""
     text = (

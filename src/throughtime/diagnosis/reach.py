@@ -60,7 +60,7 @@ def read(gains: Measurement, steps: int, span: int | None) -> Reach:
     if extrapolated and rate is not None and np.isfinite(at_span):
         at_span += rate * (needed - longest)
     within = median[1 : needed + 1]
-    largest = max(at_span, float(np.nanmax(within)) if len(within) else at_span)
+    largest = max([at_span, *within[~np.isnan(within)]])
     verdict: Verdict = "healthy"
     if at_span < VANISHED:
         verdict = "vanishing"
