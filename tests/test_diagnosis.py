@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from worlds import captured, relu_world
 
 import throughtime as tt
-from throughtime.diagnosis import reach
+from throughtime.diagnosis import reach, sentences
 from throughtime.trace import Trace
 
 STEPS = 60
@@ -59,6 +59,26 @@ def test_reach_of_a_known_curve(name: str) -> None:
     found = reach.read(gain(curve), len(curve), span)
     shown = found.verdict, found.horizon, found.reaches_end, found.extrapolated, found.cut
     assert shown == expected
+
+
+SENTENCES = {
+    "flat": "still counts after 59 steps",
+    "vanishing": "to a tenth every 5.0 steps on its way back: after 10 steps less than 1 %",
+    "dead at once": "at once on its way back: after 0 steps nothing of it is left",
+    "vanishing, carried on": "too few to see it die, and the task needs 500 (more than was captured)",
+    "healthy, carried on": "capture a sequence that long",
+    "exploding": "tenfold every 10.0 steps on its way back, by 10^5.9 over 60 steps",
+    "one step": "holds a single step",
+    "nothing": "no sequence with a loss",
+    "infinite": "NaN or infinite",
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_the_sentence_says_what_was_found(name: str) -> None:
+    curve, span, _ = CURVES[name]
+    found = reach.read(gain(curve), len(curve), span)
+    assert SENTENCES[name] in sentences.sentence(found)
 
 
 @pytest.mark.parametrize("rate", [-0.5, -0.01, 0.0, 0.02])

@@ -40,17 +40,25 @@ def _vanishing(found: Reach, walls: Sequence[int]) -> str:
             f"The gradient stops at the wall where the state was detached, {_steps(found.horizon)} "
             f"back, and the task needs {found.span}: nothing from before the wall is ever learned."
         )
-    beyond = " (more than was captured)" if found.extrapolated else ""
-    left = f"after {_steps(found.horizon)} less than 1 % of it is left"
-    if found.horizon == found.longest:
-        left = f"all {_steps(found.longest)} of the capture are too few to see it die"
-    if found.gain_at_span == float("-inf"):
-        beyond = " (more than was captured)" if found.extrapolated else ""
-    left = f"after {_steps(found.horizon)} it is gone"
     return (
-        f"The gradient shrinks {_pace(found.rate, 'to a tenth')} on its way back: {left}, and the "
-        f"task needs {found.span}{beyond}. What was read earlier than that is not learned."
+        f"The gradient shrinks {_pace(found.rate, 'to a tenth')} on its way back: {_left(found)}, "
+        f"and the task needs {found.span}{_beyond(found)}. What was read earlier than that is not "
+        "learned."
     )
+
+
+def _left(found: Reach) -> str:
+    """What is left of the gradient beyond the horizon."""
+    assert found.horizon is not None
+    if found.horizon == found.longest:
+        return f"all {_steps(found.longest)} of the capture are too few to see it die"
+    if found.cut:
+        return f"after {_steps(found.horizon)} nothing of it is left"
+    return f"after {_steps(found.horizon)} less than 1 % of it is left"
+
+
+def _beyond(found: Reach) -> str:
+    return " (more than was captured)" if found.extrapolated else ""
 
 
 def _pace(rate: float | None, tenfold: str) -> str:
@@ -63,8 +71,7 @@ def _pace(rate: float | None, tenfold: str) -> str:
 def _at_span(found: Reach) -> str:
     if found.gain_at_span is None:
         return ""
-    beyond = " (more than was captured)" if found.extrapolated else ""
-    return f", by 10^{found.gain_at_span:.1f} over {_steps(found.span)}{beyond}"
+    return f", by 10^{found.gain_at_span:.1f} over {_steps(found.span)}{_beyond(found)}"
 
 
 def _steps(number: int) -> str:
