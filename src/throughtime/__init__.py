@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from throughtime import measures, recurrences
-from throughtime.assertions import assert_reaches
-from throughtime.capture import capture, mark, observe
-from throughtime.diagnosis import diagnose
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from throughtime.errors import (
     InputError,
     LoadError,
@@ -19,9 +20,15 @@ from throughtime.errors import (
     UnsupportedError,
 )
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement
-from throughtime.problem import Problem
-from throughtime.report import write_report
-from throughtime.trace import LayerTrace, Trace
+
+if TYPE_CHECKING:
+    from throughtime import measures, recurrences
+    from throughtime.assertions import assert_reaches
+    from throughtime.capture import capture, mark, observe
+    from throughtime.diagnosis import diagnose
+    from throughtime.problem import Problem
+    from throughtime.report import write_report
+    from throughtime.trace import LayerTrace, Trace
 
 __all__ = [
     "Diagnosis",
@@ -50,3 +57,42 @@ __all__ = [
     "recurrences",
     "write_report",
 ]
+
+# What needs torch is loaded at its first use, so that `throughtime --help` does not wait for it.
+_HOMES = {
+    "LayerTrace": "trace",
+    "Problem": "problem",
+    "Trace": "trace",
+    "assert_reaches": "assertions",
+    "capture": "capture",
+    "diagnose": "diagnosis",
+    "mark": "capture",
+    "measures": "",
+    "observe": "capture",
+    "recurrences": "",
+    "write_report": "report",
+}
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for one of these
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        home = _HOMES[name]
+        value = import_module(f"{__name__}.{home or name}")
+        globals()[name] = value = getattr(value, name) if home else value
+        return value
+
+
+class _Package(ModuleType):
+    """Keeps the name ``capture`` for the context manager when the subpackage ``capture`` loads."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name == "capture" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Package
