@@ -19,7 +19,10 @@ REPORTS = {
     "stack": samples.stack(),
     "hostile": samples.hostile(),
     "compared": {"RNN": samples.vanishing(), "LSTM": samples.healthy(), LONG: samples.empty()},
-    "hostile compared": dict.fromkeys(samples.HOSTILE[:2], samples.hostile()),
+    "hostile compared": {
+        samples.HOSTILE[0]: samples.hostile(),
+        samples.HOSTILE[1]: samples.empty(),
+    },
 }
 
 

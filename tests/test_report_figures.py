@@ -153,10 +153,12 @@ def test_a_long_curve_is_thinned_to_what_a_screen_shows() -> None:
 
 def test_two_networks_share_one_picture() -> None:
     both = {"RNN": samples.vanishing(), "_LSTM $x$": samples.healthy(), "none": samples.empty()}
-    drawn = legend(figures.compare(both))
-    assert [label.strip("\u200b") for label in drawn] == [
-        "RNN, horizon 9", "_LSTM $x$, horizon at least 99",
-    ]  # fmt: skip
+    figure = figures.compare(both)
+    assert [label.strip("\u200b") for label in legend(figure)] == [
+        "RNN, horizon 9",
+        "_LSTM $x$, horizon at least 99",
+    ]
+    assert "_LSTM $x$" in svg(figure)
 
 
 def test_many_networks_with_long_names_still_fit() -> None:

@@ -100,7 +100,7 @@ def test_every_picture_says_what_it_shows_and_every_id_is_unique(name: str) -> N
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("name", ["healthy", "non-finite", "compared"])
+@pytest.mark.parametrize("name", ["healthy", "hostile compared"])
 def test_the_page_is_the_same_every_time(name: str) -> None:
     assert render_html(PAGES[name]()) == rendered(name)
 
@@ -138,7 +138,9 @@ def test_the_gain_can_be_read_as_numbers() -> None:
 
 
 def test_notes_and_findings_are_on_the_page() -> None:
-    text = Page(render_html(replace(samples.vanishing(), sentence="Another."))).text
+    layer = replace(samples.layer(), measurements=())
+    found = samples.diagnosis(layer, notes=["The last 12 steps are constant."])
+    text = Page(render_html(replace(found, sentence="Another."))).text
     assert "rate decades per step: -0.22; horizon: 9" in text
     assert "The last 12 steps are constant" in text
 
@@ -156,11 +158,11 @@ def test_what_a_caller_adds_stands_before_the_details() -> None:
         ("Distance", "RNN", "LSTM"),
         ((20, "52 %", 1.0), (80, None, "<b>97 %</b>")),
     )
-    text = Page(render_html(compared(), [extra])).text
+    text = Page(render_html({"RNN": samples.empty(), "LSTM": samples.empty()}, [extra])).text
     table = "Mary said hi to [?] 철수 Distance RNN LSTM 20 52 % 1 80 none <b>97 %</b>"
     assert f"Who said hi? <i> {table}" in text
     assert text.index("Who said hi?") < text.index("RNN in detail")
-    assert table in Page(render_html(samples.healthy(), [extra])).text
+    assert table in Page(render_html(samples.empty(), [extra])).text
 
 
 def test_a_row_that_does_not_fit_its_columns_is_refused() -> None:
