@@ -34,16 +34,16 @@ def gain(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> Figure:
     whole = None if layer is None else curves.gain(layer)
     if layer is None or whole is None:
         return style.nothing(axes, _NO_LAGS)
-    seen = [whole.low, whole.middle, whole.high]
     drawing.curve(axes, whole, style.SERIES[0], "median")
     drawing.band(axes, whole, style.SERIES[0], drawing.quantile_label(whole))
     drawing.shade(axes, whole)
-    for path, colour in zip(curves.paths(layer), style.SERIES[1:], strict=False):
-        thin = curves.gain(layer, path)
-        if thin is not None:
-            drawing.curve(axes, thin, colour, f"path {path}", width=1.1)
-            seen.append(thin.middle)
-    _by_lag(axes, seen, layer.span, [whole])
+    thin = [curves.gain(layer, path) for path in curves.paths(layer)]
+    for path, colour, one in zip(curves.paths(layer), style.SERIES[1:], thin, strict=False):
+        if one is not None:
+            drawing.curve(axes, one, colour, f"path {path}", width=1.1)
+    drawn = [whole, *(one for one in thin if one is not None)]
+    seen = [whole.low, whole.high, *(one.middle for one in drawn)]
+    _by_lag(axes, seen, layer.span, drawn)
     drawing.horizon(axes, layer, whole, style.SERIES[0], f"horizon {wording.horizon(layer)}")
     return _titled(axes, ax, f"Gain by lag: {layer.name}")
 
