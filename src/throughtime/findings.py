@@ -22,14 +22,13 @@ Verdict = Literal["healthy", "vanishing", "exploding", "non-finite"]
 class Measurement:
     """Numbers that know what they are.
 
-    Parameters
-    ----------
-    name : what was measured, e.g. ``"lag matrix"``.
-    values : an array, or nested tuples of floats once it is part of a ``Diagnosis``.
-    axes : one name for each axis of ``values``, outermost first.
-    unit : e.g. ``"log10"``, ``"decades per step"``.
-    how : one sentence: how the numbers were obtained.
-    coords : for an axis that is not simply 0, 1, 2, …: its labels (lags, quantiles, anchors).
+    Attributes:
+        name: what was measured, e.g. ``"lag matrix"``.
+        values: an array, or nested tuples of floats once it is part of a ``Diagnosis``.
+        axes: one name for each axis of ``values``, outermost first.
+        unit: e.g. ``"log10"``, ``"decades per step"``.
+        how: one sentence: how the numbers were obtained.
+        coords: for an axis that is not simply 0, 1, 2, …: its labels (lags, quantiles, anchors).
     """
 
     name: str
@@ -71,19 +70,18 @@ class Finding:
 class LayerDiagnosis:
     """One layer, or a stack of layers taken together.
 
-    Parameters
-    ----------
-    name, kind : the layer's name in the model, and what it is (``"LSTM"``, ``"stack"``, ...).
-    verdict : ``healthy``, ``vanishing``, ``exploding`` or ``non-finite``.
-    rate : slope of log10 gain, in decades per step; negative vanishes. None if it has no slope.
-    horizon : the largest lag at which the gain is still at least 1 %. None if nothing was finite.
-    reaches_end : the horizon is as long as what was captured: read it as "at least".
-    span : how far back the task needs to see, in steps.
-    gain_at_span : log10 of the median gain at the span (extrapolated if the capture is shorter).
-    sentence : the verdict for a student.
-    verified : relative difference of the rebuilt and autograd's parameter gradient, or None.
-    unverified_because : why ``verified`` is None.
-    measurements : ``gain``, ``lag matrix``, ``states``, ``gradients``, ... as plain tuples.
+    Attributes:
+        name, kind: the layer's name in the model, and what it is (``"LSTM"``, ``"stack"``, ...).
+        verdict: ``healthy``, ``vanishing``, ``exploding`` or ``non-finite``.
+        rate: slope of log10 gain, in decades per step; negative vanishes. None if it has no slope.
+        horizon: the largest lag with a gain of at least 1 %. None if nothing was finite.
+        reaches_end: the horizon is as long as what was captured: read it as "at least".
+        span: how far back the task needs to see, in steps.
+        gain_at_span: log10 of the median gain at the span (extrapolated if the capture is shorter).
+        sentence: the verdict for a student.
+        verified: relative difference of the rebuilt and autograd's parameter gradient, or None.
+        unverified_because: why ``verified`` is None.
+        measurements: ``gain``, ``lag matrix``, ``states``, ``gradients``, ... as plain tuples.
     """
 
     name: str

@@ -24,21 +24,22 @@ from throughtime.recurrences import Linearised
 class LayerTrace:
     """One recurrent layer, in one direction.
 
-    Parameters
-    ----------
-    name : as in ``model.named_modules()``, with ``.l1`` and ``.reverse`` where a stack has them.
-    kind : ``"RNN"``, ``"LSTM"``, ``"GRU"``, or ``"marked"`` for the user's own recurrence.
-    parts : where in S each named part lies: ``{"h": …}``, for LSTM ``{"h": …, "c": …}``.
-    states : s_1 … s_T (T B S), zero where a sequence of the batch has ended.
-    direct : the direct gradient e_t (T B S): all that reaches s_t other than through s_{t+1}.
-    gradients : the TOTAL gradient δ_t = ∂L/∂s_t = e_t + J_{t+1}ᵀ δ_{t+1} (T B S).
-    linear : the recurrence linearised along the run, in the order in which it was computed.
-    reverse : the layer reads its sequence from the end.
-    lengths : the length of every sequence of the batch, or None where all are T.
-    packed : the layer was given a PackedSequence: it stopped at those lengths.
-    walls : steps t at which no gradient passes from s_t to s_{t−1}: the state was detached.
-    parameter_gradient : the gradient of the recurrent weight that autograd left, for the check.
-    unchecked_because : why there is nothing to check against, if so.
+    Attributes:
+        name: as in ``model.named_modules()``, with ``.l1`` and ``.reverse`` where a stack has them.
+        kind: ``"RNN"``, ``"LSTM"``, ``"GRU"``, or ``"marked"`` for the user's own recurrence.
+        parts: where in S each named part lies: ``{"h": …}``, for LSTM ``{"h": …, "c": …}``.
+        states: s_1 … s_T (T B S), zero where a sequence of the batch has ended.
+        direct: the direct gradient e_t (T B S): all that reaches s_t other than through s_{t+1}.
+        gradients: the TOTAL gradient δ_t = ∂L/∂s_t = e_t + J_{t+1}ᵀ δ_{t+1} (T B S).
+        linear: the recurrence linearised along the run, in the order in which it was computed.
+        reverse: the layer reads its sequence from the end.
+        lengths: the length of every sequence of the batch, or None where all are T.
+        packed: the layer was given a PackedSequence: it stopped at those lengths.
+        walls: steps t at which no gradient passes from s_t to s_{t−1}: the state was detached.
+        parameter_gradient: the gradient of the recurrent weight that autograd left, for the check.
+        rebuilt_gradient: the same gradient from the trace, where ``linear`` cannot rebuild it.
+        unchecked_because: why there is nothing to check against, if so.
+        findings: what was noticed while the trace was made (a state carried over, say).
     """
 
     name: str
