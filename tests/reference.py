@@ -70,7 +70,6 @@ class Watched:
     """
 
     def __init__(self, parts: Sequence[Tensor]) -> None:
-        self.connected = any(part.requires_grad for part in parts)
         self.parts = tuple(part.view_as(part) for part in parts)
         self.sums = [torch.zeros_like(part) for part in parts]
         for part, total in zip(self.parts, self.sums, strict=True):
@@ -85,6 +84,22 @@ class Watched:
     def gradient(self) -> Tensor:
         return torch.cat(self.sums, -1)
 
+    def passes_to(self, parts: Sequence[Tensor]) -> Tensor:
+        """∂parts/∂self summed over the parts: 1 where this state is read on, 0 where it is cut."""
+        if not any(part.requires_grad for part in parts):
+            return torch.zeros_like(self.gradient)
+        kept = [total.clone() for total in self.sums]
+        found = torch.autograd.grad(
+            sum(part.sum() for part in parts),
+            self.parts,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        for total, before in zip(self.sums, kept, strict=True):
+            total.copy_(before)  # this was no gradient of the loss
+        return torch.cat(found, -1)
+
 
 def _add(total: Tensor, gradient: Tensor) -> None:
     total.add_(gradient)
@@ -92,10 +107,14 @@ def _add(total: Tensor, gradient: Tensor) -> None:
 
 @dataclass
 class Step:
-    """One step of one sequence: the state that it read, and the one that it wrote."""
+    """One step of one sequence: the state that it read, and the one that it wrote.
+
+    ``passing`` says how much of the gradient of what it read goes on to the step before.
+    """
 
     read: Watched
     wrote: Watched
+    passing: Tensor
 
 
 @dataclass
@@ -128,26 +147,33 @@ class Walk:
 
 
 def _passed_back(steps: list[Step]) -> list[Tensor]:
-    """What the step after each state sent back to it; behind a detach() nothing arrives."""
+    """What the step after each state sent back to it."""
     nothing = torch.zeros_like(steps[-1].wrote.gradient)
-    back = [s.read.gradient if s.read.connected else nothing for s in steps[1:]]
-    return [*back, nothing]
+    return [*(s.read.gradient * s.passing for s in steps[1:]), nothing]
 
 
 Walks = dict[str, list[Walk]]
 
 
-def walk(module: nn.Module, suffix: str, sequences: list[Tensor], initial: list[Parts]) -> Walk:
-    """One layer and direction over sequences (T_b I), each from its initial state."""
+def walk(
+    walks: Walks, name: str, module: nn.Module, suffix: str, xs: list[Tensor], starts: list[Parts]
+) -> Walk:
+    """One layer and direction over sequences (T_b I), each from its start; kept in ``walks``."""
     reverse = suffix.endswith("_reverse")
-    done = []
-    for xs, start in zip(sequences, initial, strict=True):
+    earlier = walks.setdefault(name, [])
+    done = Walk([], reverse)
+    for b, (sequence, start) in enumerate(zip(xs, starts, strict=True)):
+        before = earlier[-1].sequences[b][-1].wrote if earlier else None
         steps: list[Step] = []
-        for x in xs.flip(0) if reverse else xs:
-            read = Watched(steps[-1].wrote.parts if steps else start)
-            steps.append(Step(read, Watched(step(module, suffix, x, read.parts))))
-        done.append(steps)
-    return Walk(done, reverse)
+        for x in sequence.flip(0) if reverse else sequence:
+            state = steps[-1].wrote.parts if steps else start
+            passing = torch.zeros(()) if before is None else before.passes_to(state)
+            read = Watched(state)
+            before = Watched(step(module, suffix, x, read.parts))
+            steps.append(Step(read, before, passing))
+        done.sequences.append(steps)
+    earlier.append(done)
+    return done
 
 
 class UnrolledLayer(nn.Module):
@@ -198,9 +224,9 @@ class UnrolledLayer(nn.Module):
             sides = []
             for suffix in ["", "_reverse"][: 1 + self.bidirectional]:
                 starts = [tuple(p[len(ends), b] for p in initial) for b in range(len(sequences))]
-                done = walk(self.layer, f"_l{layer}{suffix}", sequences, starts)
-                where = self.name + (f".l{layer}" if self.num_layers > 1 else "")
-                self.walks.setdefault(where + suffix.replace("_", "."), []).append(done)
+                name = self.name + (f".l{layer}" if self.num_layers > 1 else "")
+                name += suffix.replace("_", ".")
+                done = walk(self.walks, name, self.layer, f"_l{layer}{suffix}", sequences, starts)
                 ends.append([steps[-1].wrote.parts for steps in done.sequences])
                 outputs = [
                     torch.stack([s.wrote.parts[0] for s in steps]) for steps in done.sequences
@@ -238,8 +264,8 @@ class UnrolledCell(nn.Module):
             parts = (hx,) if isinstance(hx, Tensor) else tuple(hx)
             parts = parts if batched else tuple(part.unsqueeze(0) for part in parts)
         starts = [tuple(part[b] for part in parts) for b in range(len(rows))]
-        done = walk(self.cell, "", [row.unsqueeze(0) for row in rows], starts)
-        self.walks.setdefault(self.name, []).append(done)
+        xs = [row.unsqueeze(0) for row in rows]
+        done = walk(self.walks, self.name, self.cell, "", xs, starts)
         wrote = [steps[-1].wrote.parts for steps in done.sequences]
         state = [torch.stack([s[p] for s in wrote]) for p in range(len(parts))]
         state = state if batched else [part.squeeze(0) for part in state]

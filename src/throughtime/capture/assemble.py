@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,9 +19,26 @@ from throughtime.trace import LayerTrace, Link, steps_alive
 _NUMBERS_PER_STATE = 8
 
 
+def layer_traces(chains: Sequence[Chain], names: Sequence[str], budget: int) -> list[LayerTrace]:
+    """The traces of all chains, each holding at most ``budget`` bytes at a time."""
+    traces = [_trace(chain, name, budget) for chain, name in zip(chains, names, strict=True)]
+    for group in _sharing(chains):
+        gradient, reason = _autograds([chains[n] for n in group])
+        rebuilt = None
+        if len(group) > 1 and gradient is not None:
+            rebuilt = _rebuilt([traces[n] for n in group])
+        for n in group:
+            traces[n] = replace(
+                traces[n],
+                parameter_gradient=gradient,
+                rebuilt_gradient=rebuilt,
+                unchecked_because=reason,
+            )
+    return traces
+
+
 @torch.no_grad()
-def layer_trace(chain: Chain, name: str, budget: int) -> LayerTrace:
-    """The trace of one chain, holding at most ``budget`` bytes of linearisation at a time."""
+def _trace(chain: Chain, name: str, budget: int) -> LayerTrace:
     first = chain.calls[0]
     states, linear, parts = _replay(chain, budget)
     walls = chain.walls()
@@ -30,7 +48,6 @@ def layer_trace(chain: Chain, name: str, budget: int) -> LayerTrace:
         lengths = _lengths(first)
         alive = steps_alive(len(states), states.shape[1], lengths, states.device)
         states = states * alive.unsqueeze(-1)
-    gradient, reason = _parameter_gradient(chain)
     trace = LayerTrace(
         name,
         "RNN" if first.kind.startswith("RNN") else first.kind,
@@ -43,8 +60,6 @@ def layer_trace(chain: Chain, name: str, budget: int) -> LayerTrace:
         packed=first.lengths is not None,
         lengths=_lengths(first),
         walls=walls,
-        parameter_gradient=gradient,
-        unchecked_because=reason,
         findings=_carried(chain, name),
     )
     return trace.in_sequence_time()
@@ -54,37 +69,42 @@ def _replay(chain: Chain, budget: int) -> tuple[Tensor, Segments, dict[str, slic
     """States and linearisation: one replay for each run of calls with the same weights."""
     segments: list[Segment] = []
     states: list[Tensor] = []
-    state = _state(chain.calls[0])
     total = sum(call.steps for call in chain.calls)
-    for calls in _same_weights(chain.calls):
+    for calls, going_on in _runs(chain):
         cell = make_cell(calls[0].kind, calls[0].weights, calls[0].has_biases)
         like = calls[0].weights[0]
         inputs = _sorted(joined([call.inputs for call in calls]), calls[0]).to(like.dtype)
         outputs = _sorted(joined([call.outputs for call in calls]), calls[0]).to(like.dtype)
+        # Where all go on, the state that was replayed is the better one: under autocast, say.
+        state = states[-1][-1] if states and going_on is None else _state(calls[0])
         state = state.to(like.dtype)
         per_step = max(1, state.numel() * state.element_size() * _NUMBERS_PER_STATE)
         block = max(1, budget // per_step)
-        for x, y in zip(inputs.split(block), outputs.split(block), strict=True):
+        pairs = zip(inputs.split(block), outputs.split(block), strict=True)
+        for n, (x, y) in enumerate(pairs):
             after, linear = cell.replay(x, y, state)
             # Only what fits the budget stays; the rest is linearised again when a sweep asks.
             keep = total * per_step <= budget
-            segments.append(Segment(cell, state, after, x, linear if keep else None))
+            rows = None if n else going_on
+            segments.append(Segment(cell, state, after, x, linear if keep else None, rows))
             states.append(after)
             state = after[-1]
     return joined(states), Segments(segments), cell.parts
 
 
-def _same_weights(calls: Sequence[Call]) -> list[list[Call]]:
-    groups: list[list[Call]] = []
-    for call in calls:
-        same = groups and all(
-            a is b for a, b in zip(groups[-1][0].weights, call.weights, strict=True)
-        )
-        if same:
-            groups[-1].append(call)
+def _runs(chain: Chain) -> list[tuple[list[Call], Tensor | None]]:
+    """Calls in a row with the same weights, and the sequences that go on where it begins."""
+    runs: list[tuple[list[Call], Tensor | None]] = []
+    for call, rows in zip(chain.calls, chain.rows, strict=True):
+        if runs and rows is None and _same_weights(runs[-1][0][0], call):
+            runs[-1][0].append(call)
         else:
-            groups.append([call])
-    return groups
+            runs.append(([call], rows))
+    return runs
+
+
+def _same_weights(call: Call, other: Call) -> bool:
+    return all(a is b for a, b in zip(call.weights, other.weights, strict=True))
 
 
 def _state(call: Call) -> Tensor:
@@ -102,22 +122,41 @@ def _lengths(call: Call) -> tuple[int, ...] | None:
     return tuple(call.lengths[b] for b in call.order.tolist())
 
 
-def _parameter_gradient(chain: Chain) -> tuple[Tensor | None, str]:
-    """What autograd left at W_hh over the whole chain, or why there is nothing to compare with."""
-    for call in chain.calls:
-        if changed := call.changed_in_place():
-            return None, changed
-    parts = [call.received["W"] for call in chain.calls if "W" in call.received]
-    if len(parts) < sum(call.reached for call in chain.calls) or not parts:
-        return None, "autograd was asked for no gradient of its recurrent weight"
-    return torch.stack(parts).sum(0), ""
+def _sharing(chains: Sequence[Chain]) -> list[list[int]]:
+    """Chains that have a weight in common, as groups of indices: autograd gave one gradient."""
+    groups: list[tuple[set[int], list[int]]] = []
+    for n, chain in enumerate(chains):
+        weights = {id(call.recurrent) for call in chain.calls}
+        joint = [group for group in groups if group[0] & weights]
+        groups = [group for group in groups if not group[0] & weights]
+        indices = sorted([n, *(index for group in joint for index in group[1])])
+        groups.append((weights.union(*(group[0] for group in joint)), indices))
+    return [indices for _, indices in groups]
+
+
+def _autograds(chains: Sequence[Chain]) -> tuple[Tensor | None, str]:
+    """What autograd left at W_hh over whole chains, or why there is nothing to compare with."""
+    calls = [call for chain in chains for call in chain.calls if call.reached]
+    reason = next((reason for call in calls if (reason := call.unchecked_because())), "")
+    weights = {id(call.recurrent): call.recurrent for call in calls}
+    parts = [weight.gradient for weight in weights.values() if weight is not None]
+    found = [part for part in parts if part is not None]
+    if reason or not found:
+        return None, reason or "autograd left no gradient of its recurrent weight"
+    return torch.stack(found).sum(0), ""
+
+
+@torch.no_grad()
+def _rebuilt(traces: Sequence[LayerTrace]) -> Tensor | None:
+    parts = [t.linear.recurrent_weight_gradient(t.turned(t.gradients)) for t in traces]
+    found = [part for part in parts if part is not None]
+    return torch.stack(found).sum(0) if found else None
 
 
 def _carried(chain: Chain, name: str) -> tuple[Finding, ...]:
-    windows = chain.carried()
-    if not windows:
+    windows, steps = chain.carried()
+    if windows == 1:
         return ()
-    steps = sum(call.steps for call in chain.calls)
     sentence = (
         f"The state of {name!r} is carried over {windows} calls without detach(): the gradient "
         f"runs through all of them, so the effective window is {steps} steps, and memory "

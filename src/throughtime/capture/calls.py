@@ -4,12 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
+
+
+@dataclass
+class Passes:
+    """The backward passes of a block so far: their number, and which of them built a graph."""
+
+    count: int = 0
+    with_graph: set[int] = field(default_factory=set)
+
+
+@dataclass(eq=False)
+class Weight:
+    """A recurrent weight as it was used, through an alias that shows the gradient of that use.
+
+    Calls of one layer with the same weight share the alias, so that autograd itself adds up what
+    each of them sends, and one gradient is held, not one a step.
+    """
+
+    alias: Tensor
+    original: Tensor
+    passes: Passes
+    gradient: Tensor | None = None
+    seen_in: set[int] = field(default_factory=set)
+
+    def receive(self, gradient: Tensor | None) -> None:
+        """Add up what a backward pass brings; a copy, since ``.grad`` may be the same memory."""
+        if gradient is None:
+            return
+        held, gradient = self.gradient, gradient.detach()
+        self.gradient = gradient.clone() if held is None else held.add_(gradient)
+        self.seen_in.add(self.passes.count)
 
 
 @dataclass(eq=False)
@@ -20,13 +52,15 @@ class Call:
     ----------
     name, kind : of the layer; kind is ``RNN_TANH``, ``RNN_RELU``, ``LSTM`` or ``GRU``.
     weights : snapshots, in torch's order: W_ih, W_hh, then biases and projection if there are.
+    recurrent : W_hh and its gradient; None where autograd did not record the run.
     inputs, outputs : (T B I) and (T B P), detached.
-    initial, final : the parts of the state before and after, each (B, ·), detached.
-    connected : gradient can pass from ``initial`` to whatever made it.
+    initial, final : the parts of the state before and after, each (B, ·), copies.
+    connected : gradient can pass from ``initial`` to the computation that made it.
     differentiable : the run was recorded by autograd. ``why_not`` says why, where it was not.
     lengths, order : of a packed batch: lengths as packed, and the indices that unsort it.
     scale : dropout mask through which the inputs came from the layer below (T B I), or None.
-    received : gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0`` ``W``.
+    again : it ran during a backward pass, as a checkpoint does.
+    received : gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0``.
     """
 
     name: str
@@ -39,13 +73,18 @@ class Call:
     final: tuple[Tensor, ...]
     connected: bool
     differentiable: bool
+    passes: Passes
+    recurrent: Weight | None = None
     why_not: str = ""
     fused: bool = True
     reverse: bool = False
     lengths: tuple[int, ...] | None = None
     order: Tensor | None = None
     scale: Tensor | None = None
+    again: bool = False
+    after: int = 0
     received: dict[str, Tensor] = field(default_factory=dict)
+    seen_in: set[int] = field(default_factory=set)
     versions: tuple[tuple[Tensor, int], ...] = ()
 
     def watch(
@@ -62,9 +101,10 @@ class Call:
             gradient = gradient[0] if slot in "hc" and self.fused else gradient
             held = self.received.get(slot)
             self.received[slot] = gradient if held is None else held + gradient
+            if slot in ("output", "h", "c"):
+                self.seen_in.add(self.passes.count)
 
-        register: Callable[..., RemovableHandle] = tensor.register_hook
-        return [register(unserializable_hook(receive))]
+        return [listen(tensor, receive)]
 
     @property
     def steps(self) -> int:
@@ -76,11 +116,14 @@ class Call:
         """Whether a gradient came back to any of its states."""
         return any(slot in self.received for slot in ("output", "h", "c"))
 
-    def changed_in_place(self) -> str:
-        """Which of the recorded tensors somebody wrote into since, or an empty string."""
-        for tensor, version in self.versions:
-            if tensor._version != version:
-                return "its input or output was changed in place after the forward pass"
+    def unchecked_because(self) -> str:
+        """Why the gradient of its recurrent weight cannot be rebuilt, or an empty string."""
+        if any(version(tensor) != before for tensor, before in self.versions):
+            return "its input or output was changed in place after the forward pass"
+        if self.recurrent is None or self.seen_in - self.recurrent.seen_in:
+            return "autograd was asked for no gradient of its recurrent weight"
+        if any(one in self.passes.with_graph for one in self.seen_in - {max(self.seen_in)}):
+            return "a backward pass went through the graph of another: it has second-order terms"
         return ""
 
     def direct(self) -> Tensor:
@@ -119,16 +162,43 @@ class Snapshots:
     are known by the identity of their snapshots.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, passes: Passes) -> None:
+        self._passes = passes
         self._taken: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._watched: dict[tuple[str, int, int], Weight] = {}
 
     def take(self, weight: Tensor) -> Tensor:
         """A detached copy of ``weight`` as it is now."""
-        key = (id(weight), weight._version)
+        key = (id(weight), version(weight))
         if key not in self._taken:
             # The original is kept beside its copy, so that its id cannot be used again.
             self._taken[key] = (weight, weight.detach().clone())
         return self._taken[key][1]
+
+    def watch(self, name: str, weight: Tensor) -> tuple[Weight, list[RemovableHandle]]:
+        """``weight`` as the layer ``name`` uses it now, and the hook on it if it is new.
+
+        A frozen weight under a gradient that flows anyway is watched too, for the check alone: the
+        alias is one of a detached tensor, and the user's ``.grad`` stays as it is.
+        """
+        key = (name, id(weight), version(weight))
+        if key in self._watched:
+            return self._watched[key], []
+        source = weight if weight.requires_grad else weight.detach().requires_grad_()
+        watched = Weight(source.view_as(source), weight, self._passes)
+        self._watched[key] = watched
+        return watched, [listen(watched.alias, watched.receive)]
+
+
+def listen(tensor: Tensor, receive: Callable[[Tensor | None], None]) -> RemovableHandle:
+    """Hand every gradient of ``tensor`` to ``receive``; a tensor with such a hook can be saved."""
+    register: Callable[..., RemovableHandle] = tensor.register_hook
+    return register(unserializable_hook(partial(receive)))
+
+
+def version(tensor: Tensor) -> int:
+    """How often ``tensor`` was changed in place; one made in inference mode does not know."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:

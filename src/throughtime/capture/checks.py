@@ -61,15 +61,21 @@ def check_packed(packed: PackedSequence, name: str) -> None:
         )
 
 
-def check_lengths(lengths: Sequence[int] | Tensor, steps: int, batch: int) -> tuple[int, ...]:
+def check_lengths(
+    lengths: Sequence[int] | Tensor, name: str, steps: int, batch: int
+) -> tuple[int, ...]:
     """The lengths as plain integers; ``InputError`` naming the first sequence that does not fit."""
     values = tuple(int(length) for length in lengths)
     if len(values) != batch:
-        raise InputError(f"lengths has {len(values)} entries for a batch of {batch} sequences")
+        raise InputError(
+            f"lengths has {len(values)} entries, and layer {name!r} read a batch of {batch}: "
+            "give one for each sequence"
+        )
     for b, length in enumerate(values):
         if not 1 <= length <= steps:
             raise InputError(
-                f"lengths[{b}] is {length}: sequence {b} must have between 1 and {steps} steps"
+                f"lengths[{b}] is {length}, and layer {name!r} read {steps} steps: sequence {b} "
+                f"must have between 1 and {steps}"
             )
     return values
 

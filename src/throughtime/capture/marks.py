@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
-from throughtime.errors import InputError, UnsupportedError
+from throughtime.capture.calls import listen
+from throughtime.errors import InputError, NoGradientError, UnsupportedError
 from throughtime.recurrences import Linearised
 from throughtime.trace import LayerTrace
+
+Root = tuple[Tensor, Tensor | None]
+"""What a backward pass started from, and the gradient that it started with."""
 
 
 @dataclass(eq=False)
@@ -25,16 +31,36 @@ class Marks:
 
     name: str
     states: list[tuple[Tensor, ...]] = field(default_factory=list)
+    arrived: list[list[Tensor | None]] = field(default_factory=list)
     why_not: str = ""
 
-    def add(self, state: Tensor | Sequence[Tensor]) -> None:
-        """One more state; its shape must be that of the first."""
+    def add(self, state: Tensor | Sequence[Tensor]) -> list[RemovableHandle]:
+        """One more state, of the shape of the first; the hooks that add up its gradients."""
         parts = (state,) if isinstance(state, Tensor) else tuple(state)
+        self._check(parts)
+        self.states.append(parts)
+        sums: list[Tensor | None] = [None] * len(parts)
+        self.arrived.append(sums)
+
+        def add_up(part: int, gradient: Tensor | None) -> None:
+            held = sums[part]
+            if gradient is not None:
+                sums[part] = gradient.detach() if held is None else held + gradient.detach()
+
+        return [
+            listen(part, partial(add_up, n)) for n, part in enumerate(parts) if part.requires_grad
+        ]
+
+    def _check(self, parts: tuple[Tensor, ...]) -> None:
         if not parts or not all(isinstance(part, Tensor) for part in parts):
             raise InputError(f"mark({self.name!r}): a state is a tensor, or a tuple of tensors")
         shapes = [tuple(part.shape) for part in parts]
-        if self.states and shapes != [tuple(part.shape) for part in self.states[0]]:
-            before = [tuple(part.shape) for part in self.states[0]]
+        if any(len(shape) not in (1, 2) or shape[:-1] != shapes[0][:-1] for shape in shapes):
+            raise InputError(
+                f"mark({self.name!r}): a state is (B S), or (S) without a batch, and this one has "
+                f"shape {shapes}: flatten the axes that belong to the state"
+            )
+        if self.states and shapes != (before := [tuple(part.shape) for part in self.states[0]]):
             raise InputError(
                 f"mark({self.name!r}): step {len(self.states)} has shape {shapes}, the first had "
                 f"{before}: mark the same state once a step"
@@ -45,18 +71,27 @@ class Marks:
                 if not torch.is_grad_enabled()
                 else "its states do not require a gradient"
             )
-        for part in parts:
-            if part.requires_grad:
-                part.retain_grad()
-        self.states.append(parts)
+
+    def total(self) -> Float[Tensor, "T B S"]:
+        """All that arrived at each state, part by part."""
+        rows = []
+        for parts, sums in zip(self.states, self.arrived, strict=True):
+            pairs = zip(parts, sums, strict=True)
+            rows.append(_joined([torch.zeros_like(p) if g is None else g for p, g in pairs]))
+        return torch.stack(rows)
 
 
 class LinearisedGraph(Linearised):
-    """J_t read off autograd's own graph, one backward pass from state t to state t − 1 each."""
+    """J_tᵀ read off autograd's own graph, one backward pass from state t to state t − 1 each.
 
-    def __init__(self, states: Sequence[tuple[Tensor, ...]]) -> None:
+    The parts of a state are coordinates of one joint state. In the user's graph one part may be
+    made from another (an LSTM's h from its c), and what autograd finds for c counts that way too:
+    it is taken off again.
+    """
+
+    def __init__(self, name: str, states: Sequence[tuple[Tensor, ...]]) -> None:
         self.steps = len(states)
-        self._states = states
+        self._name, self._states = name, states
         self._widths = [part.shape[-1] for part in states[0]]
         self._flat = states[0][0].dim() == 1
 
@@ -70,25 +105,33 @@ class LinearisedGraph(Linearised):
         back = torch.zeros_like(rows)
         if t:
             stacked = rows.reshape(-1, *rows.shape[-2:])
-            back = torch.stack([self._pull_back(t, row) for row in stacked]).view(rows.shape)
+            found = [self.as_coordinates(t - 1, self._pull(t, t - 1, row)) for row in stacked]
+            back = torch.stack(found).view(rows.shape)
         back = back if plus is None else back + plus
         return back if out is None else out.copy_(back)
 
-    def _pull_back(self, t: int, row: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
-        cotangents = row.split(self._widths, -1)
-        with torch.enable_grad():
-            found = torch.autograd.grad(
-                self._states[t],
-                self._states[t - 1],
-                [c[0] if self._flat else c for c in cotangents],
-                retain_graph=True,
-                allow_unused=True,
-            )
-        parts = [
-            torch.zeros_like(cotangent) if part is None else part.view(cotangent.shape)
-            for part, cotangent in zip(found, cotangents, strict=True)
-        ]
-        return torch.cat(parts, -1)
+    def as_coordinates(self, t: int, found: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
+        """What autograd found for each part of state t, less what it sent there through others.
+
+        With D the dependence of the parts on each other, autograd finds (1 + Dᵀ) g. D is
+        nilpotent, so that as many rounds as there are parts give g exactly.
+        """
+        true = found
+        for _ in self._widths[1:]:
+            true = true + found - self._pull(t, t, true)
+        return true
+
+    def split(self, row: Float[Tensor, "B S"]) -> list[Tensor]:
+        """The parts of a joint row, each in the shape that the user marked."""
+        parts = row.split(self._widths, -1)
+        return [part[0] if self._flat else part for part in parts]
+
+    def _pull(self, t: int, onto: int, row: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
+        """What autograd sends from state t, with the gradient ``row``, to the parts of another."""
+        states, ends = self._states[t], self._states[onto]
+        found = pull_back(self._name, states, ends, self.split(row))
+        pairs = zip(found, ends, strict=True)
+        return _joined([torch.zeros_like(end) if part is None else part for part, end in pairs])
 
     def jvp(
         self,
@@ -108,11 +151,12 @@ class LinearisedGraph(Linearised):
         )
 
 
-def marked_trace(marks: Marks, roots: Sequence[Tensor]) -> LayerTrace:
-    """The trace of a marked recurrence; ``roots`` are the losses whose backward pass was seen."""
-    linear = LinearisedGraph(marks.states)
+def marked_trace(marks: Marks, roots: Sequence[Root]) -> LayerTrace:
+    """The trace of a marked recurrence; ``roots``: what the backward passes started from."""
+    linear = LinearisedGraph(marks.name, marks.states)
     states = torch.stack([_joined([p.detach() for p in parts]) for parts in marks.states])
-    total = torch.stack([_joined([_gradient(p) for p in parts]) for parts in marks.states])
+    found = marks.total()
+    total = torch.stack([linear.as_coordinates(t, row) for t, row in enumerate(found)])
     direct = total.clone()
     for t in range(len(states) - 1, 0, -1):
         direct[t - 1] -= linear.vjp(t, total[t])
@@ -131,6 +175,35 @@ def marked_trace(marks: Marks, roots: Sequence[Tensor]) -> LayerTrace:
     )
 
 
+def pull_back(
+    name: str,
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+) -> tuple[Tensor | None, ...]:
+    """One backward pass through the graph that the user's code built, which is kept.
+
+    Raises:
+        NoGradientError: if the graph is gone, or a weight in it was changed since.
+    """
+    try:
+        with torch.enable_grad():
+            return torch.autograd.grad(
+                outputs, inputs, cotangents, retain_graph=True, allow_unused=True
+            )
+    except RuntimeError as error:
+        if "inplace operation" in str(error):
+            reason = (
+                "a tensor in its graph was changed in place since, by optimizer.step() perhaps: "
+                "measure the trace before the step"
+            )
+        elif "a second time" in str(error):
+            reason = "its graph was freed: call loss.backward(), not torch.autograd.backward(loss)"
+        else:
+            raise
+        raise NoGradientError(f"the marked recurrence {name!r} cannot be read: {reason}") from error
+
+
 def _parts(state: tuple[Tensor, ...]) -> dict[str, slice]:
     parts, start = {}, 0
     names = ["h", "c"] if len(state) == 2 else ["h", *(f"s{n}" for n in range(1, len(state)))]
@@ -145,35 +218,25 @@ def _joined(parts: list[Tensor]) -> Float[Tensor, "B S"]:
     return joined.unsqueeze(0) if joined.dim() == 1 else joined
 
 
-def _gradient(part: Tensor) -> Tensor:
-    return torch.zeros_like(part) if part.grad is None else part.grad.detach()
-
-
 def _parameter_check(
-    marks: Marks, direct: Tensor, linear: LinearisedGraph, roots: Sequence[Tensor]
+    marks: Marks, direct: Tensor, linear: LinearisedGraph, roots: Sequence[Root]
 ) -> tuple[Tensor | None, Tensor | None, str]:
     """The gradient of the recurrence's own parameters, from the trace and from autograd.
 
     Its own are the parameters that the loss reaches through the marked states alone. If a state
     depends on more than the one before it, the rebuilt gradient counts paths twice and shows it.
     """
-    ends = {id(part.grad_fn) for parts in marks.states for part in parts}
-    elsewhere = _leaves([root.grad_fn for root in roots], ends)
+    ends = {part.grad_fn for parts in marks.states for part in parts}
+    elsewhere = _leaves([root.grad_fn for root, _ in roots], ends)
     inside = _leaves([part.grad_fn for parts in marks.states for part in parts], set())
     own = [leaf for key, leaf in inside.items() if key not in elsewhere]
     if not own or not roots:
         return None, None, "every parameter of the recurrence is also used outside of it"
-    widths = linear._widths
-    outputs: list[Tensor] = []
-    cotangents: list[Tensor] = []
-    for parts, row in zip(marks.states, direct, strict=True):
-        outputs += parts
-        cotangents += [
-            piece.reshape(part.shape)
-            for piece, part in zip(row.split(widths, -1), parts, strict=True)
-        ]
-    rebuilt = torch.autograd.grad(outputs, own, cotangents, retain_graph=True, allow_unused=True)
-    theirs = torch.autograd.grad(roots, own, retain_graph=True, allow_unused=True)
+    outputs = [part for parts in marks.states for part in parts]
+    cotangents = [piece for row in direct for piece in linear.split(row)]
+    rebuilt = pull_back(marks.name, outputs, own, cotangents)
+    starts, given = zip(*roots, strict=True)
+    theirs = pull_back(marks.name, starts, own, given)
     return _flattened(theirs, own), _flattened(rebuilt, own), ""
 
 
@@ -186,17 +249,17 @@ def _flattened(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Te
     )
 
 
-def _leaves(starts: Sequence[Any], ends: set[int]) -> dict[int, Tensor]:
+def _leaves(starts: Sequence[Any], ends: set[Any]) -> dict[int, Tensor]:
     """The leaves of autograd's graph that ``starts`` reach without crossing ``ends``."""
-    seen: set[int] = set()
     leaves: dict[int, Tensor] = {}
     waiting = [node for node in starts if node is not None]
-    inner = set(map(id, waiting))
+    inner = set(waiting)
+    seen: set[Any] = set()  # nodes, not their ids: Python's handle of a node lives while it is held
     while waiting:
         node = waiting.pop()
-        if id(node) in seen or (id(node) in ends and id(node) not in inner):
+        if node in seen or (node in ends and node not in inner):
             continue
-        seen.add(id(node))
+        seen.add(node)
         if hasattr(node, "variable"):
             leaves[id(node.variable)] = node.variable
         waiting += [following for following, _ in node.next_functions if following is not None]

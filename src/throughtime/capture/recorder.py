@@ -18,10 +18,11 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from throughtime.capture.calls import Call, Snapshots
+from throughtime.capture.calls import Call, Passes, Snapshots, Weight, version
 from throughtime.capture.checks import check_input
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
-from throughtime.errors import StateCarriedError
+from throughtime.capture.marks import Root
+from throughtime.errors import NoGradientError, StateCarriedError
 
 _BACKWARD = (torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad)
 _BACKWARD_NAMES = {function.__name__ for function in _BACKWARD}
@@ -33,16 +34,17 @@ class Recorder(TorchFunctionMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.calls: list[Call] = []
-        self.backwards = 0
+        self.passes = Passes()
         self.keep_graph = False
-        self.roots: list[Tensor] = []
+        self.roots: list[Root] = []
         self._names = {id(module): name for name, module in model.named_modules()}
         self._keep = model
         self._running: list[nn.Module] = []
         self._first: list[int] = []
-        self._snapshots = Snapshots()
+        self._snapshots = Snapshots(self.passes)
         self._handles: list[RemovableHandle] = []
         self._thread = threading.get_ident()
+        self._inside_backward = False
 
     def attach(self, stack: ExitStack) -> None:
         """Enter, and leave when ``stack`` is closed: nothing stays behind, whatever happens."""
@@ -54,23 +56,40 @@ class Recorder(TorchFunctionMode):
         ]
         stack.enter_context(self)
 
+    def keep(self, handles: list[RemovableHandle]) -> None:
+        """Hooks on marked states: they go with the rest, and the graph between them stays."""
+        self._handles += handles
+        self.keep_graph = True
+
     def _detach(self) -> None:
         while self._handles:
             self._handles.pop().remove()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if threading.get_ident() != self._thread or id(module) not in self._names:
+        # A checkpoint runs its modules again, inside the backward pass: there torch has put this
+        # mode aside, and the pass may be in a thread of its own.
+        if threading.get_ident() != self._thread and not self._inside_backward:
             return
+        recurrent = isinstance(module, (nn.RNNBase, nn.RNNCellBase))
+        if id(module) not in self._names and not (recurrent and self._running):
+            return
+        if self._inside_backward and not self._running:
+            self.__enter__()  # type: ignore[no-untyped-call]
         self._running.append(module)
         self._first.append(len(self.calls))
-        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)) and args:
-            check_input(module, self._name(module), args[0])
+        if recurrent and args:
+            check_input(module, self._name(), args[0])
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if not self._running or self._running[-1] is not module:
+        if module not in self._running:
             return
-        self._running.pop()
-        first = self._first.pop()
+        first = 0
+        while self._running:  # more than one only after an interrupt that the user caught
+            ended, first = self._running.pop(), self._first.pop()
+            if ended is module:
+                break
+        if self._inside_backward and not self._running:
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         packed = output[0] if isinstance(output, tuple) and output else None
         if isinstance(module, nn.RNNBase) and isinstance(packed, PackedSequence):
             for call in self.calls[first:]:
@@ -96,33 +115,51 @@ class Recorder(TorchFunctionMode):
 
     def _backward(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """One backward pass; torch hands the arguments over as keywords."""
-        self.backwards += 1
         if self.keep_graph:
             kwargs = {**kwargs, "retain_graph": True}
-            for root in args[0] if isinstance(args[0], (tuple, list)) else (args[0],):
-                self.roots.append(root)
+            self.roots += roots_of(func, args, kwargs)
+        self.passes.count += 1
+        if kwargs.get("create_graph"):
+            self.passes.with_graph.add(self.passes.count)
+        self._inside_backward = True
         try:
             return func(*args, **kwargs)
         except RuntimeError as error:
-            if "backward through the graph a second time" in str(error):
-                self._explain_second_backward(error)
+            self._explain(error)
             raise
+        finally:
+            self._inside_backward = False
 
-    def _explain_second_backward(self, error: RuntimeError) -> None:
-        for call in self.calls:
-            if call.connected and call.differentiable:
-                raise StateCarriedError(
-                    f"layer {call.name!r} started from a state that still hangs on the graph of an "
-                    "earlier forward pass, and that graph was freed by its backward(). Cut it "
-                    "between windows: state = state.detach(), for LSTM "
-                    "tuple(s.detach() for s in state)"
-                ) from error
+    def _explain(self, error: RuntimeError) -> None:
+        """Say it in terms of the layer, where torch's own words speak of graphs and elements."""
+        if "backward through the graph a second time" in str(error):
+            for call in self.calls:
+                # A call that an earlier pass went through is its own reason: backward() twice.
+                if call.connected and call.differentiable and call.after == self.passes.count - 1:
+                    raise StateCarriedError(
+                        f"layer {call.name!r} started from a state that still hangs on the graph "
+                        "of an earlier forward pass, and that graph was freed by its backward(). "
+                        "Cut it between windows: state = state.detach(), for LSTM "
+                        "tuple(s.detach() for s in state)"
+                    ) from error
+        if "does not require grad" in str(error):
+            for call in self.calls:
+                if call.why_not:
+                    raise NoGradientError(
+                        f"no gradient can reach layer {call.name!r}: {call.why_not}"
+                    ) from error
 
-    def _name(self, module: nn.Module) -> str:
-        return self._names[id(module)] or type(module).__name__.lower()
+    def _name(self) -> str:
+        """The name of the module that is running, as in ``model.named_modules()``."""
+        module = self._running[-1]
+        kind = type(module).__name__.lower()
+        if id(module) in self._names:
+            return self._names[id(module)] or kind
+        parent = self._names.get(id(self._running[-2]), "")  # it hides in a list, say
+        return f"{parent}.{kind}" if parent else kind
 
     def _fused(self, fused: Fused) -> tuple[Tensor, ...]:
-        name, kind = self._name(self._running[-1]), FUSED[fused.function]
+        name, kind = self._name(), FUSED[fused.function]
 
         def run_one(one: One) -> Ran:
             where = name + (f".l{one.layer}" if fused.layers > 1 else "")
@@ -132,10 +169,11 @@ class Recorder(TorchFunctionMode):
         return fused.run(run_one)
 
     def _run(self, name: str, kind: str, fused: Fused, one: One) -> Ran:
-        initial, weights = self._aliases(one)
+        initial, weights, recurrent = self._aliases(name, one)
         ran = fused.run_one(one._replace(initial=initial, weights=weights))
         pad = (lambda data: data) if one.packed is None else one.packed.pad
         inputs, outputs = one.inputs.detach(), ran.outputs.detach()
+        shared = (inputs, outputs) if one.packed is None else ()
         call = Call(
             name,
             kind,
@@ -143,81 +181,96 @@ class Recorder(TorchFunctionMode):
             fused.has_biases,
             pad(inputs),
             pad(outputs),
-            tuple(part.detach() for part in one.initial),
-            tuple(part[0].detach() for part in ran.final),
-            connected=any(part.requires_grad for part in one.initial),
+            tuple(part.detach().clone() for part in one.initial),
+            tuple(part[0].detach().clone() for part in ran.final),
+            connected=any(map(leads_on, one.initial)),
             differentiable=ran.outputs.requires_grad,
+            passes=self.passes,
+            recurrent=recurrent,
             why_not=_why_not(ran.outputs),
             reverse=one.reverse,
             lengths=None if one.packed is None else one.packed.lengths,
             scale=one.scale if one.scale is None else pad(one.scale),
-            versions=((inputs, inputs._version), (outputs, outputs._version)),
+            again=self._inside_backward,
+            after=self.passes.count,
+            versions=tuple((tensor, version(tensor)) for tensor in shared),
         )
-        self._watch(call, ran.outputs, ran.final, initial, weights[1], pad)
+        self._handles += call.watch(ran.outputs, "output", pad)
+        self._watch(call, initial, ran.final)
         return ran
 
     def _cell(self, func: Callable[..., Any], x: Tensor, hx: Any, *weights: Tensor | None) -> Any:
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         given = tuple(weight for weight in weights if weight is not None)
+        name = self._name()
         one = One(0, False, x.unsqueeze(0), None, states, given, None)
-        initial, aliased = self._aliases(one)
+        initial, aliased, recurrent = self._aliases(name, one)
         passed = [*aliased, *(None for _ in weights[len(aliased) :])]
         result = func(x, initial[0] if isinstance(hx, Tensor) else initial, *passed)
         # torch makes h from the very c that it returns: an alias of c gets the user's uses alone.
         final = (
             (result,) if isinstance(result, Tensor) else (result[0], result[1].view_as(result[1]))
         )
-        inputs, outputs = x.detach(), final[0].detach()
+        ended = tuple(part.detach().clone() for part in final)
         call = Call(
-            self._name(self._running[-1]),
+            name,
             CELLS[func],
             tuple(self._snapshots.take(weight) for weight in given),
             len(given) > 2,
-            inputs.unsqueeze(0),
-            outputs.unsqueeze(0),
-            tuple(part.detach() for part in states),
-            tuple(part.detach() for part in final),
-            connected=any(part.requires_grad for part in states),
+            one.inputs.detach(),
+            ended[0].unsqueeze(0),
+            tuple(part.detach().clone() for part in states),
+            ended,
+            connected=any(map(leads_on, states)),
             differentiable=final[0].requires_grad,
+            passes=self.passes,
+            recurrent=recurrent,
             why_not=_why_not(final[0]),
             fused=False,
-            versions=((inputs, inputs._version), (outputs, outputs._version)),
+            again=self._inside_backward,
+            after=self.passes.count,
+            versions=((x.detach(), version(x)),),
         )
-        self._watch(call, None, final, initial, aliased[1])
+        self._watch(call, initial, final)
         return result if isinstance(result, Tensor) else final
 
-    def _aliases(self, one: One) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Views of the initial state and of W_hh, so that a hook sees the gradient of this call.
-
-        A frozen W_hh under a gradient that flows anyway gets one too, for the check alone: it is
-        a view of a detached tensor, and the user's ``.grad`` stays as it is.
-        """
+    def _aliases(
+        self, name: str, one: One
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Weight | None]:
+        """Aliases of the initial state and of W_hh, so that hooks see the gradient of this use."""
         initial = tuple(p.view_as(p) if p.requires_grad else p for p in one.initial)
-        weight = one.weights[1]
-        flows = torch.is_grad_enabled() and any(
-            tensor.requires_grad for tensor in (one.inputs, *one.initial, *one.weights)
-        )
-        if flows and not weight.requires_grad:
-            weight = weight.detach().requires_grad_()
-        return initial, (one.weights[0], weight.view_as(weight), *one.weights[2:])
+        tensors = (one.inputs, *one.initial, *one.weights)
+        if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+            return initial, one.weights, None
+        watched, handles = self._snapshots.watch(name, one.weights[1])
+        self._handles += handles
+        return initial, (one.weights[0], watched.alias, *one.weights[2:]), watched
 
-    def _watch(
-        self,
-        call: Call,
-        outputs: Tensor | None,
-        final: tuple[Tensor, ...],
-        initial: tuple[Tensor, ...],
-        weight: Tensor,
-        pad: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
+    def _watch(self, call: Call, initial: tuple[Tensor, ...], final: tuple[Tensor, ...]) -> None:
         self.calls.append(call)
-        if outputs is not None:
-            self._handles += call.watch(outputs, "output", pad)
         for slot, part in zip(("h", "c"), final, strict=False):
             self._handles += call.watch(part, slot)
         for slot, part in zip(("h0", "c0"), initial, strict=False):
             self._handles += call.watch(part, slot)
-        self._handles += call.watch(weight, "W")
+
+
+def leads_on(state: Tensor) -> bool:
+    """Whether gradient can pass from ``state`` to a computation, and not to a mere leaf.
+
+    ``state.detach().requires_grad_()`` is a wall, and so is a learned initial state.
+    """
+    node = state.grad_fn
+    while node is not None and len(node.next_functions) == 1:
+        node = node.next_functions[0][0]
+    return node is not None and len(node.next_functions) > 1
+
+
+def roots_of(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> list[Root]:
+    """What a backward pass starts from, each with the gradient that it starts with."""
+    values = args[0] if isinstance(args[0], (tuple, list)) else (args[0],)
+    given = kwargs.get("grad_outputs" if func is torch.autograd.grad else "gradient")
+    given = given if isinstance(given, (tuple, list)) else (given,) * len(values)
+    return list(zip(values, given, strict=True))
 
 
 def _why_not(output: Tensor) -> str:

@@ -19,7 +19,7 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 
-from throughtime.capture.assemble import find_links, layer_trace
+from throughtime.capture.assemble import find_links, layer_traces
 from throughtime.capture.calls import Call
 from throughtime.capture.chains import Chain, find_chains
 from throughtime.capture.checks import check_lengths, padded_sequences
@@ -119,13 +119,12 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         """
         if self._stack is None:
             raise InputError(f"mark({name!r}) was called outside of the capture's block")
-        self._recorder.keep_graph = True
-        self._marks.setdefault(name, Marks(name)).add(state)
+        self._recorder.keep(self._marks.setdefault(name, Marks(name)).add(state))
 
     @property
     def backwards(self) -> int:
         """How many backward passes the block has run so far."""
-        return self._recorder.backwards
+        return self._recorder.passes.count
 
     @cached_property
     def trace(self) -> Trace:
@@ -135,12 +134,9 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         chains = find_chains(self._recorder.calls)
         reached = [chain for chain in chains if chain.reached]
         names = _unique([chain.name for chain in reached])
-        layers = [
-            self._with_lengths(layer_trace(chain, name, self._memory))
-            for chain, name in zip(reached, names, strict=True)
-        ]
+        layers = self._with_lengths(layer_traces(reached, names, self._memory))
         marks = [m for m in self._marks.values() if not m.why_not]
-        layers += [marked_trace(m, self._recorder.roots) for m in marks if self._recorder.backwards]
+        layers += [marked_trace(m, self._recorder.roots) for m in marks if self.backwards]
         if not layers:
             self._refuse(chains)
         silent = {chain.name for chain in chains} - {chain.name for chain in reached}
@@ -153,10 +149,18 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             _about(layers[0]),
         )
 
-    def _with_lengths(self, layer: LayerTrace) -> LayerTrace:
-        if self._lengths is None or layer.lengths is not None:
-            return layer
-        return layer.with_lengths(check_lengths(self._lengths, layer.steps, layer.batch))
+    def _with_lengths(self, layers: list[LayerTrace]) -> list[LayerTrace]:
+        """The lengths that the user gave belong to the layers as long as the first one."""
+        if self._lengths is None or not layers:
+            return layers
+        first = layers[0]
+        lengths = check_lengths(self._lengths, first.name, first.steps, first.batch)
+        return [
+            layer.with_lengths(lengths)
+            if layer.lengths is None and layer.direct.shape[:2] == first.direct.shape[:2]
+            else layer
+            for layer in layers
+        ]
 
     def _padding(self, chains: Sequence[Chain]) -> list[str]:
         """A note, and a warning, if a batch looks padded and nobody said how long it really is."""
@@ -181,7 +185,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
                 "no recurrent layer ran inside the capture: run model(...) in the 'with' block; "
                 "for a recurrence of your own call throughtime.mark(state, 'name') once a step"
             )
-        if not self._recorder.backwards:
+        if not self.backwards:
             reason = (
                 "backward() was not called inside the capture: call loss.backward() in the block"
             )

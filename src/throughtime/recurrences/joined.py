@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from throughtime.recurrences.base import Linearised, Recurrence
@@ -15,13 +15,17 @@ from throughtime.recurrences.base import Linearised, Recurrence
 
 @dataclass
 class Segment:
-    """Consecutive steps with the same weights; ``linear`` is None where it is made on demand."""
+    """Consecutive steps with the same weights; ``linear`` is None where it is made on demand.
+
+    ``rows``: the sequences whose first step goes on from the segment before; None for all.
+    """
 
     cell: Recurrence
     initial: Float[Tensor, "B S"]
     states: Float[Tensor, "T B S"]
     inputs: Float[Tensor, "T B I"]
     linear: Linearised | None = None
+    rows: Bool[Tensor, " B"] | None = None
 
     def before(self, step: int) -> Float[Tensor, "B S"]:
         """The state that a step starts from."""
@@ -60,6 +64,14 @@ class Segments(Linearised):
         index = bisect_right(self._starts, t) - 1
         return self._linear(index), t - self._starts[index]
 
+    def _going_on(self, t: int, rows: Tensor) -> Tensor:
+        """``rows`` with zeros for the sequences of the batch that start anew at step t."""
+        index = bisect_right(self._starts, t) - 1
+        going_on = self._segments[index].rows
+        if going_on is None or t != self._starts[index]:
+            return rows
+        return rows * going_on.unsqueeze(-1)
+
     def adjoint(
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
     ) -> Float[Tensor, "T B S"]:
@@ -75,7 +87,7 @@ class Segments(Linearised):
         out: Float[Tensor, "... B S"] | None = None,
     ) -> Float[Tensor, "... B S"]:
         linear, step = self._at(t)
-        return linear.vjp(step, rows, plus, out)
+        return linear.vjp(step, self._going_on(t, rows), plus, out)
 
     def jvp(
         self,
@@ -84,7 +96,7 @@ class Segments(Linearised):
         x: Float[Tensor, "... B I"] | None = None,
     ) -> Float[Tensor, "... B S"]:
         linear, step = self._at(t)
-        return linear.jvp(step, columns, x)
+        return linear.jvp(step, self._going_on(t, columns), x)
 
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
         linear, step = self._at(t)
