@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from throughtime.errors import InputError, LoadError
+from throughtime.errors import InputError, LoadError, plain
 from throughtime.tasks.tokeniser import tokenise
 
 UNKNOWN = "<unk>"
@@ -141,28 +141,29 @@ def read_text(path: str | Path) -> str:
         LoadError: the file is missing, no plain file, empty, too large, binary or not UTF-8.
     """
     path = Path(path)
+    name = plain(path)
     try:
         if not path.exists():
-            raise LoadError(f"{path}: no such file: check the path")
+            raise LoadError(f"{name}: no such file: check the path")
         if not path.is_file():
             kind = "a folder" if path.is_dir() else "not a plain file"
-            raise LoadError(f"{path}: is {kind}: name a text file")
-        if path.stat().st_size > LARGEST_FILE:
+            raise LoadError(f"{name}: is {kind}: name a text file")
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
             raise LoadError(
-                f"{path}: has {path.stat().st_size} bytes, more than {LARGEST_FILE}: "
-                "give a part of it"
+                f"{name}: has {size:,} bytes, more than {LARGEST_FILE:,}: give a part of it"
             )
         data = path.read_bytes()
     except OSError as error:
-        raise LoadError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+        raise LoadError(f"{name}: cannot be read ({error.strerror}): check the path") from error
     if b"\0" in data:
-        raise LoadError(f"{path}: is binary, not text: name a UTF-8 text file")
+        raise LoadError(f"{name}: is binary, not text: name a UTF-8 text file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LoadError(
-            f"{path}: is not UTF-8 (byte {error.start}): save it as UTF-8 text"
+            f"{name}: is not UTF-8 (byte {error.start:,}): save it as UTF-8 text"
         ) from error
     if not text.strip():
-        raise LoadError(f"{path}: is empty: name a file with text in it")
+        raise LoadError(f"{name}: is empty: name a file with text in it")
     return text

@@ -39,4 +39,5 @@ ENGLISH = Storyteller(
         "In the garden the wind moved the leaves of the trees.",
     ),
     forms={"name": str},
+    example="Tom was watching TV in his room. … Mary came into the room. Mary said hi to [Tom].",
 )

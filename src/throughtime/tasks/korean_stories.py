@@ -48,4 +48,5 @@ KOREAN = Storyteller(
         "식탁에는 사과 두 개가 놓여 있었다.",
     ),
     forms={"topic": topic, "subject": subject},
+    example="철수는 방에서 TV를 보고 있었다. … 영희가 방에 들어왔다. 영희는 [철수]에게 인사했다.",
 )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
+from throughtime.errors import InputError
 from throughtime.problem import Problem, seeded
 from throughtime.tasks.cells import CellName, recurrent_layer
 from throughtime.tasks.corpus import Corpus, python_manual, windows
@@ -50,7 +51,8 @@ def language_model(
         cell: the recurrent layer.
         text: the text itself (``read_text`` reads a file); None for the manual of Python.
         hidden: width of the embedding and of the state.
-        window: steps T of one training window; gradients go no further, so it is the span.
+        window: steps T of one training window, at least 2. No gradient crosses its edge, so that
+            the span is ``window - 1``.
         batch: windows at a time, from random places of the training part.
         vocabulary: how many different words to tell apart; rarer ones become ``<unk>``.
         seed: of the initialisation.
@@ -64,6 +66,10 @@ def language_model(
         LoadError: the text is too short.
         InputError: an argument is out of range.
     """
+    if window < 2:
+        raise InputError(
+            f"a window of {window} has no earlier step to look back at: give at least 2"
+        )
     corpus = Corpus.from_text(python_manual() if text is None else text, largest=vocabulary)
     with seeded(seed):
         model = LanguageModel(cell, len(corpus.vocabulary), hidden)
@@ -78,7 +84,7 @@ def language_model(
         model=model,
         batches=batches,
         loss=next_word_loss,
-        span=window,
+        span=window - 1,
         evaluate=partial(perplexity, tokens=corpus.validation),
         optimizer=partial(Adam, lr=3e-3),
         trivial_loss=corpus.unigram_entropy,

@@ -57,7 +57,7 @@ def name_recall(
     *,
     nearest: int | None = None,
     forget_bias: float | None = None,
-    hidden: int = 64,
+    hidden: int = 128,
     batch: int = 32,
     seed: int = 0,
 ) -> Problem:

@@ -44,6 +44,7 @@ class Storyteller:
         fillers: sentences about nobody, of at least 3 tokens; some have 3, some 4 and some 5, so
             that they make up every length but 1 and 2.
         forms: how a template's word in braces is made from a name.
+        example: one story in full for people, with its answer in brackets.
     """
 
     names: tuple[str, ...]
@@ -53,6 +54,7 @@ class Storyteller:
     question: str
     fillers: tuple[str, ...]
     forms: dict[str, Callable[[str], str]]
+    example: str
 
     @property
     def shortest(self) -> int:

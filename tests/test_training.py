@@ -1,0 +1,119 @@
+"""The training loop: reproducible, bounded steps, and nothing left behind."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from throughtime.errors import InputError
+from throughtime.problem import Problem, seeded
+from throughtime.training import DivergedError, fit
+
+
+def regression(*layers: nn.Module, scale: float = 1.0, rate: float = 0.1) -> Problem:
+    """Learn the sum of three numbers."""
+    with seeded(0):
+        model = nn.Sequential(nn.Linear(3, 4), *layers, nn.Linear(4, 1))
+
+    def batches(seed: int) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            yield scale * torch.randn(8, 3, generator=generator)
+
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        return (model(batch).squeeze(1) - batch.sum(dim=1)).square().mean()
+
+    return Problem("regression", model, batches, loss, span=1, optimizer=partial(SGD, lr=rate))
+
+
+def test_the_loss_falls() -> None:
+    losses = fit(regression(), 100)
+    assert losses[-1] < losses[0] / 10
+
+
+@pytest.mark.parametrize("layers", [(), (nn.Dropout(0.5),)], ids=["plain", "dropout"])
+def test_the_same_seed_gives_the_same_losses(layers: tuple[nn.Module, ...]) -> None:
+    assert fit(regression(*layers), 20, seed=5) == fit(regression(*layers), 20, seed=5)
+
+
+@pytest.mark.parametrize("layers", [(), (nn.Dropout(0.5),)], ids=["plain", "dropout"])
+def test_another_seed_gives_others(layers: tuple[nn.Module, ...]) -> None:
+    assert fit(regression(*layers), 20, seed=5) != fit(regression(*layers), 20, seed=6)
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    fit(regression(nn.Dropout(0.5)), 3)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_the_global_random_state_has_no_say() -> None:
+    first = fit(regression(nn.Dropout(0.5)), 5)
+    with torch.random.fork_rng():
+        torch.rand(7)
+        assert fit(regression(nn.Dropout(0.5)), 5) == first
+
+
+def test_no_step_is_longer_than_the_clip_allows() -> None:
+    problem = regression(scale=100.0, rate=1.0)
+    before = [parameter.detach().clone() for parameter in problem.model.parameters()]
+    fit(problem, 1, clip=0.5)
+    steps = [a.detach() - b for a, b in zip(problem.model.parameters(), before, strict=True)]
+    assert torch.cat([step.flatten() for step in steps]).norm().item() == pytest.approx(0.5)
+
+
+def test_frozen_parameters_stay() -> None:
+    problem = regression()
+    weight = problem.model[0].weight.requires_grad_(False)
+    before = weight.clone()
+    fit(problem, 3)
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_of_the_model_is_put_back(training: bool) -> None:
+    problem = regression()
+    problem.model.train(training)
+    fit(problem, 2)
+    assert problem.model.training is training
+
+
+def test_every_step_is_reported_with_its_loss() -> None:
+    seen: list[tuple[int, float]] = []
+    losses = fit(regression(), 4, on_step=lambda step, loss: seen.append((step, loss)))
+    assert seen == list(enumerate(losses, start=1))
+
+
+def test_true_from_on_step_ends_the_training() -> None:
+    assert len(fit(regression(), 50, on_step=lambda step, _: step == 7)) == 7
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), 1e30])
+def test_a_loss_that_is_no_number_stops_before_it_ruins_the_model(scale: float) -> None:
+    problem = regression(scale=scale)
+    with pytest.raises(DivergedError, match="regression: at step 1 the loss is"):
+        fit(problem, 5)
+    assert all(parameter.isfinite().all() for parameter in problem.model.parameters())
+
+
+def test_a_closure_gives_the_loss_of_the_first_batch() -> None:
+    problem = regression()
+    expected = problem.loss(problem.model, next(problem.batches(0)))
+    assert problem.closure().item() == expected.item()
+
+
+@pytest.mark.parametrize("span", [0, -3])
+def test_a_problem_must_look_back(span: int) -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        replace(regression(), span=span)
+
+
+def test_inside_a_seeded_block_the_seed_decides() -> None:
+    with seeded(4):
+        first = torch.rand(3)
+    with seeded(4):
+        assert torch.equal(torch.rand(3), first)
