@@ -40,6 +40,11 @@ class Chain:
         """Whether a gradient came back to any of its states."""
         return any(call.reached for call in self.calls)
 
+    @property
+    def single(self) -> bool:
+        """Whether this is one step of a cell, and no more."""
+        return len(self.calls) == 1 and not self.calls[0].fused
+
     def walls(self) -> tuple[int, ...]:
         """The steps whose state was detached from the one before."""
         walls, start = [], 0

@@ -36,7 +36,7 @@ class Marks:
 
     def add(self, state: Tensor | Sequence[Tensor]) -> list[RemovableHandle]:
         """One more state, of the shape of the first; the hooks that add up its gradients."""
-        parts = (state,) if isinstance(state, Tensor) else tuple(state)
+        parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
         self._check(parts)
         self.states.append(parts)
         sums: list[Tensor | None] = [None] * len(parts)
@@ -71,6 +71,11 @@ class Marks:
                 if not torch.is_grad_enabled()
                 else "its states do not require a gradient"
             )
+
+    @property
+    def reached(self) -> bool:
+        """Whether a gradient came back to any of its states."""
+        return any(gradient is not None for sums in self.arrived for gradient in sums)
 
     def total(self) -> Float[Tensor, "T B S"]:
         """All that arrived at each state, part by part."""
@@ -157,9 +162,10 @@ def marked_trace(marks: Marks, roots: Sequence[Root]) -> LayerTrace:
     states = torch.stack([_joined([p.detach() for p in parts]) for parts in marks.states])
     found = marks.total()
     total = torch.stack([linear.as_coordinates(t, row) for t, row in enumerate(found)])
-    direct = total.clone()
+    passed_back = torch.zeros_like(total)
     for t in range(len(states) - 1, 0, -1):
-        direct[t - 1] -= linear.vjp(t, total[t])
+        passed_back[t - 1] = linear.vjp(t, total[t])
+    direct = difference(total, passed_back)
     autograds, rebuilt, reason = _parameter_check(marks, direct, linear, roots)
     return LayerTrace(
         marks.name,
@@ -175,6 +181,13 @@ def marked_trace(marks: Marks, roots: Sequence[Root]) -> LayerTrace:
     )
 
 
+def difference(total: Float[Tensor, "T B S"], passed_back: Tensor) -> Float[Tensor, "T B S"]:
+    """``total − passed_back``, exactly zero where it is nothing but the rounding of the two."""
+    noise = passed_back.abs().amax(-1, keepdim=True) * (32 * torch.finfo(total.dtype).eps)
+    left = total - passed_back
+    return torch.where(left.abs() <= noise, torch.zeros_like(left), left)
+
+
 def pull_back(
     name: str,
     outputs: Sequence[Tensor],
@@ -184,7 +197,7 @@ def pull_back(
     """One backward pass through the graph that the user's code built, which is kept.
 
     Raises:
-        NoGradientError: if the graph is gone, or a weight in it was changed since.
+        NoGradientError: if a weight in it was changed since.
     """
     try:
         with torch.enable_grad():
@@ -192,16 +205,12 @@ def pull_back(
                 outputs, inputs, cotangents, retain_graph=True, allow_unused=True
             )
     except RuntimeError as error:
-        if "inplace operation" in str(error):
-            reason = (
-                "a tensor in its graph was changed in place since, by optimizer.step() perhaps: "
-                "measure the trace before the step"
-            )
-        elif "a second time" in str(error):
-            reason = "its graph was freed: call loss.backward(), not torch.autograd.backward(loss)"
-        else:
+        if "inplace operation" not in str(error):
             raise
-        raise NoGradientError(f"the marked recurrence {name!r} cannot be read: {reason}") from error
+        raise NoGradientError(
+            f"the marked recurrence {name!r} cannot be read: a tensor in its graph was changed in "
+            "place since, by optimizer.step() perhaps: measure the trace before the step"
+        ) from error
 
 
 def _parts(state: tuple[Tensor, ...]) -> dict[str, slice]:

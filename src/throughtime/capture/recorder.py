@@ -56,6 +56,14 @@ class Recorder(TorchFunctionMode):
         ]
         stack.enter_context(self)
 
+    def shares(self, other: Recorder) -> str:
+        """The name of a recurrent layer that both would see, or an empty string."""
+        for module in self._keep.modules():
+            recurrent = isinstance(module, (nn.RNNBase, nn.RNNCellBase))
+            if recurrent and id(module) in other._names:
+                return other._names[id(module)] or type(module).__name__.lower()
+        return ""
+
     def keep(self, handles: list[RemovableHandle]) -> None:
         """Hooks on marked states: they go with the rest, and the graph between them stays."""
         self._handles += handles
@@ -117,7 +125,7 @@ class Recorder(TorchFunctionMode):
         """One backward pass; torch hands the arguments over as keywords."""
         if self.keep_graph:
             kwargs = {**kwargs, "retain_graph": True}
-            self.roots += roots_of(func, args, kwargs)
+            self.roots += roots_of(args, kwargs)
         self.passes.count += 1
         if kwargs.get("create_graph"):
             self.passes.with_graph.add(self.passes.count)
@@ -265,10 +273,11 @@ def leads_on(state: Tensor) -> bool:
     return node is not None and len(node.next_functions) > 1
 
 
-def roots_of(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> list[Root]:
+def roots_of(args: Any, kwargs: dict[str, Any]) -> list[Root]:
     """What a backward pass starts from, each with the gradient that it starts with."""
     values = args[0] if isinstance(args[0], (tuple, list)) else (args[0],)
-    given = kwargs.get("grad_outputs" if func is torch.autograd.grad else "gradient")
+    names = ("gradient", "grad_tensors", "grad_outputs")  # as each of torch's functions calls it
+    given = next((kwargs[name] for name in names if kwargs.get(name) is not None), None)
     given = given if isinstance(given, (tuple, list)) else (given,) * len(values)
     return list(zip(values, given, strict=True))
 

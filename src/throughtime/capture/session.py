@@ -11,7 +11,8 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
@@ -29,6 +30,10 @@ from throughtime.errors import InputError, NoGradientError, NothingRecordedError
 from throughtime.trace import LayerTrace, Trace
 
 _MEGABYTE = 2**20
+_DYNAMO = "torch._dynamo"
+
+# So many single steps of a cell are a loop whose state did not come through unchanged.
+_MANY_STEPS = 3
 
 
 class _Open(threading.local):
@@ -79,13 +84,21 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._recorder = Recorder(model)
         self._marks: dict[str, Marks] = {}
         self._stack: ExitStack | None = None
+        self._entered = False
 
     def __enter__(self) -> capture:
-        if self._stack is not None:
-            raise InputError("this capture is already open: make a new one with capture(model)")
+        if self._entered:
+            raise InputError("a capture serves one block: make a new one with capture(model)")
+        for other in _open.captures:
+            if shared := self._recorder.shares(other._recorder):
+                raise InputError(
+                    f"layer {shared!r} is already seen by a capture that is open: close that one "
+                    "first, or capture the whole model once"
+                )
+        self._entered = True
         with ExitStack() as stack:
             # A compiled model runs its original inside: its hidden graph cannot be seen.
-            if "torch._dynamo" in sys.modules:
+            if _DYNAMO in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             self._recorder.attach(stack)
             captures = _open.captures
@@ -135,19 +148,36 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         reached = [chain for chain in chains if chain.reached]
         names = _unique([chain.name for chain in reached])
         layers = self._with_lengths(layer_traces(reached, names, self._memory))
-        marks = [m for m in self._marks.values() if not m.why_not]
-        layers += [marked_trace(m, self._recorder.roots) for m in marks if self.backwards]
+        marks = [m for m in self._marks.values() if m.reached]
+        layers += [marked_trace(m, self._recorder.roots) for m in marks]
         if not layers:
             self._refuse(chains)
-        silent = {chain.name for chain in chains} - {chain.name for chain in reached}
-        notes = [f"no gradient came back to layer {name!r}" for name in sorted(silent)]
         return Trace(
             tuple(layers),
             find_links(reached, names),
-            (*notes, *self._padding(reached)),
+            (*self._notes(chains), *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]),
         )
+
+    def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
+        """What is not in the trace, or not as the user wrote it, and why."""
+        if _DYNAMO in sys.modules and any(map(_is_compiled, self._model.modules())):
+            yield "the model is compiled: its original ran in its place while it was captured"
+        reached = {chain.name for chain in chains if chain.reached}
+        for name in sorted({chain.name for chain in chains} - reached):
+            yield f"no gradient came back to layer {name!r}"
+        silent = {call.name: call.why_not for call in self._recorder.calls if call.why_not}
+        silent |= {mark.name: mark.why_not for mark in self._marks.values() if mark.why_not}
+        for name in sorted(silent.keys() - {chain.name for chain in chains}):
+            yield f"no gradient could reach layer {name!r}: {silent[name]}"
+        for name, count in Counter(chain.name for chain in chains if chain.single).items():
+            if count >= _MANY_STEPS:
+                yield (
+                    f"each of {count} steps of layer {name!r} is a sequence of its own here, since "
+                    "its state is changed between the steps (a mask, dropout, a normalisation): "
+                    "show the state that is carried on with throughtime.mark(state, 'name')"
+                )
 
     def _with_lengths(self, layers: list[LayerTrace]) -> list[LayerTrace]:
         """The lengths that the user gave belong to the layers as long as the first one."""
@@ -180,23 +210,28 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
 
     def _refuse(self, chains: Sequence[Chain]) -> None:
         calls: Sequence[Call] = self._recorder.calls
+        if not calls and any(map(_is_scripted, self._model.modules())):
+            raise NothingRecordedError(
+                "the model is a torch.jit script, whose layers cannot be seen: capture the model "
+                "that it was made from"
+            )
         if not calls and not self._marks:
             raise NothingRecordedError(
                 "no recurrent layer ran inside the capture: run model(...) in the 'with' block; "
                 "for a recurrence of your own call throughtime.mark(state, 'name') once a step"
             )
-        if not self.backwards:
+        reason = next((c.why_not for c in calls if c.why_not), "")
+        reason = reason or next((m.why_not for m in self._marks.values()), "")
+        recorded = chains or any(not mark.why_not for mark in self._marks.values())
+        if recorded and not self.backwards:
             reason = (
                 "backward() was not called inside the capture: call loss.backward() in the block"
             )
-        elif chains:
+        elif recorded:
             reason = (
                 "the loss does not depend on its outputs through the graph: is there a detach(), "
                 "a .data or an argmax between the layer and the loss?"
             )
-        else:
-            reason = next((c.why_not for c in calls if c.why_not), "")
-            reason = reason or next((m.why_not for m in self._marks.values()), "")
         name = calls[0].name if calls else next(iter(self._marks))
         raise NoGradientError(f"no gradient reached layer {name!r}: {reason}")
 
@@ -226,6 +261,16 @@ def _unique(names: Sequence[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return unique
+
+
+def _is_scripted(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether this module went through ``torch.compile``, as a wrapper or in place."""
+    wrapped = type(module).__name__ == "OptimizedModule"
+    return wrapped or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _about(layer: LayerTrace) -> dict[str, object]:
