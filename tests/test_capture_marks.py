@@ -216,6 +216,21 @@ def test_a_learned_start_with_an_old_gradient_may_be_marked() -> None:
     assert relative_difference(layer.gradients[0], start.grad - 1) < EXACT
 
 
+def test_a_start_at_zero_may_be_marked() -> None:
+    cell = fill(nn.RNNCell(I, H).double())
+    with tt.capture(cell) as run:
+        h = torch.zeros(B, H, dtype=torch.float64)
+        run.mark(h, "mine")
+        for x in normal(T, B, I):
+            h = torch.tanh(x @ cell.weight_ih.T + h @ cell.weight_hh.T)
+            run.mark(h, "mine")
+        weighed(h, 3).backward()
+    layer = run.trace["mine"]
+    assert layer.steps == T + 1
+    assert layer.verified is not None
+    assert layer.verified < EXACT
+
+
 def test_parameters_that_are_used_elsewhere_too_cannot_verify() -> None:
     w = nn.Parameter(normal(H, H))
     model = nn.ParameterList([w])

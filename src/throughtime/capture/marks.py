@@ -32,13 +32,14 @@ class Marks:
     name: str
     states: list[tuple[Tensor, ...]] = field(default_factory=list)
     arrived: list[list[Tensor | None]] = field(default_factory=list)
-    why_not: str = ""
+    recording: bool = True
 
     def add(self, state: Tensor | Sequence[Tensor]) -> list[RemovableHandle]:
         """One more state, of the shape of the first; the hooks that add up its gradients."""
         parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
         self._check(parts)
         self.states.append(parts)
+        self.recording &= torch.is_grad_enabled()
         sums: list[Tensor | None] = [None] * len(parts)
         self.arrived.append(sums)
 
@@ -65,12 +66,17 @@ class Marks:
                 f"mark({self.name!r}): step {len(self.states)} has shape {shapes}, the first had "
                 f"{before}: mark the same state once a step"
             )
-        if not all(part.requires_grad for part in parts):
-            self.why_not = self.why_not or (
-                "it ran under torch.no_grad()"
-                if not torch.is_grad_enabled()
-                else "its states do not require a gradient"
-            )
+
+    @property
+    def why_not(self) -> str:
+        """Why autograd knows none of its states, or an empty string."""
+        if any(part.requires_grad for parts in self.states for part in parts):
+            return ""
+        return (
+            "its states do not require a gradient"
+            if self.recording
+            else "it ran under torch.no_grad()"
+        )
 
     @property
     def reached(self) -> bool:
@@ -193,16 +199,25 @@ def pull_back(
     outputs: Sequence[Tensor],
     inputs: Sequence[Tensor],
     cotangents: Sequence[Tensor | None],
-) -> tuple[Tensor | None, ...]:
+) -> list[Tensor | None]:
     """One backward pass through the graph that the user's code built, which is kept.
 
     Raises:
         NoGradientError: if a weight in it was changed since.
     """
+    known = [n for n, tensor in enumerate(inputs) if tensor.requires_grad]
+    starts = [n for n, tensor in enumerate(outputs) if tensor.requires_grad]
+    found: list[Tensor | None] = [None] * len(inputs)
+    if not known or not starts:
+        return found
     try:
         with torch.enable_grad():
-            return torch.autograd.grad(
-                outputs, inputs, cotangents, retain_graph=True, allow_unused=True
+            gradients = torch.autograd.grad(
+                [outputs[n] for n in starts],
+                [inputs[n] for n in known],
+                [cotangents[n] for n in starts],
+                retain_graph=True,
+                allow_unused=True,
             )
     except RuntimeError as error:
         if "inplace operation" not in str(error):
@@ -211,6 +226,9 @@ def pull_back(
             f"the marked recurrence {name!r} cannot be read: a tensor in its graph was changed in "
             "place since, by optimizer.step() perhaps: measure the trace before the step"
         ) from error
+    for n, gradient in zip(known, gradients, strict=True):
+        found[n] = gradient
+    return found
 
 
 def _parts(state: tuple[Tensor, ...]) -> dict[str, slice]:
