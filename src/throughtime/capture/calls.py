@@ -134,7 +134,8 @@ class Call:
         total = torch.zeros(self.steps, batch, sum(widths), dtype=like.dtype, device=like.device)
         if "output" in self.received:
             total[..., : widths[0]] += self.received["output"]
-        last = torch.tensor(self.lengths or (self.steps,) * batch, device=like.device) - 1
+        ends = self.lengths or (self.steps,) * batch
+        last = torch.tensor(ends, dtype=torch.long, device=like.device) - 1
         samples = torch.arange(batch, device=like.device)
         for slot, part in zip("hc", torch.split(total, widths, -1), strict=False):
             if slot in self.received:

@@ -15,6 +15,12 @@ from throughtime.errors import InputError
 _PADDING = 3
 
 
+CUT_OFF = (
+    "the loss does not depend on its outputs through the graph: is there a detach(), a .data or an "
+    "argmax between the layer and the loss?"
+)
+
+
 def check_input(module: nn.Module, name: str, given: Any) -> None:
     """Raise ``InputError`` for an input that the recurrent layer ``module`` cannot take."""
     packed = isinstance(given, PackedSequence)

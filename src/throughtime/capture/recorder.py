@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from throughtime.capture.calls import Call, Passes, Snapshots, Weight, version
-from throughtime.capture.checks import check_input
+from throughtime.capture.checks import CUT_OFF, check_input
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
 from throughtime.errors import NoGradientError, StateCarriedError
@@ -150,12 +150,11 @@ class Recorder(TorchFunctionMode):
                         "Cut it between windows: state = state.detach(), for LSTM "
                         "tuple(s.detach() for s in state)"
                     ) from error
-        if "does not require grad" in str(error):
-            for call in self.calls:
-                if call.why_not:
-                    raise NoGradientError(
-                        f"no gradient can reach layer {call.name!r}: {call.why_not}"
-                    ) from error
+        if "does not require grad" in str(error) and self.calls:
+            seen = [call for call in self.calls if call.differentiable]
+            call = (seen or self.calls)[0]
+            reason = CUT_OFF if seen else call.why_not
+            raise NoGradientError(f"no gradient can reach layer {call.name!r}: {reason}") from error
 
     def _name(self) -> str:
         """The name of the module that is running, as in ``model.named_modules()``."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from throughtime.capture.assemble import find_links, layer_traces
 from throughtime.capture.calls import Call
 from throughtime.capture.chains import Chain, find_chains
-from throughtime.capture.checks import check_lengths, padded_sequences
+from throughtime.capture.checks import CUT_OFF, check_lengths, padded_sequences
 from throughtime.capture.marks import Marks, marked_trace
 from throughtime.capture.recorder import Recorder
 from throughtime.errors import InputError, NoGradientError, NothingRecordedError, ThroughtimeWarning
@@ -228,10 +228,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
                 "backward() was not called inside the capture: call loss.backward() in the block"
             )
         elif recorded:
-            reason = (
-                "the loss does not depend on its outputs through the graph: is there a detach(), "
-                "a .data or an argmax between the layer and the loss?"
-            )
+            reason = CUT_OFF
         name = calls[0].name if calls else next(iter(self._marks))
         raise NoGradientError(f"no gradient reached layer {name!r}: {reason}")
 

@@ -1,0 +1,470 @@
+"""What a capture refuses, and what it has to say: one line, what, where and what to do."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from cases import B, H, I, T, fill, normal, weighed
+from reference import assert_same, unrolled
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+
+import throughtime as tt
+from throughtime.capture import kernels
+from throughtime.trace import Trace
+
+EXACT = 1e-10
+LAYERS = {"tanh": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+CELLS = {"tanh": nn.RNNCell, "LSTM": nn.LSTMCell, "GRU": nn.GRUCell}
+
+
+def float32(*shape: int) -> Tensor:
+    return normal(*shape, dtype=torch.float32)
+
+
+def first(state: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return state if isinstance(state, Tensor) else state[0]
+
+
+class Encoder(nn.Module):
+    """A layer by the name of ``rnn``, and a read-out."""
+
+    def __init__(self, rnn: nn.Module) -> None:
+        super().__init__()
+        self.rnn, self.read = rnn, nn.Linear(H, 1)
+
+    def forward(self, x: Tensor | PackedSequence) -> Tensor:
+        out, _ = self.rnn(x)
+        return self.read(out.data if isinstance(out, PackedSequence) else out).sum()
+
+
+def packed(lengths: list[int], steps: int = T) -> PackedSequence:
+    x = float32(steps, len(lengths), I)
+    return pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+
+
+def with_sizes(sizes: list[int]) -> PackedSequence:
+    return PackedSequence(float32(6, I), torch.tensor(sizes))
+
+
+BAD_INPUTS = {
+    # name: layer, input, what the sentence says beside the layer's name
+    "no step": (nn.GRU(I, H), float32(0, B, I), "0 steps.*pass at least one"),
+    "no step, batch first": (
+        nn.LSTM(I, H, batch_first=True),
+        float32(B, 0, I),
+        "0 steps.*pass at least one",
+    ),
+    "no step, no batch": (nn.RNN(I, H), float32(0, I), "0 steps.*pass at least one"),
+    "features": (nn.LSTM(I, H), float32(T, B, I + 1), f"reads {I} features.* has {I + 1}"),
+    "features, packed": (
+        nn.LSTM(I + 1, H),
+        packed([5, 2]),
+        f"reads {I + 1} features.* has {I}",
+    ),
+    "dtype": (nn.GRU(I, H), normal(T, B, I), r"x\.to\(torch\.float32\)"),
+    "whole numbers": (
+        nn.GRU(I, H),
+        torch.ones(T, B, I, dtype=torch.long),
+        r"input is torch\.int64",
+    ),
+    "length beyond the padding": (nn.LSTM(I, H), packed([5, 9]), "sequence 1 claims 9 steps"),
+    "more rows than lengths": (nn.LSTM(I, H), with_sizes([2, 2]), "claims 2 steps.* 6 rows"),
+    "lengths that grow": (nn.LSTM(I, H), with_sizes([2, 1, 3]), "lengths do not fit"),
+    "an empty step": (nn.LSTM(I, H), with_sizes([3, 3, 0]), "lengths do not fit"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_an_input_that_a_layer_cannot_take(name: str) -> None:
+    layer, x, sentence = BAD_INPUTS[name]
+    with (
+        tt.capture(Encoder(layer)) as run,
+        pytest.raises(tt.InputError, match=f"layer 'rnn' .*{sentence}"),
+    ):
+        run._model(x)
+
+
+BAD_CELL_INPUTS = {
+    "features": (float32(B, I + 1), f"reads {I} features"),
+    "dtype": (normal(B, I), r"x\.to\(torch\.float32\)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CELL_INPUTS)
+@pytest.mark.parametrize("kind", CELLS)
+def test_an_input_that_a_cell_cannot_take(kind: str, name: str) -> None:
+    x, sentence = BAD_CELL_INPUTS[name]
+    cell = CELLS[kind](I, H)
+    with tt.capture(cell), pytest.raises(tt.InputError, match=f"cell' .*{sentence}"):
+        cell(x)
+
+
+BAD_LENGTHS = {
+    "too long": ([5, 6, 2], r"lengths\[1\] is 6, and layer 'gru' read 5 steps"),
+    "zero": ([5, 2, 0], r"lengths\[2\] is 0"),
+    "negative": ([-1, 2, 3], r"lengths\[0\] is -1"),
+    "too few": ([5, 5], "2 entries, and layer 'gru' read a batch of 3"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LENGTHS)
+def test_lengths_that_do_not_fit(name: str) -> None:
+    lengths, sentence = BAD_LENGTHS[name]
+    model = nn.GRU(I, H)
+    with tt.capture(model, lengths=torch.tensor(lengths)) as run:
+        model(float32(T, B, I))[0].sum().backward()
+    with pytest.raises(tt.InputError, match=sentence):
+        _ = run.trace
+
+
+@pytest.mark.parametrize("argument", [{"memory": 0}, {"memory": -1}])
+def test_a_memory_budget_of_nothing(argument: dict[str, int]) -> None:
+    with pytest.raises(tt.InputError, match="memory must be a positive number"):
+        tt.capture(nn.GRU(I, H), **argument)
+
+
+def test_something_else_than_a_model() -> None:
+    with pytest.raises(tt.InputError, match=r"takes a torch\.nn\.Module, not function"):
+        tt.capture(lambda x: x)
+
+
+def test_a_trace_inside_the_block_is_refused() -> None:
+    with tt.capture(nn.GRU(I, H)) as run, pytest.raises(tt.InputError, match="leave the 'with'"):
+        _ = run.trace
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("batch", [0, 1, 2])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_one_step_and_an_empty_batch_work(kind: str, batch: int, steps: int) -> None:
+    model = fill(LAYERS[kind](I, H, 2, bidirectional=True).double())
+    with tt.capture(model) as run:
+        weighed(model(normal(steps, batch, I))[0], 3).backward()
+    shapes = {layer.gradients.shape[:2] for layer in run.trace}
+    assert shapes == {(steps, batch)}
+    assert all(layer.verified is not None and layer.verified < EXACT for layer in run.trace)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_cell_on_an_empty_batch_works(kind: str) -> None:
+    model = fill(CELLS[kind](I, H).double())
+    with tt.capture(model) as run:
+        state = None
+        for x in normal(T, 0, I):
+            state = model(x, state)
+        first(state).sum().backward()
+    (layer,) = run.trace
+    assert layer.gradients.shape[:2] == (T, 0)
+
+
+def still_from(step: int, value: float = 0.0) -> Tensor:
+    """An input that stands still from that step on, in the second sequence of the batch."""
+    x = float32(8, B, I)
+    x[step:, 1] = value
+    return x
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_batch_that_looks_padded_warns(value: float) -> None:
+    model = nn.GRU(I, H)
+    with tt.capture(model) as run:
+        model(still_from(4, value))[0].sum().backward()
+    with pytest.warns(
+        tt.ThroughtimeWarning, match="'gru' stands still at the end of 1 of .*lengths="
+    ):
+        trace = run.trace
+    assert "lengths=" in " ".join(trace.notes)
+
+
+NOT_PADDED = {
+    "moves to the end": (still_from(7), None),
+    "never moves": (float32(1, B, I).expand(8, B, I), None),
+    "lengths are given": (still_from(4), [8, 4, 8]),
+    "short": (torch.zeros(3, B, I), None),
+    "packed": (packed([8, 4, 8], 8), None),
+}
+
+
+@pytest.mark.parametrize("name", NOT_PADDED)
+def test_a_batch_that_is_not_padded_does_not_warn(name: str) -> None:
+    x, lengths = NOT_PADDED[name]  # a warning would be an error
+    model = Encoder(nn.GRU(I, H))
+    with tt.capture(model, lengths=lengths) as run:
+        model(x).backward()
+    assert not run.trace.notes
+
+
+def test_lengths_say_where_the_padding_begins() -> None:
+    model = nn.GRU(I, H)
+    with tt.capture(model, lengths=[8, 4, 8]) as run:
+        model(still_from(4))[0].sum().backward()
+    assert run.trace[0].alive().sum(0).tolist() == [8, 4, 8]
+
+
+def test_lengths_belong_to_the_encoder() -> None:
+    encoder, decoder = nn.GRU(I, H), nn.GRU(H, H)
+    model = nn.ModuleList([encoder, decoder])
+    with tt.capture(model, lengths=[T, 2, 1]) as run:
+        out, state = encoder(float32(T, B, I))
+        decoder(out[:2], state)[0].sum().backward()
+    assert [layer.lengths for layer in run.trace] == [(T, 2, 1), None]
+
+
+def lost_under_no_grad(model: nn.Module) -> None:
+    with torch.no_grad():
+        loss = model(float32(T, B, I))
+    loss.backward()
+
+
+def unseen_under_no_grad(model: nn.Module) -> None:
+    with torch.no_grad():
+        model(float32(T, B, I))
+
+
+def lost_in_inference_mode(model: nn.Module) -> None:
+    with torch.inference_mode():
+        loss = model(float32(T, B, I))
+    loss.backward()
+
+
+def unseen_in_inference_mode(model: nn.Module) -> None:
+    with torch.inference_mode():
+        model(float32(T, B, I))
+
+
+def lost_in_a_frozen_model(model: nn.Module) -> None:
+    model.requires_grad_(False)
+    model(float32(T, B, I)).backward()
+
+
+def lost_in_a_frozen_layer(model: nn.Module) -> None:
+    model.rnn.requires_grad_(False)
+    model(float32(T, B, I)).backward()
+
+
+def lost_in_detach(model: nn.Module) -> None:
+    out, _ = model.rnn(float32(T, B, I))
+    model.read(out.detach()).sum().backward()
+
+
+def lost_in_argmax(model: nn.Module) -> None:
+    out, _ = model.rnn(float32(T, B, I))
+    model.read(nn.functional.one_hot(out.argmax(-1), H).float()).sum().backward()
+
+
+def lost_in_detach_and_a_frozen_head(model: nn.Module) -> None:
+    model.read.requires_grad_(False)
+    lost_in_detach(model)
+
+
+def no_backward(model: nn.Module) -> None:
+    model(float32(T, B, I))
+
+
+REASONS = {
+    lost_under_no_grad: r"torch\.no_grad\(\)",
+    unseen_under_no_grad: r"torch\.no_grad\(\)",
+    lost_in_inference_mode: r"torch\.inference_mode\(\)",
+    unseen_in_inference_mode: r"torch\.inference_mode\(\)",
+    lost_in_a_frozen_model: "it is frozen",
+    lost_in_a_frozen_layer: "it is frozen",
+    lost_in_detach: r"does not depend on its outputs .*detach\(\)",
+    lost_in_detach_and_a_frozen_head: r"does not depend on its outputs .*detach\(\)",
+    lost_in_argmax: r"does not depend on its outputs .*argmax",
+    no_backward: r"backward\(\) was not called",
+}
+
+
+@pytest.mark.parametrize("lose", REASONS)
+def test_why_there_is_no_gradient(lose: Callable[[nn.Module], None]) -> None:
+    model = Encoder(nn.GRU(I, H))
+    with pytest.raises(tt.NoGradientError, match=f"layer 'rnn': .*{REASONS[lose]}"):  # noqa: PT012
+        with tt.capture(model) as run:
+            lose(model)
+        _ = run.trace
+
+
+def test_a_backward_pass_after_the_block_is_not_seen() -> None:
+    model = Encoder(nn.GRU(I, H))
+    with tt.capture(model) as run:
+        loss = model(float32(T, B, I))
+    loss.backward()
+    with pytest.raises(tt.NoGradientError, match=r"call loss\.backward\(\) in the block"):
+        _ = run.trace
+
+
+NOTHING = {
+    "no layer": (nn.Linear(I, H), lambda model: model(float32(B, I)).sum().backward()),
+    "not run": (Encoder(nn.GRU(I, H)), lambda model: model.read(float32(B, H)).sum().backward()),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_nothing_recurrent_ran(name: str) -> None:
+    model, step = NOTHING[name]
+    with tt.capture(model) as run:
+        step(model)
+    with pytest.raises(tt.NothingRecordedError, match=r"no recurrent layer ran .*mark\(state"):
+        _ = run.trace
+
+
+def test_what_got_no_gradient_is_noted_beside_what_did() -> None:
+    model = nn.ModuleDict({name: nn.GRU(I, H) for name in ("seen", "cut", "frozen", "blind")})
+    model["frozen"].requires_grad_(False)
+    x = float32(T, B, I)
+    with tt.capture(model) as run:
+        out = model["seen"](x)[0] + model["cut"](x)[0].detach() + model["frozen"](x)[0]
+        with torch.no_grad():
+            blind, _ = model["blind"](x)
+        (out + blind).sum().backward()
+    assert run.trace.names == ("seen",)
+    cut, blind, frozen = run.trace.notes
+    assert cut == "no gradient came back to layer 'cut'"
+    assert blind == "no gradient could reach layer 'blind': it ran under torch.no_grad()"
+    assert frozen.startswith("no gradient could reach layer 'frozen': it is frozen")
+
+
+def test_a_look_under_no_grad_beside_the_training_step_is_passed_over() -> None:
+    model = Encoder(nn.GRU(I, H))
+    with tt.capture(model) as run:
+        unseen_under_no_grad(model)
+        model(float32(T, B, I)).backward()
+        unseen_under_no_grad(model)
+    assert run.trace.names == ("rnn",)
+    assert not run.trace.notes
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_state_carried_over_from_an_earlier_step_is_named(kind: str) -> None:
+    model = LAYERS[kind](I, H)
+    out, state = model(float32(T, B, I))
+    out.sum().backward()
+    layer = type(model).__name__.lower()
+    with (
+        tt.capture(model),
+        pytest.raises(tt.StateCarriedError, match=rf"layer '{layer}' started .*state\.detach\(\)"),
+    ):
+        model(float32(T, B, I), state)[0].sum().backward()
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_a_state_carried_from_window_to_window_is_named(kind: str) -> None:
+    cell = CELLS[kind](I, H)
+    state = None
+
+    def window() -> None:
+        nonlocal state
+        for x in float32(2, B, I):
+            state = cell(x, state)
+        first(state).sum().backward()
+
+    with tt.capture(cell):
+        window()
+        with pytest.raises(tt.StateCarriedError, match=r"state\.detach\(\)"):
+            window()
+
+
+def test_the_same_backward_pass_twice_is_torchs_own_error() -> None:
+    model = nn.GRU(I, H)
+    start = nn.Linear(1, H)(torch.ones(1, B, 1))
+    with tt.capture(model):
+        loss = model(float32(T, B, I), start)[0].sum()
+        loss.backward()
+        with pytest.raises(RuntimeError, match="a second time") as caught:
+            loss.backward()
+    assert not isinstance(caught.value, tt.StateCarriedError)
+
+
+def test_an_input_changed_in_place_cannot_verify() -> None:
+    model = nn.GRU(I, H)
+    x = float32(T, B, I)
+    with tt.capture(model) as run:
+        model(x)[0].sum().backward()
+        x.zero_()
+    (layer,) = run.trace
+    assert layer.verified is None
+    assert "changed in place" in layer.unverified_because
+
+
+def test_an_output_changed_in_place_cannot_verify() -> None:
+    model = nn.RNN(I, H).double()
+    with tt.capture(model) as run:
+        out, _ = model(normal(T, B, I))
+        out.relu_().sum().backward()
+    (layer,) = run.trace
+    assert layer.verified is None
+    assert "changed in place" in layer.unverified_because
+
+
+def test_a_packed_batch_may_be_changed_in_place_since_it_was_copied() -> None:
+    model = Encoder(nn.GRU(I, H))
+    x = packed([5, 2, 3])
+    with tt.capture(model) as run:
+        model(x).backward()
+        x.data.zero_()
+    assert run.trace[0].verified is not None
+    assert run.trace[0].verified < 1e-5
+
+
+def test_only_some_gradients_asked_for_cannot_verify() -> None:
+    model = nn.GRU(I, H)
+    x = float32(T, B, I).requires_grad_()
+    with tt.capture(model) as run:
+        torch.autograd.grad(model(x)[0].sum(), x)
+    (layer,) = run.trace
+    assert layer.verified is None
+    assert "asked for no gradient" in layer.unverified_because
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_cell_state_that_is_changed_at_every_step_is_noted(kind: str) -> None:
+    cell, norm = CELLS[kind](I, H), nn.LayerNorm(H)
+    with tt.capture(nn.ModuleList([cell, norm])) as run:
+        state: Tensor | tuple[Tensor, ...] | None = None
+        for x in float32(T, B, I):
+            state = cell(x, state)
+            state = norm(state) if isinstance(state, Tensor) else (norm(state[0]), state[1])
+        first(state).sum().backward()
+    (note,) = run.trace.notes
+    assert f"each of {T} steps of layer '0' is a sequence of its own" in note
+    assert "throughtime.mark" in note
+
+
+@pytest.mark.parametrize(
+    ("is_cuda", "training", "grad", "off"),
+    [
+        (True, False, True, True),
+        (True, True, True, False),
+        (True, False, False, False),
+        (False, False, True, False),
+    ],
+)
+def test_cudnn_is_off_where_it_has_no_backward(
+    is_cuda: bool, training: bool, grad: bool, off: bool
+) -> None:
+    fused = SimpleNamespace(inputs=SimpleNamespace(is_cuda=is_cuda), training=training)
+    with torch.set_grad_enabled(grad), kernels.Fused._allow_backward(fused):
+        assert torch.backends.cudnn.enabled is not off
+    assert torch.backends.cudnn.enabled
+
+
+def check_on_cuda(training: bool, **settings: bool | int) -> Trace:
+    def build() -> nn.Module:
+        model = fill(nn.LSTM(I, H, **settings).double())
+        return model.train(training)
+
+    model, (loops, walks) = build().cuda(), unrolled(build())
+    with tt.capture(model) as run:
+        weighed(model(normal(T, B, I).cuda())[0], 3).backward()
+    weighed(loops(normal(T, B, I))[0], 3).backward()
+    on_cpu = run.trace
+    assert_same(on_cpu, walks, EXACT)
+    return on_cpu
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is present")
+@pytest.mark.parametrize("training", [True, False])
+def test_on_a_gpu(training: bool) -> None:
+    check_on_cuda(training, num_layers=2, bidirectional=True)
