@@ -5,133 +5,179 @@ Naming a file is consent to run it. Nothing else is ever imported or executed.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from throughtime.errors import LoadError, ThroughtimeError, plain
 from throughtime.problem import Problem
 
-_MODULE = "_throughtime_user_file"
+_NAMELESS = "_throughtime_user_file"
+_FEW = 8  # functions to offer where another one was asked for
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a user's function returned: a model and a closure that gives the loss."""
+    """A model and a closure that gives its loss.
+
+    Attributes:
+        model: the module to diagnose.
+        closure: runs it on one batch and returns the loss.
+        span: how many steps back the task needs to see, if it said so.
+    """
 
     model: nn.Module
     closure: Callable[[], Tensor]
     span: int | None
-    source: str
 
 
-def load(spec: str) -> Loaded:
+class UserFile(NamedTuple):
+    """A Python file as its user named it, and where that is, wherever the file may ``chdir`` to."""
+
+    named: Path
+    real: Path
+
+
+def load(target: str) -> Loaded:
     """Run ``FILE.py:FUNCTION``, which returns ``(model, closure)`` or a ``Problem``.
+
+    Errors in the closure, whenever it is called, become a ``LoadError`` as well.
 
     Raises:
         LoadError: no such file or function, an error while it ran (with file and line), or
             something else returned.
+        MemoryError: the user's code ran out of it.
     """
-    path, name = _split(spec)
-    with users_code(path):
-        module = _module(path)
+    file, name = _split(target)
+    with users_code(file):
+        module = _module(file)
     function = getattr(module, name, None)
     if not callable(function):
-        offered = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        known = [n for n in offered if getattr(getattr(module, n), "__module__", "") == _MODULE]
-        listed = f": it has {', '.join(known)}" if known else ""
-        raise LoadError(f"{path} has no function {name!r}{listed}")
-    with users_code(path):
+        known = ", ".join(_functions(module)) or "none"
+        raise LoadError(f"{plain(file.named)} has no function {plain(name)!r}; it has: {known}")
+    with users_code(file):
         made = function()
-    return _checked(made, path, spec)
+    return _checked(made, file, target)
 
 
-def _split(spec: str) -> tuple[Path, str]:
-    file, separator, name = spec.rpartition(":")
-    if not separator or not file or not name:
-        raise LoadError(f"{plain(spec)!r} names no function: write FILE.py:FUNCTION")
+def _split(target: str) -> tuple[UserFile, str]:
+    """The file and the name of the function; the last colon parts them."""
+    file, _, name = target.rpartition(":")
+    if not file or not name:
+        raise LoadError(f"{plain(target)!r} names no function: write FILE.py:FUNCTION")
     path = Path(file)
-    if path.is_dir():
+    try:
+        is_there, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
+    except (OSError, ValueError) as error:  # a name too long, a NUL in it
+        raise LoadError(f"{plain(file)} cannot be read ({plain(error)}): check the path") from error
+    if not is_there:
+        raise LoadError(f"there is no file {plain(file)}: check the path")
+    if is_folder:
         raise LoadError(f"{plain(file)} is a directory: name a Python file in it")
-    if not path.is_file():
-        raise LoadError(f"there is no file {plain(file)}")
-    if path.suffix != ".py":
-        raise LoadError(f"{plain(file)} is not a Python file: its name must end in .py")
-    return path, name
+    if not is_file or path.suffix != ".py":
+        raise LoadError(f"{plain(file)} is not a Python file: name one that ends in .py")
+    return UserFile(path, path.resolve()), name
 
 
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(_MODULE, path.resolve())
+def _module(file: UserFile) -> ModuleType:
+    """The file as a module, run as ``python FILE.py`` runs it: what lies beside it can be imported.
+
+    Under its own name where that is free, so that a worker process can find what it defines.
+    """
+    sys.path.insert(0, str(file.real.parent))
+    importlib.invalidate_caches()
+    name = file.real.stem
+    if name.isidentifier() and name not in sys.modules:
+        own = importlib.util.find_spec(name)
+        if own is not None and own.origin == str(file.real):
+            return importlib.import_module(name)
+    spec = importlib.util.spec_from_file_location(_NAMELESS, file.real)
     if spec is None or spec.loader is None:
-        raise LoadError(f"{path} cannot be loaded as Python")
+        raise LoadError(f"{plain(file.named)} cannot be loaded as Python")
     module = importlib.util.module_from_spec(spec)
-    # As `python FILE.py` does: what lies beside the file can be imported, and classes be pickled.
-    sys.modules[_MODULE] = module
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    sys.modules[_NAMELESS] = module
     spec.loader.exec_module(module)
     return module
 
 
-def _checked(made: Any, path: Path, spec: str) -> Loaded:
-    if isinstance(made, Problem):
+def _functions(module: ModuleType) -> list[str]:
+    """The first few public functions that the module itself defines."""
+    own = [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
+    ]
+    return [*own[:_FEW], *(["..."] if len(own) > _FEW else [])]
 
-        def problem_closure() -> Tensor:
-            with users_code(path):
-                return made.closure()
 
-        return Loaded(made.model, problem_closure, made.span, spec)
-    pair = made if isinstance(made, tuple) and len(made) == 2 else None
-    if pair is None or not isinstance(pair[0], nn.Module) or not callable(pair[1]):
+def _checked(made: Any, file: UserFile, target: str) -> Loaded:
+    span = made.span if isinstance(made, Problem) else None
+    pair = (made.model, made.closure) if isinstance(made, Problem) else made
+    model, closure = pair if isinstance(pair, tuple) and len(pair) == 2 else (None, None)
+    if not isinstance(model, nn.Module) or not callable(closure):
         raise LoadError(
-            f"{plain(spec)} must return (model, closure), a torch module and a function that "
+            f"{plain(target)} must return (model, closure), a torch module and a function that "
             f"returns the loss, or a throughtime.Problem; it returned {_described(made)}"
         )
-    model, closure = pair
 
     def guarded() -> Tensor:
-        with users_code(path):
+        with users_code(file):
             loss: Tensor = closure()
             return loss
 
-    return Loaded(model, guarded, None, spec)
+    return Loaded(model, guarded, span)
 
 
 def _described(made: Any) -> str:
     if isinstance(made, tuple):
         return "(" + ", ".join(type(item).__name__ for item in made) + ")"
-    return "nothing" if made is None else f"a {type(made).__name__}"
+    return "None" if made is None else f"something of type {type(made).__name__}"
 
 
 @contextmanager
-def users_code(path: Path) -> Iterator[None]:
+def users_code(file: UserFile) -> Iterator[None]:
     """Errors of the user's own code as one line, with its file and line number."""
     try:
         yield
-    except ThroughtimeError:
+    except (ThroughtimeError, MemoryError):
         raise
-    except SyntaxError as error:
-        place = f"{Path(error.filename or path).name}:{error.lineno}"
-        raise LoadError(f"{place}: {type(error).__name__}: {plain(error.msg)}") from error
     except SystemExit as error:
-        raise LoadError(f"{_place(error, path)}: it called exit({error.code!r})") from error
+        shown = "" if error.code is None else repr(error.code)
+        raise LoadError(f"{_place(error, file)}: it called exit({plain(shown)})") from error
     except Exception as error:
-        message = plain(error) or "no message"
-        raise LoadError(f"{_place(error, path)}: {type(error).__name__}: {message}") from error
+        if out_of_memory(error):
+            raise
+        said = error.msg if isinstance(error, SyntaxError) else error
+        message = f"{type(error).__name__}: {plain(said)}" if str(said) else type(error).__name__
+        raise LoadError(f"{_place(error, file)}: {message}") from error
 
 
-def _place(error: BaseException, path: Path) -> str:
-    """The deepest line of the user's file on the way to the error."""
-    file = str(path.resolve())
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == file]
-    return f"{plain(path)}:{lines[-1]}" if lines else plain(path)
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says so in Python's way, or in one of torch's, which are a plain RuntimeError."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
+
+
+def _place(error: BaseException, file: UserFile) -> str:
+    """The deepest line of the user's own files on the way to the error."""
+    home, library = file.real.parent, sysconfig.get_path("stdlib")
+    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno))
+    for filename, line in reversed(frames):
+        path = Path(filename)
+        installed = path.is_relative_to(library) or "site-packages" in path.parts
+        if path.is_relative_to(home) and not installed and line:
+            return f"{plain(file.named.parent / path.relative_to(home))}:{line}"
+    return plain(file.named)

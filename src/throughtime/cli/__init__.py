@@ -1,0 +1,9 @@
+"""The command line: one command is one call of the library.
+
+Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
+"""
+
+from throughtime.cli.commands import app
+from throughtime.cli.process import main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,48 @@
+r"""What ``--help`` says. A ``\b`` keeps the line breaks of its paragraph."""
+
+ABOUT = """See how far back through time the gradient of a recurrent network reaches.
+
+\b
+a first look, on real text    throughtime demo
+your own model                throughtime diagnose FILE.py:FUNCTION
+a layer as torch makes it     throughtime diagnose --cell lstm
+the mathematics               throughtime textbook scalar
+"""
+
+EXIT_CODES = """\b
+Exit code: 0 healthy or done; 1 a finding; 2 bad usage or input;
+3 the environment (disk, memory, a missing package); 130 or 143 interrupted.
+"""
+
+DEMO = """Train an Elman RNN and an LSTM on real text, and show how far back each of them sees.
+
+They learn to read the manual of Python, and then to recall a name over a growing distance. Takes
+about a minute, downloads nothing, and writes an HTML report.
+"""
+
+TEXTBOOK = """Show one page of the lecture's mathematics: a small table and a picture.
+
+\b
+scalar   one unit: the product of factors, and its bound
+node     one gradient on its way back through tanh, + and MatMul
+powers   powers of W by its eigenvalues, and where these mislead
+lm       the language model: backpropagation through time as a sum
+clip     clipping by the global norm
+lstm     the carousel of forget gates beside the whole gradient
+"""
+
+DIAGNOSE = """Say how far back the gradient of a model reaches, from one batch.
+
+FUNCTION stands in FILE.py, takes no argument and returns (model, closure). The closure runs the
+model on one batch and returns the loss. The file is run, as python would run it:
+
+\b
+    def build():
+        model = MyModel()
+        def closure():
+            return criterion(model(inputs), targets)
+        return model, closure
+
+FUNCTION may return a throughtime.Problem instead. Without a file, --cell makes a fresh layer, as
+torch initialises it, that reads a text word by word.
+"""
