@@ -283,8 +283,8 @@ def unrolled(model: nn.Module) -> tuple[nn.Module, Walks]:
         elif isinstance(module, nn.RNNCellBase):
             loops[id(module)] = UnrolledCell(module, where, walks)
     for parent in list(model.modules()):
-        for key, child in list(parent.named_children()):
-            setattr(parent, key, loops.get(id(child), child))
+        for key, child in parent._modules.items():  # named_children skips a second name
+            parent._modules[key] = loops.get(id(child), child)
     return loops.get(id(model), model), walks
 
 

@@ -106,6 +106,13 @@ class Call:
 
         return [listen(tensor, receive)]
 
+    def add(self, other: Call) -> None:
+        """Add up what arrived at another run of the same call."""
+        for slot, gradient in other.received.items():
+            held = self.received.get(slot)
+            self.received[slot] = gradient if held is None else held + gradient
+        self.seen_in |= other.seen_in
+
     @property
     def steps(self) -> int:
         """T."""
@@ -120,10 +127,10 @@ class Call:
         """Why the gradient of its recurrent weight cannot be rebuilt, or an empty string."""
         if any(version(tensor) != before for tensor, before in self.versions):
             return "its input or output was changed in place after the forward pass"
-        if self.recurrent is None or self.seen_in - self.recurrent.seen_in:
-            return "autograd was asked for no gradient of its recurrent weight"
         if any(one in self.passes.with_graph for one in self.seen_in - {max(self.seen_in)}):
             return "a backward pass went through the graph of another: it has second-order terms"
+        if self.recurrent is None or self.seen_in - self.recurrent.seen_in:
+            return "autograd was asked for no gradient of its recurrent weight"
         return ""
 
     def direct(self) -> Tensor:

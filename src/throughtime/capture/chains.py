@@ -107,14 +107,18 @@ def find_chains(calls: Sequence[Call]) -> list[Chain]:
 def _in_order(calls: Sequence[Call]) -> list[Call]:
     """What a checkpoint ran again stands where it ran first; or nowhere, if that was in vain."""
     order = [call for call in calls if not call.again]
+    places: list[tuple[Call, int]] = [(call, n) for n, call in enumerate(order)]
     for call in calls:
-        if call.again and call.reached:
-            first = next((n for n, other in enumerate(order) if _repeats(call, other)), None)
-            if first is None:
-                order.append(call)
-            else:
-                call.connected = order[first].connected
-                order[first] = call
+        if not (call.again and call.reached):
+            continue
+        place = next((n for other, n in places if _repeats(call, other)), None)
+        if place is None:
+            order.append(call)
+        elif order[place].again:
+            order[place].add(call)  # several backward passes, each of which ran it again
+        else:
+            call.connected = order[place].connected
+            order[place] = call
     return order
 
 

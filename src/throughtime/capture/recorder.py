@@ -190,7 +190,7 @@ class Recorder(TorchFunctionMode):
             pad(outputs),
             tuple(part.detach().clone() for part in one.initial),
             tuple(part[0].detach().clone() for part in ran.final),
-            connected=any(map(leads_on, one.initial)),
+            connected=any(map(leads_on, fused.states)),
             differentiable=ran.outputs.requires_grad,
             passes=self.passes,
             recurrent=recurrent,
@@ -268,6 +268,8 @@ def leads_on(state: Tensor) -> bool:
     """
     node = state.grad_fn
     while node is not None and len(node.next_functions) == 1:
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            return True  # a function of Python's, such as a checkpoint: anything may be inside
         node = node.next_functions[0][0]
     return node is not None and len(node.next_functions) > 1
 

@@ -100,6 +100,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             # A compiled model runs its original inside: its hidden graph cannot be seen.
             if _DYNAMO in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
+                stack.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", ".* when there are global hooks on modules")
             self._recorder.attach(stack)
             captures = _open.captures
             captures.append(self)
