@@ -20,6 +20,7 @@ from throughtime.cli import app
 
 ROOT = Path(__file__).parent.parent
 ENGLISH, KOREAN, DESIGN = "README.md", "README.ko.md", "docs/design.md"
+SCORES = "benchmarks/verdicts/results.md"
 DOCUMENTS = [ENGLISH, KOREAN, DESIGN, "CHANGELOG.md", "CONTRIBUTING.md"]
 EXAMPLES = [f"examples/{file.name}" for file in sorted((ROOT / "examples").glob("*.py"))]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -114,6 +115,13 @@ def test_every_command_prints_what_stands_below_it(block: str) -> None:
     )
     assert ran.stderr == ""
     assert_says(expected, ran.stdout)
+
+
+@pytest.mark.parametrize("document", [ENGLISH, KOREAN])
+def test_the_scores_are_those_of_the_benchmark(document: str) -> None:
+    score = re.compile(r"\d+ of 160")
+    sums = next(row for row in read(SCORES).splitlines() if row.startswith("| in all"))
+    assert score.findall(read(document)) == score.findall(sums)
 
 
 def shape(document: str) -> list[tuple[str, str]]:
