@@ -32,7 +32,8 @@ class Linearised(ABC):
     ) -> Float[Tensor, "... B S"]:
         """``plus + J_tᵀ rows``: one adjoint step back in time, for any number of leading rows.
 
-        ``out``, if given, is contiguous in its last axis, receives the result and is returned.
+        ``out``, if given, is contiguous, receives the result and is returned; it is none of the
+        other arguments.
         """
 
     def adjoint(

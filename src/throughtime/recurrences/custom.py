@@ -74,15 +74,15 @@ class LinearisedByAutograd(Linearised):
         columns: Float[Tensor, "... B S"],
         x: Float[Tensor, "... B I"] | None = None,
     ) -> Float[Tensor, "... B S"]:
-        at = (self._before[t], self._inputs[t])
-        x = columns.new_zeros(*columns.shape[:-1], at[1].shape[-1]) if x is None else x
-
-        def along(column: Tensor, driven: Tensor) -> Any:
-            return torch.func.jvp(self._step, at, (column, driven))[1]
-
+        before, inputs = self._before[t], self._inputs[t]
+        x = columns.new_zeros(*columns.shape[:-1], inputs.shape[-1]) if x is None else x
+        # J is the transpose of Jᵀ: the pull-back is linear, and pulled back itself. Forward mode
+        # would do it in one go, for the operations that know it.
+        pull_back = torch.func.vjp(self._step, before, inputs)[1]
+        push = torch.func.vjp(pull_back, torch.zeros_like(before))[1]
         stacked = (tangent.reshape(-1, *tangent.shape[-2:]) for tangent in (columns, x))
-        pushed: Tensor = torch.func.vmap(along)(*stacked)
-        return pushed.view(columns.shape)
+        pushed: Any = torch.func.vmap(lambda *tangents: push(tangents)[0])(*stacked)
+        return torch.as_tensor(pushed).view(columns.shape)
 
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
         return self._pull_back(t, rows)[1]

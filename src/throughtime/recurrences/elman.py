@@ -29,7 +29,8 @@ class Elman(Recurrence):
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"nonlinearity must be 'tanh' or 'relu', not {nonlinearity!r}")
-        self.weight_ih, self.weight_hh, self.bias = weight_ih, weight_hh, bias
+        self.weight_ih, self.weight_hh = weight_ih.detach(), weight_hh.detach()
+        self.bias = None if bias is None else bias.detach()
         self.nonlinearity = nonlinearity
         self.state_size = weight_hh.shape[1]
         self.parts = {"h": slice(0, self.state_size)}
@@ -48,11 +49,13 @@ class Elman(Recurrence):
         named = {"weight_ih": self.weight_ih, "weight_hh": self.weight_hh, "bias": self.bias}
         return {name: weight for name, weight in named.items() if weight is not None}
 
+    @torch.no_grad()
     def linearise(
         self, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
     ) -> Linearised:
         return self._around(self.step(before, inputs), before)
 
+    @torch.no_grad()
     def replay(
         self,
         inputs: Float[Tensor, "T B I"],
@@ -85,7 +88,8 @@ class LinearisedElman(Linearised):
         plus: Float[Tensor, "... B S"] | None = None,
         out: Float[Tensor, "... B S"] | None = None,
     ) -> Float[Tensor, "... B S"]:
-        out = torch.empty_like(rows) if out is None else out
+        if out is None:
+            out = torch.empty_like(rows, memory_format=torch.contiguous_format)
         preactivation = flat(rows * self._slopes[t])
         if plus is None:
             torch.mm(preactivation, self._weight_hh, out=out.view(-1, out.shape[-1]))

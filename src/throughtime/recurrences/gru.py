@@ -30,8 +30,9 @@ class GRU(Recurrence):
         bias_ih: Float[Tensor, " G"] | None = None,
         bias_hh: Float[Tensor, " G"] | None = None,
     ) -> None:
-        self.weight_ih, self.weight_hh = weight_ih, weight_hh
-        self.bias_ih, self.bias_hh = bias_ih, bias_hh
+        self.weight_ih, self.weight_hh = weight_ih.detach(), weight_hh.detach()
+        self.bias_ih = None if bias_ih is None else bias_ih.detach()
+        self.bias_hh = None if bias_hh is None else bias_hh.detach()
         self.state_size = weight_hh.shape[1]
         self.parts = {"h": slice(0, self.state_size)}
 
@@ -56,6 +57,7 @@ class GRU(Recurrence):
         }
         return {name: weight for name, weight in named.items() if weight is not None}
 
+    @torch.no_grad()
     def linearise(
         self, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
     ) -> Linearised:
@@ -111,13 +113,14 @@ class LinearisedGRU(Linearised):
         plus: Float[Tensor, "... B S"] | None = None,
         out: Float[Tensor, "... B S"] | None = None,
     ) -> Float[Tensor, "... B S"]:
-        out = torch.empty_like(rows) if out is None else out
-        preactivation = (rows.unsqueeze(-2) * self._gate_steps[t]).view(-1, len(self._weight_hh))
+        if out is None:
+            out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        preactivation = (rows.unsqueeze(-2) * self._gate_steps[t]).flatten(-2)
         if plus is None:
             torch.mul(rows, self._update_steps[t], out=out)
         else:
             torch.addcmul(plus, rows, self._update_steps[t], out=out)
-        out.view(-1, out.shape[-1]).addmm_(preactivation, self._weight_hh)
+        out.view(-1, out.shape[-1]).addmm_(flat(preactivation), self._weight_hh)
         return out
 
     def jvp(

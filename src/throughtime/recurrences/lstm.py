@@ -43,12 +43,9 @@ class LSTM(Recurrence):
         bias: Float[Tensor, " G"] | None = None,
         weight_hr: Float[Tensor, "P H"] | None = None,
     ) -> None:
-        self.weight_ih, self.weight_hh, self.bias, self.weight_hr = (
-            weight_ih,
-            weight_hh,
-            bias,
-            weight_hr,
-        )
+        self.weight_ih, self.weight_hh = weight_ih.detach(), weight_hh.detach()
+        self.bias = None if bias is None else bias.detach()
+        self.weight_hr = None if weight_hr is None else weight_hr.detach()
         self.cell_size, self.output_size = len(weight_hh) // 4, weight_hh.shape[1]
         self.state_size = self.output_size + self.cell_size
         self.parts = {
@@ -67,6 +64,7 @@ class LSTM(Recurrence):
         """h and c of a joint state."""
         return state[..., : self.output_size], state[..., self.output_size :]
 
+    @torch.no_grad()
     def linearise(
         self, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
     ) -> Linearised:
@@ -75,6 +73,7 @@ class LSTM(Recurrence):
         i, f, g, _ = gates.unbind(-2)
         return LinearisedLSTM(self, gates, h, c, torch.tanh(f * c + i * g))
 
+    @torch.no_grad()
     def replay(
         self,
         inputs: Float[Tensor, "T B I"],
@@ -173,7 +172,8 @@ class LinearisedLSTM(Linearised):
         plus: Float[Tensor, "... B S"] | None = None,
         out: Float[Tensor, "... B S"] | None = None,
     ) -> Float[Tensor, "... B S"]:
-        out = torch.empty_like(rows) if out is None else out
+        if out is None:
+            out = torch.empty_like(rows, memory_format=torch.contiguous_format)
         width = self._cell.output_size
         through_cell, preactivation = self._pull_back(rows, *self._by_step[t][:3])
         h, c = out[..., :width], out[..., width:]
