@@ -6,6 +6,7 @@ these classes needs neither the model nor torch.
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
@@ -103,7 +104,7 @@ class LayerDiagnosis:
         return next((m for m in self.measurements if m.name == name), None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """The answer: how far back the gradient reaches, layer by layer and for the whole.
 
@@ -157,6 +158,16 @@ class Diagnosis:
             return _diagnosis(data)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a complete throughtime diagnosis: {error}") from None
+
+    def __repr__(self) -> str:
+        layers = ", ".join(layer.name for layer in self.layers)
+        return (
+            f"Diagnosis({self.verdict}, horizon {self.horizon} of {self.span}, "
+            f"decided by {self.decided_by} of: {layers})"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         lines = [f"{self.verdict.upper()}: {self.sentence}"]

@@ -38,12 +38,12 @@ def _vanishing(found: Reach, walls: Sequence[int]) -> str:
     if walls and found.cut:
         return (
             f"The gradient stops at the wall where the state was detached, {_steps(found.horizon)} "
-            f"back, and the task needs {found.span}: nothing from before the wall is ever learned."
+            f"back, and the task needs {found.span}: nothing before the wall moves the weights."
         )
     return (
         f"The gradient shrinks {_pace(found.rate, 'to a tenth')} on its way back: {_left(found)}, "
-        f"and the task needs {found.span}{_beyond(found)}. What was read earlier than that is not "
-        "learned."
+        f"and the task needs {found.span}{_beyond(found)}. What was read before hardly moves the "
+        "weights."
     )
 
 
@@ -53,8 +53,8 @@ def _left(found: Reach) -> str:
     if found.horizon == found.longest:
         return f"all {_steps(found.longest)} of the capture are too few to see it die"
     if found.cut:
-        return f"after {_steps(found.horizon)} nothing of it is left"
-    return f"after {_steps(found.horizon)} less than 1 % of it is left"
+        return f"more than {_steps(found.horizon)} back nothing of it is left"
+    return f"more than {_steps(found.horizon)} back less than 1 % of it is left"
 
 
 def _beyond(found: Reach) -> str:
