@@ -10,7 +10,6 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 
 from throughtime.errors import plain
@@ -33,18 +32,18 @@ def show(found: Diagnosis, report: Path | None, as_json: bool) -> None:
                 write_report(found, report)
     finally:
         if as_json:
-            typer.echo(found.to_json())
+            sys.stdout.write(f"{found.to_json()}\n")
         else:
             from throughtime.report.text import render_text
 
             render_text(found, Console())
     if report is not None and not as_json:
-        typer.echo(f"\nThe report is in {plain(report)}")
+        sys.stdout.write(f"\nThe report is in {plain(report)}\n")
 
 
 def print_json(data: object) -> None:
     """One line of JSON in ASCII, which any locale can print."""
-    typer.echo(json.dumps(data, allow_nan=False))
+    sys.stdout.write(f"{json.dumps(data, allow_nan=False)}\n")
 
 
 @contextmanager
