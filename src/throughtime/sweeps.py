@@ -121,12 +121,8 @@ def _sweep_block(
         values, exponent = buffers[0][first:begun], exponents[first:begun]
         whole = _norm_in_range(values, exponent)
         for p, part in enumerate(parts):
-            norm = (
-                whole
-                if part == slice(None)
-                else torch.linalg.vector_norm(values[..., part], dim=-1)
-            )
-            found[k, p, first:begun] = exponent + norm.double().log10().cpu()
+            log = _log(whole) if part == slice(None) else _log_norm(values[..., part])
+            found[k, p, first:begun] = exponent + log
         if k in blocked:
             first = begun
         elif k:
@@ -148,6 +144,12 @@ def _norm_in_range(values: Float[Tensor, "A B S"], exponent: Float[Tensor, "A B"
 def _log_norm(values: Float[Tensor, "A B S"]) -> Float[Tensor, "A B"]:
     """log10 of the norm of each row, in float64 on the CPU; −inf where it is zero."""
     norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
+    if bool((norm < _SMALL).any()):  # float32 loses the squares of what is below 1e-23
+        norm = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64)
+    return _log(norm)
+
+
+def _log(norm: Tensor) -> Tensor:
     return norm.double().log10().cpu()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from throughtime.errors import InputError
@@ -110,7 +110,7 @@ class LayerTrace:
             return None, "the gradient is not finite"
         return difference, ""
 
-    def turned(self, values: Float[Tensor, "T B ..."]) -> Float[Tensor, "T B ..."]:
+    def turned(self, values: Shaped[Tensor, "T B ..."]) -> Shaped[Tensor, "T B ..."]:
         """Between the time of the sequence and the order of computation: its own inverse."""
         if not self.reverse:
             return values
@@ -192,7 +192,7 @@ class Trace:
         return "Trace(\n" + "".join(f"  {layer!r},\n" for layer in self.layers) + ")"
 
 
-def turn(values: Float[Tensor, "T B ..."], lengths: tuple[int, ...] | None) -> Tensor:
+def turn(values: Shaped[Tensor, "T B ..."], lengths: tuple[int, ...] | None) -> Tensor:
     """Reverse time within each sequence of the batch; what lies past its end stays where it is."""
     if lengths is None:
         return values.flip(0)

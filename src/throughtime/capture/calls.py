@@ -140,7 +140,7 @@ class Call:
         batch = self.initial[0].shape[0]
         total = torch.zeros(self.steps, batch, sum(widths), dtype=like.dtype, device=like.device)
         if "output" in self.received:
-            total[..., : widths[0]] += self.received["output"]
+            total[..., : widths[0]] = self.received["output"]
         ends = self.lengths or (self.steps,) * batch
         last = torch.tensor(ends, dtype=torch.long, device=like.device) - 1
         samples = torch.arange(batch, device=like.device)

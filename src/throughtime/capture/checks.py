@@ -92,6 +92,8 @@ def padded_sequences(inputs: Tensor) -> list[int]:
         return []
     tail = inputs[-_PADDING - 1 :]
     still = (tail[1:] == tail[:-1]).flatten(2).all(-1).all(0)
+    if not still.any():
+        return []
     # A whole sequence that never moves is a constant input, not a padded one.
     moves = (inputs[1:] != inputs[:-1]).flatten(2).any(-1).any(0)
     return [int(b) for b in (still & moves).nonzero().flatten()]

@@ -37,7 +37,7 @@ class Recorder(TorchFunctionMode):
         self.passes = Passes()
         self.keep_graph = False
         self.roots: list[Root] = []
-        self._names = {id(module): name for name, module in model.named_modules()}
+        self._names = {id(module): original(name) for name, module in model.named_modules()}
         self._keep = model
         self._running: list[nn.Module] = []
         self._first: list[int] = []
@@ -259,6 +259,11 @@ class Recorder(TorchFunctionMode):
             self._handles += call.watch(part, slot)
         for slot, part in zip(("h0", "c0"), initial, strict=False):
             self._handles += call.watch(part, slot)
+
+
+def original(name: str) -> str:
+    """The name of a module without the wrapper that ``torch.compile`` puts around it."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
 def leads_on(state: Tensor) -> bool:

@@ -89,7 +89,9 @@ class Recurrence(ABC):
     """Where in the state each named part lies: ``{"h": …}``, and for LSTM ``{"h": …, "c": …}``."""
 
     @abstractmethod
-    def step(self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]) -> Float[Tensor, "B S"]:
+    def step(
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
+    ) -> Float[Tensor, "... B S"]:
         """``s_t`` from ``s_{t-1}`` and ``x_t``."""
 
     @abstractmethod
@@ -99,7 +101,7 @@ class Recurrence(ABC):
         """Linearise every step at once, at the states ``before`` it and the inputs of it."""
 
     def preactivations(
-        self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
     ) -> dict[str, Tensor]:
         """What enters each gate, (B H) by the gate's name; empty if there are no gates."""
         return {}

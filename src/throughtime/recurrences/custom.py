@@ -29,7 +29,9 @@ class Custom(Recurrence):
         self.state_size = state_size
         self.parts = parts or {"h": slice(0, state_size)}
 
-    def step(self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]) -> Float[Tensor, "B S"]:
+    def step(
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
+    ) -> Float[Tensor, "... B S"]:
         after = self._step(state, x)
         if after.shape != state.shape:
             raise InputError(

@@ -35,12 +35,14 @@ class Elman(Recurrence):
         self.state_size = weight_hh.shape[1]
         self.parts = {"h": slice(0, self.state_size)}
 
-    def step(self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]) -> Float[Tensor, "B S"]:
+    def step(
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
+    ) -> Float[Tensor, "... B S"]:
         total = self.preactivations(state, x)["a"]
         return torch.tanh(total) if self.nonlinearity == "tanh" else torch.relu(total)
 
     def preactivations(
-        self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
     ) -> dict[str, Tensor]:
         driven = torch.nn.functional.linear(x, self.weight_ih, self.bias)
         return {"a": driven + state @ self.weight_hh.T}

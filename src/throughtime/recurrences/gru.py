@@ -36,12 +36,14 @@ class GRU(Recurrence):
         self.state_size = weight_hh.shape[1]
         self.parts = {"h": slice(0, self.state_size)}
 
-    def step(self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]) -> Float[Tensor, "B S"]:
+    def step(
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
+    ) -> Float[Tensor, "... B S"]:
         _, update, candidate, _ = self._gates(state, x)
         return torch.lerp(candidate, state, update)
 
     def preactivations(
-        self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
     ) -> dict[str, Tensor]:
         driven = linear(x, self.weight_ih, self.bias_ih).chunk(3, -1)
         recurrent = linear(state, self.weight_hh, self.bias_hh).chunk(3, -1)

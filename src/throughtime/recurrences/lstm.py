@@ -53,7 +53,9 @@ class LSTM(Recurrence):
             "c": slice(self.output_size, self.state_size),
         }
 
-    def step(self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]) -> Float[Tensor, "B S"]:
+    def step(
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
+    ) -> Float[Tensor, "... B S"]:
         h, c = self.split(state)
         i, f, g, o = self._preactivation(h, x).chunk(4, -1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
@@ -93,7 +95,7 @@ class LSTM(Recurrence):
         return path[1:], LinearisedLSTM(self, gates, h[:-1], c[:-1], _tanh(c[1:]))
 
     def preactivations(
-        self, state: Float[Tensor, "B S"], x: Float[Tensor, "B I"]
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
     ) -> dict[str, Tensor]:
         total = self._preactivation(self.split(state)[0], x)
         return dict(zip("ifgo", total.chunk(4, -1), strict=True))
