@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -124,7 +125,10 @@ def demo(
     with quiet(as_json):
         with working("loading torch"):
             from throughtime.demo import run_demo
-        result = run_demo(Console(stderr=as_json), report, language=language.value, seed=seed)
+        console = Console(stderr=as_json)
+        # The demo shows its own progress where it prints to a terminal.
+        with nullcontext() if console.is_terminal else working("training"):
+            result = run_demo(console, report, language=language.value, seed=seed)
     if as_json:
         print_json(result.to_dict())
 
