@@ -325,3 +325,32 @@ def test_observing_leaves_the_model_as_it_was() -> None:
     grads = [k for k, p in model.named_parameters() if p.grad is not None]
     seen = (same, torch.equal(torch.get_rng_state(), before[1]), grads)
     assert seen == (True, True, ["1.weight_hh_l0"])
+
+
+def closures(model: nn.GRU) -> dict[str, tuple[Callable[[], object], str]]:
+    """What a closure can do wrong, and what the error says."""
+    x = torch.randn(9, 3, 2)
+    return {
+        "a vector": (lambda: model(x)[0][-1, 0], r"returned shape \(4,\)"),
+        "a number": (lambda: model(x)[0].sum().item(), "returned float"),
+        "complex": (lambda: model(x)[0].sum() * 1j, "one real number"),
+        "detached": (lambda: model(x)[0].sum().detach(), "is there a detach"),
+        "no recurrence": (lambda: torch.ones(1, requires_grad=True), "no recurrent layer ran"),
+    }
+
+
+@pytest.mark.parametrize("name", closures(nn.GRU(2, 4)))
+def test_a_closure_that_gives_no_loss_is_told_why(name: str) -> None:
+    model = nn.GRU(2, 4)
+    closure, sentence = closures(model)[name]
+    with pytest.raises(tt.ThroughtimeError, match=sentence):
+        tt.observe(model, closure)
+
+
+def test_a_closure_may_call_backward_itself() -> None:
+    model = nn.GRU(2, 4)
+
+    def closure() -> None:
+        model(torch.randn(9, 3, 2))[0].sum().backward()
+
+    assert tt.observe(model, closure)[0].verified is not None

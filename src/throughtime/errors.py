@@ -73,7 +73,7 @@ class ThroughtimeWarning(UserWarning):
 def plain(text: object) -> str:
     """One line of ``text`` with control characters (ANSI escapes among them) made harmless."""
     return "".join(
-        " " if unicodedata.category(c) == "Cc" else c
+        " " if unicodedata.category(c) in {"Cc", "Zl", "Zp"} else c
         for c in str(text)
         if unicodedata.category(c) != "Cf"
     )

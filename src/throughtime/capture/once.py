@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.capture.session import capture
-from throughtime.errors import InputError
+from throughtime.errors import InputError, NoGradientError
 from throughtime.trace import Trace
 
 
@@ -29,21 +29,34 @@ def observe(
         memory: as for ``capture``.
 
     Raises:
-        InputError: if the closure does not return a scalar tensor. Otherwise as ``capture``.
+        InputError: if the closure neither called ``backward()`` nor returned a scalar tensor.
+        NoGradientError: if the loss requires no gradient. Otherwise as ``capture``.
     """
     limits = {} if memory is None else {"memory": memory}
     with _as_it_was(model), capture(model, lengths=lengths, **limits) as run:
         loss = closure()
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            shape = (
-                f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            )
-            raise InputError(
-                f"the closure must return the loss, a scalar tensor, and returned {shape}"
-            )
-        if not run.backwards and loss.requires_grad:
-            loss.backward()
+        if not run.backwards:
+            _backward(loss)
     return run.trace
+
+
+def _backward(loss: object) -> None:
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise InputError(
+            f"the closure must return the loss, one real number as a tensor, and returned {got}"
+        )
+    try:
+        loss.backward()
+    except NoGradientError:
+        raise  # the capture knows which layer, and why
+    except RuntimeError as error:
+        if loss.requires_grad:
+            raise
+        raise NoGradientError(
+            "the loss that the closure returned requires no gradient: is there a detach(), an "
+            "argmax or a torch.no_grad() on the way to it?"
+        ) from error
 
 
 @contextmanager
