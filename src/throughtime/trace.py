@@ -31,6 +31,8 @@ class LayerTrace:
         states: s_1 … s_T (T B S), zero where a sequence of the batch has ended.
         direct: the direct gradient e_t (T B S): all that reaches s_t other than through s_{t+1}.
         gradients: the TOTAL gradient δ_t = ∂L/∂s_t = e_t + J_{t+1}ᵀ δ_{t+1} (T B S).
+            For LSTM over the joint state (h, c): what c sends into the h of its own step belongs to
+            J, so that c's share came through c_{t+1}; ``c.grad`` in a loop counts both.
         linear: the recurrence linearised along the run, in the order in which it was computed.
         reverse: the layer reads its sequence from the end.
         lengths: the length of every sequence of the batch, or None where all are T.
@@ -214,7 +216,7 @@ def steps_alive(
 
 def relative_difference(value: Tensor, reference: Tensor) -> float:
     """‖value − reference‖ / ‖reference‖ in float64; 0 where both are zero."""
-    value, reference = value.double(), reference.double()
+    value, reference = value.detach().double(), reference.detach().double()
     scale = float(reference.abs().amax()) if reference.numel() else 0.0
     if scale == 0.0:
         return 0.0 if not value.any() else float("inf")
