@@ -33,8 +33,8 @@ class Effort:
         longest: the longest distance of name recall that is tried, in tokens.
     """
 
-    reading: int = 150
-    recall: int = 300
+    reading: int = 120
+    recall: int = 400
     longest: int = 64
 
 

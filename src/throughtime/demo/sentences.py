@@ -32,7 +32,7 @@ def recall_table(recalls: Sequence[Recall], example: str, steps: int) -> Section
         "Recalling a name",
         f"{example}\n\n"
         f"Distances are in tokens. A fresh network was trained at each, from short to long, for at "
-        f"most {steps} updates, until one gave less than {RECALLED:.0%} right answers to new "
+        f"most {steps} updates, until one gave less than {_percent(RECALLED)} right answers to new "
         "stories: there it fails. The horizon was measured before any training, over "
         f"{MEASURED_OVER} tokens: the largest lag at which at least 1 % of the gradient is left.",
         ("network", "horizon", "recalls", "fails at", "accuracy there"),
@@ -42,7 +42,7 @@ def recall_table(recalls: Sequence[Recall], example: str, steps: int) -> Section
                 _horizon(one),
                 "nothing" if one.recalls is None else one.recalls,
                 "never" if one.forgets is None else one.forgets,
-                f"{one.accuracies[-1][1]:.0%}",
+                _percent(one.accuracies[-1][1]),
             )
             for one in recalls
         ),
@@ -79,3 +79,7 @@ def _learned(one: Recall) -> int:
 
 def _horizon(one: Recall) -> str:
     return f"at least {one.horizon}" if one.reaches_end else str(one.horizon)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

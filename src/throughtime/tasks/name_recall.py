@@ -105,7 +105,7 @@ def name_recall(
         loss=answer_loss,
         span=distance,
         evaluate=partial(accuracy, teller=teller, distance=distance),
-        optimizer=partial(Adam, lr=2e-3),
+        optimizer=partial(Adam, lr=3e-3),
         trivial_loss=math.log(len(teller.names)),
     )
 
