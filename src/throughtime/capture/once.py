@@ -30,7 +30,7 @@ def observe(
 
     Raises:
         InputError: if the closure neither called ``backward()`` nor returned a scalar tensor.
-        NoGradientError: if the loss requires no gradient. Otherwise as ``capture``.
+            Otherwise as ``capture``.
     """
     limits = {} if memory is None else {"memory": memory}
     with _as_it_was(model), capture(model, lengths=lengths, **limits) as run:
@@ -50,13 +50,10 @@ def _backward(loss: object) -> None:
         loss.backward()
     except NoGradientError:
         raise  # the capture knows which layer, and why
-    except RuntimeError as error:
+    except RuntimeError:
         if loss.requires_grad:
             raise
-        raise NoGradientError(
-            "the loss that the closure returned requires no gradient: is there a detach(), an "
-            "argmax or a torch.no_grad() on the way to it?"
-        ) from error
+        # No recurrent layer ran at all, and the trace will say so.
 
 
 @contextmanager

@@ -154,7 +154,7 @@ class Recorder(TorchFunctionMode):
             seen = [call for call in self.calls if call.differentiable]
             call = (seen or self.calls)[0]
             reason = CUT_OFF if seen else call.why_not
-            raise NoGradientError(f"no gradient can reach layer {call.name!r}: {reason}") from error
+            raise NoGradientError(f"no gradient reached layer {call.name!r}: {reason}") from error
 
     def _name(self) -> str:
         """The name of the module that is running, as in ``model.named_modules()``."""
