@@ -10,7 +10,7 @@ step, and the rest of the gradient of a state is its direct one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_sequence, unpack_sequence
 
+from throughtime.capture import capture
 from throughtime.trace import Trace, relative_difference
 
 Parts = tuple[Tensor, ...]
+
+EXACT = 1e-10
 
 
 def rnn(weight: dict[str, Tensor], x: Tensor, h: Tensor, nonlinearity: str) -> Parts:
@@ -311,3 +314,26 @@ def assert_same(trace: Trace, walks: Walks, tolerance: float, chains: Chains | N
         assert relative_difference(layer.direct, loop.direct()) < tolerance, layer
         assert layer.verified is not None, layer.unverified_because
         assert layer.verified < tolerance, layer
+
+
+def assert_captured(
+    make: Callable[[], nn.Module],
+    loss: Callable[[nn.Module], object],
+    chains: Chains | None = None,
+    plain: Callable[[nn.Module], object] | None = None,
+) -> Trace:
+    """Capture ``loss(model)``, which runs its own backward pass, against the loops in float64.
+
+    The parameters' gradients must be the same too; unless the loops take another way to the same
+    loss, ``plain``, which may leave others. Returns the trace.
+    """
+    model, (loops, walks) = make(), unrolled(make())
+    with capture(model) as run:
+        loss(model)
+    (plain or loss)(loops)
+    assert_same(run.trace, walks, EXACT, chains)
+    pairs = () if plain else zip(model.parameters(), loops.parameters(), strict=True)
+    for seen, wanted in pairs:
+        assert (seen.grad is None) is (wanted.grad is None)
+        assert seen.grad is None or relative_difference(seen.grad, wanted.grad) < EXACT
+    return run.trace

@@ -5,13 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from cases import B, H, I, T, fill, normal, weighed
-from reference import Chains, assert_same, unrolled
+from reference import Chains, assert_captured
 from torch import Tensor, nn
 
-from throughtime.capture import capture
 from throughtime.trace import Trace
 
-EXACT = 1e-10
 CELLS = {
     "tanh": nn.RNNCell,
     "relu": lambda inputs, hidden: nn.RNNCell(inputs, hidden, nonlinearity="relu"),
@@ -25,13 +23,7 @@ State = Tensor | tuple[Tensor, ...] | None
 
 
 def check(build: Build, loss: Callable[[nn.Module], None], chains: Chains | None = None) -> Trace:
-    """Capture ``loss(model)``, which runs its own backward pass, against the unrolled loops."""
-    model, (loops, walks) = prepared(build), unrolled(prepared(build))
-    with capture(model) as run:
-        loss(model)
-    loss(loops)
-    assert_same(run.trace, walks, EXACT, chains)
-    return run.trace
+    return assert_captured(lambda: prepared(build), loss, chains)
 
 
 def prepared(build: Build) -> nn.Module:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from cases import B, H, I, T, fill, normal, weighed
-from reference import Chains, assert_same, unrolled
+from reference import EXACT, Chains, assert_captured, assert_same, unrolled
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 from torch.utils.checkpoint import checkpoint
@@ -13,7 +13,6 @@ from torch.utils.checkpoint import checkpoint
 import throughtime as tt
 from throughtime.trace import Trace
 
-EXACT = 1e-10
 LAYERS = {"tanh": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 State = Tensor | tuple[Tensor, ...] | None
 
@@ -39,17 +38,11 @@ def step(model: nn.Module) -> None:
 
 def check(
     make: Callable[[], nn.Module],
-    loss: Callable[[nn.Module], None] = step,
-    plain: Callable[[nn.Module], None] | None = None,
+    loss: Callable[[nn.Module], object] = step,
+    plain: Callable[[nn.Module], object] | None = None,
     chains: Chains | None = None,
 ) -> Trace:
-    """Capture ``loss(model)`` against the loops, which may take a ``plain`` way to the same."""
-    model, (loops, walks) = make(), unrolled(make())
-    with tt.capture(model) as run:
-        loss(model)
-    (plain or loss)(loops)
-    assert_same(run.trace, walks, EXACT, chains)
-    return run.trace
+    return assert_captured(make, loss, chains, plain)
 
 
 @pytest.fixture(params=LAYERS)
