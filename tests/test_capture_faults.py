@@ -1,5 +1,6 @@
 """What a capture refuses, and what it has to say: one line, what, where and what to do."""
 
+import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -445,9 +446,20 @@ def test_cudnn_is_off_where_it_has_no_backward(
     is_cuda: bool, training: bool, grad: bool, off: bool
 ) -> None:
     fused = SimpleNamespace(inputs=SimpleNamespace(is_cuda=is_cuda), training=training)
-    with torch.set_grad_enabled(grad), kernels.Fused._allow_backward(fused):
-        assert torch.backends.cudnn.enabled is not off
-    assert torch.backends.cudnn.enabled
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(enabled=True, deterministic=True), torch.set_grad_enabled(grad):
+        with kernels.Fused._on_gpu(fused):
+            assert cudnn.enabled is not off
+            assert cudnn.deterministic is not off
+        assert (cudnn.enabled, cudnn.deterministic) == (True, True)
+
+
+def test_cudnns_warning_of_scattered_weights_is_ours_and_not_the_users() -> None:
+    fused = SimpleNamespace(inputs=SimpleNamespace(is_cuda=True), training=True)
+    with kernels.Fused._on_gpu(fused):
+        warnings.warn("RNN module weights are not part of single contiguous chunk", stacklevel=1)
+    with pytest.raises(UserWarning, match="another"), kernels.Fused._on_gpu(fused):
+        warnings.warn("another", stacklevel=1)
 
 
 def check_on_cuda(training: bool, **settings: bool | int) -> Trace:

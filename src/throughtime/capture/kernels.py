@@ -7,8 +7,9 @@ the same arithmetic, the same random numbers for dropout, and a tensor in betwee
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -127,7 +128,7 @@ class Fused:
         sizes = () if one.packed is None else (one.packed.batch_sizes,)
         batch_first = () if one.packed is not None else (False,)
         tail = (self.has_biases, 1, 0.0, self.training, False, *batch_first)
-        with self._allow_backward():
+        with self._on_gpu():
             result = self.function(one.inputs, *sizes, hidden, list(one.weights), *tail)
         return Ran(result[0], tuple(result[1:]))
 
@@ -165,11 +166,21 @@ class Fused:
         scale = torch.empty_like(outputs.detach()).bernoulli_(keep).div_(keep)
         return outputs * scale, scale
 
-    def _allow_backward(self) -> AbstractContextManager[Any]:
-        """cuDNN has no backward in eval mode: there the native kernel runs, for this call alone."""
-        if self.inputs.is_cuda and not self.training and torch.is_grad_enabled():
-            return torch.backends.cudnn.flags(enabled=False)
-        return nullcontext()
+    @contextmanager
+    def _on_gpu(self) -> Iterator[None]:
+        """What cuDNN needs, for this call alone.
+
+        It has no backward in eval mode: there the native kernel runs. And it warns of weights that
+        are not one piece of memory, as those of one layer out of several are not.
+        """
+        if not self.inputs.is_cuda:
+            yield
+            return
+        native = not self.training and torch.is_grad_enabled()
+        off = torch.backends.cudnn.flags(enabled=False) if native else nullcontext()
+        with warnings.catch_warnings(), off:
+            warnings.filterwarnings("ignore", "RNN module weights are not part of single")
+            yield
 
 
 def _as_it_is(values: Tensor) -> Tensor:
