@@ -10,6 +10,7 @@ import throughtime as tt
 
 SURFACE = {
     "Diagnosis": "throughtime.findings",
+    "DivergedError": "throughtime.errors",
     "Finding": "throughtime.findings",
     "InputError": "throughtime.errors",
     "LayerDiagnosis": "throughtime.findings",

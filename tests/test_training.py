@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from throughtime.errors import InputError
+from throughtime.errors import DivergedError, InputError
 from throughtime.problem import Problem, seeded
-from throughtime.training import DivergedError, fit
+from throughtime.training import fit
 
 
 def regression(*layers: nn.Module, scale: float = 1.0, rate: float = 0.1) -> Problem:

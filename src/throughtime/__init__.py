@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from throughtime.errors import (
+    DivergedError,
     InputError,
     LoadError,
     MissingExtraError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Diagnosis",
+    "DivergedError",
     "Finding",
     "InputError",
     "LayerDiagnosis",

@@ -6,6 +6,7 @@
     ├── InputError             an input of the wrong shape, type, length or value
     ├── StateCarriedError      a hidden state was carried over from a graph that is gone
     ├── UnsupportedError       asked of a recurrence what it cannot give
+    ├── DivergedError          a training whose loss or gradient is no longer finite
     ├── ReachError             the gradient does not reach as far back as was asserted
     ├── LoadError              a user's file, function or text that cannot be used
     └── MissingExtraError      an optional package that is not installed
@@ -42,6 +43,12 @@ class StateCarriedError(ThroughtimeError, RuntimeError):
 
 class UnsupportedError(ThroughtimeError, TypeError):
     """Asked of a recurrence or a layer what it cannot give."""
+
+
+class DivergedError(ThroughtimeError, ArithmeticError):
+    """A training whose loss or gradient is no longer finite."""
+
+    exit_code = 1
 
 
 class ReachError(ThroughtimeError, AssertionError):

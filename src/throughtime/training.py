@@ -8,14 +8,8 @@ from itertools import islice
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from throughtime.errors import ThroughtimeError
+from throughtime.errors import DivergedError
 from throughtime.problem import Problem, seeded
-
-
-class DivergedError(ThroughtimeError, ArithmeticError):
-    """The loss or its gradient is no longer finite."""
-
-    exit_code = 1
 
 
 def fit(
