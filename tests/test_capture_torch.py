@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.utils.checkpoint import checkpoint
 
 import throughtime as tt
-from throughtime.trace import Trace
+from throughtime.trace import Trace, relative_difference
 
 LAYERS = {"tanh": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 State = Tensor | tuple[Tensor, ...] | None
@@ -272,6 +272,31 @@ def test_activation_checkpoints(kind: str, reentrant: bool, window: int) -> None
     )
     assert trace.names == ("layer.l0", "layer.l1")
     assert trace[0].walls == ()
+
+
+def test_a_backward_pass_inside_of_a_forward_one(kind: str) -> None:
+    class Force(nn.Module):
+        """The slope of an energy, which a checkpoint computes, as the output."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.energy, self.layer = build(kind), LAYERS[kind](I, H)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.requires_grad_()
+            energy = checkpoint(self.energy, x, use_reentrant=False)
+            (force,) = torch.autograd.grad(energy.sum(), x)
+            return self.layer(force)[0]
+
+    model, (loops, walks) = fill(Force().double()), unrolled(fill(Force().double()))
+    with tt.capture(model) as run:
+        step(model)
+    step(loops)
+    assert run.trace.names == ("energy.layer.l0", "energy.layer.l1", "layer")
+    for layer in run.trace:
+        assert relative_difference(layer.gradients, walks[layer.name][0].total()) < EXACT
+    assert run.trace["layer"].verified is not None
+    assert run.trace["layer"].verified < EXACT
 
 
 def seeded_without_checkpoint(model: nn.Module, window: int) -> None:

@@ -13,6 +13,7 @@ from cases import B, H, I, T, fill, normal, weighed
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_hooks
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
 
 import throughtime as tt
 
@@ -125,6 +126,20 @@ def test_an_interrupt_leaves_nothing_behind(
         assert torch_hooks._global_forward_hooks == {}
     if handle is not None:
         handle.remove()
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_an_interrupt_of_what_a_checkpoint_runs_again(
+    model: nn.Module, kind: type[BaseException]
+) -> None:
+    def stop(*_: object) -> None:
+        if torch._C._current_graph_task_id() != -1:  # inside of a backward pass
+            raise kind
+
+    handle = model.cell.register_forward_hook(stop)
+    with unchanged(model), suppress(kind), tt.capture(model):
+        checkpoint(model, TOKENS, use_reentrant=False).sum().backward()
+    handle.remove()
 
 
 @pytest.mark.parametrize("leave", ["break", "continue", "return"])

@@ -44,7 +44,8 @@ class Recorder(TorchFunctionMode):
         self._snapshots = Snapshots(self.passes)
         self._handles: list[RemovableHandle] = []
         self._thread = threading.get_ident()
-        self._inside_backward = False
+        # How many modules were running when the backward pass began that is under way, if one is.
+        self._outside: int | None = None
 
     def attach(self, stack: ExitStack) -> None:
         """Enter, and leave when ``stack`` is closed: nothing stays behind, whatever happens."""
@@ -76,12 +77,12 @@ class Recorder(TorchFunctionMode):
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         # A checkpoint runs its modules again, inside the backward pass: there torch has put this
         # mode aside, and the pass may be in a thread of its own.
-        if threading.get_ident() != self._thread and not self._inside_backward:
+        if threading.get_ident() != self._thread and self._outside is None:
             return
         recurrent = isinstance(module, (nn.RNNBase, nn.RNNCellBase))
         if id(module) not in self._names and not (recurrent and self._running):
             return
-        if self._inside_backward and not self._running:
+        if len(self._running) == self._outside:
             self.__enter__()  # type: ignore[no-untyped-call]
         self._running.append(module)
         self._first.append(len(self.calls))
@@ -96,7 +97,7 @@ class Recorder(TorchFunctionMode):
             ended, first = self._running.pop(), self._first.pop()
             if ended is module:
                 break
-        if self._inside_backward and not self._running:
+        if len(self._running) == self._outside:
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         packed = output[0] if isinstance(output, tuple) and output else None
         if isinstance(module, nn.RNNBase) and isinstance(packed, PackedSequence):
@@ -129,14 +130,15 @@ class Recorder(TorchFunctionMode):
         self.passes.count += 1
         if kwargs.get("create_graph"):
             self.passes.with_graph.add(self.passes.count)
-        self._inside_backward = True
+        before, self._outside = self._outside, len(self._running)
         try:
             return func(*args, **kwargs)
         except RuntimeError as error:
             self._explain(error)
             raise
         finally:
-            self._inside_backward = False
+            del self._running[self._outside :], self._first[self._outside :]
+            self._outside = before
 
     def _explain(self, error: RuntimeError) -> None:
         """Say it in terms of the layer, where torch's own words speak of graphs and elements."""
@@ -198,7 +200,7 @@ class Recorder(TorchFunctionMode):
             reverse=one.reverse,
             lengths=None if one.packed is None else one.packed.lengths,
             scale=one.scale if one.scale is None else pad(one.scale),
-            again=self._inside_backward,
+            again=self._outside is not None,
             after=self.passes.count,
             versions=tuple((tensor, version(tensor)) for tensor in shared),
         )
@@ -234,7 +236,7 @@ class Recorder(TorchFunctionMode):
             recurrent=recurrent,
             why_not=_why_not(final[0]),
             fused=False,
-            again=self._inside_backward,
+            again=self._outside is not None,
             after=self.passes.count,
             versions=((x.detach(), version(x)),),
         )
