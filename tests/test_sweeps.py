@@ -159,12 +159,12 @@ def test_nothing_underflows_or_overflows(gain: float, dtype: torch.dtype) -> Non
 
 def test_a_part_that_is_much_smaller_than_the_whole_is_not_lost() -> None:
     steps = 60  # the fast part falls to 1e-31 beside a slow one of 1: its square is in no float32
-    linear = diagonal([1.0, 0.3], steps, torch.float32)
-    direct = torch.zeros(steps, 1, 2)
+    linear = diagonal([1.0, 0.3, 0.3], steps, torch.float32)
+    direct = torch.zeros(steps, 1, 3)
     direct[-1] = 1
-    parts = [slice(0, 1), slice(1, 2)]
+    parts = [slice(0, 1), slice(1, 3)]
     lags = torch.arange(steps - 1, -1, -1, dtype=torch.float64)
-    wanted = torch.stack([lags * 0, lags * math.log10(0.3)])
+    wanted = torch.stack([lags * 0, lags * math.log10(0.3) + math.log10(2) / 2])
     found = lag_norms(linear, direct[-1:], [steps - 1], parts)[:, 0, :, 0]
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
     torch.testing.assert_close(
