@@ -34,8 +34,8 @@ def measure(size: Size = SIZE, rounds: int = ROUNDS) -> Table:
         "A captured training step",
         f"{size}, float32, as many input features as hidden units, a read-out and a loss at every "
         "step. A step is zero_grad, forward, loss, backward; every way also returns the total "
-        f"gradient ∂L/∂h_t of every step. Median of {rounds} interleaved rounds, quartiles of the "
-        "ratio of neighbours in brackets. The difference is that to throughtime's gradients.",
+        f"gradient ∂L/∂h_t of every step. Median of at most {rounds} interleaved rounds, quartiles "
+        "of the ratio of neighbours in brackets. The difference is that to our gradients.",
         ("layer", "way", "ms", "times a plain step", "bar", "relative difference"),
         tuple(rows),
         "`verified` rebuilds the gradient of W_hh from the trace and compares it with what "

@@ -15,7 +15,7 @@ CPUINFO = Path("/proc/cpuinfo")
 def description() -> str:
     """CPU, cores, threads, versions and date, on one line."""
     return (
-        f"{_processor()}, {_cores()} cores, {torch.get_num_threads()} threads; "
+        f"{_processor()}, cores: {_cores()}, torch threads: {torch.get_num_threads()}; "
         f"torch {torch.__version__.partition('+')[0]}, Python {platform.python_version()}, "
         f"{platform.system()}; {datetime.datetime.now(datetime.UTC).date().isoformat()}"
     )

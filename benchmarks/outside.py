@@ -12,7 +12,7 @@ from benchmarks.tables import Table, milliseconds
 from benchmarks.timing import interleaved, ratio, total
 
 ROOT = Path(__file__).parent.parent
-SIZE, ROUNDS, STEPS = Size(steps=100, batch=16, hidden=128), 30, 5
+SIZE, ROUNDS, STEPS = Size(steps=100, batch=16, hidden=128), 30, 20
 
 
 def measure(size: Size = SIZE, rounds: int = ROUNDS) -> Table:

@@ -88,7 +88,7 @@ def test_every_lag_matrix_is_the_same() -> None:
 
 def test_a_lag_matrix_that_disagrees_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(task: Task) -> lags.LagWay:
-        right = lags.TODAY[lags.RIVAL](task)
+        right = lags.TODAY[lags.BATCHED](task)
         return dataclasses.replace(right, sweep=lambda graph: right.sweep(graph) + 0.01)
 
     monkeypatch.setitem(lags.TODAY, "wrong", wrong)
