@@ -17,7 +17,7 @@ from throughtime.recurrences import Linearised
 # Rows whose norm has left this range are brought back to 1, and the logarithm is carried.
 # Far inside float32, whose squares must stay representable: 1e-45 < x² < 1e38.
 _SMALL, _LARGE = 1e-8, 1e8
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 2048
 
 
 @torch.no_grad()
@@ -82,7 +82,7 @@ def lag_norms(
 
     A row is rescaled when it leaves [1e-8, 1e8], and its logarithm is carried: nothing underflows.
     Behind a wall the rows are zero for good, and are left out of the products. Anchors are taken
-    in blocks of about a thousand rows: tall enough for a full-speed product, small enough for the
+    in blocks of about two thousand rows: tall enough for a full-speed product, small enough for the
     processor's cache, and a bound on the memory.
     """
     shape = len(parts), len(anchors), linear.steps, sources.shape[1]

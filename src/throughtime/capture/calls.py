@@ -48,19 +48,18 @@ class Weight:
 class Call:
     """One run of a recurrent layer over T steps (a cell: T = 1), in the order of computation.
 
-    Parameters
-    ----------
-    name, kind : of the layer; kind is ``RNN_TANH``, ``RNN_RELU``, ``LSTM`` or ``GRU``.
-    weights : snapshots, in torch's order: W_ih, W_hh, then biases and projection if there are.
-    recurrent : W_hh and its gradient; None where autograd did not record the run.
-    inputs, outputs : (T B I) and (T B P), detached.
-    initial, final : the parts of the state before and after, each (B, ·), copies.
-    connected : gradient can pass from ``initial`` to the computation that made it.
-    differentiable : the run was recorded by autograd. ``why_not`` says why, where it was not.
-    lengths, order : of a packed batch: lengths as packed, and the indices that unsort it.
-    scale : dropout mask through which the inputs came from the layer below (T B I), or None.
-    again : it ran during a backward pass, as a checkpoint does.
-    received : gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0``.
+    Attributes:
+        name, kind: of the layer; kind is ``RNN_TANH``, ``RNN_RELU``, ``LSTM`` or ``GRU``.
+        weights: snapshots, in torch's order: W_ih, W_hh, then biases and projection if there are.
+        recurrent: W_hh and its gradient; None where autograd did not record the run.
+        inputs, outputs: (T B I) and (T B P), detached.
+        initial, final: the parts of the state before and after, each (B, ·), copies.
+        connected: gradient can pass from ``initial`` to the computation that made it.
+        differentiable: the run was recorded by autograd. ``why_not`` says why, where it was not.
+        lengths, order: of a packed batch: lengths as packed, and the indices that unsort it.
+        scale: dropout mask through which the inputs came from the layer below (T B I), or None.
+        again: it ran during a backward pass, as a checkpoint does.
+        received: gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0``.
     """
 
     name: str

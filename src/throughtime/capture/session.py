@@ -55,12 +55,12 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
     ``tt.mark(state, "name")``, or ``run.mark``, once a step. Nothing in the model is changed, not
     even a hook is hung on it, and the fused kernels stay in use.
 
-    Parameters
-    ----------
-    model : any ``nn.Module``, also wrapped (DDP) or compiled: a compiled model runs its original.
-    lengths : the length of every sequence of a padded batch, (B). A PackedSequence brings its own.
-    memory : how many bytes the linearised recurrence may hold at a time (default 512 MiB). Beyond
-        it the trace is made in blocks of time. The result itself takes 3 tensors (T B S).
+    Args:
+        model: any ``nn.Module``, also wrapped (DDP) or compiled: then its original runs.
+        lengths: the length of each sequence of a padded batch (B); a PackedSequence has its own.
+        memory: how many bytes the linearised recurrence may hold at a time (default 512 MiB). Beyond
+            it the trace is made in blocks of time. The result itself takes 3 tensors (T B S), and
+            about as much again while it is made.
 
     Raises:
         InputError: for an input that a layer cannot take, while the block runs.
