@@ -8,6 +8,7 @@ from cases import B, H, I, T, fill, normal, weighed
 from reference import Chains, assert_captured
 from torch import Tensor, nn
 
+from throughtime.capture import capture
 from throughtime.trace import Trace
 
 CELLS = {
@@ -262,3 +263,45 @@ def test_two_layers_as_modules_of_their_own(kind: str) -> None:
 
     trace = check(Two, last_step)
     assert [(link.below, link.above) for link in trace.links] == [(("lower",), "upper")]
+
+
+def test_a_fresh_start_at_zero_goes_on_from_nothing_even_where_the_other_ended_at_zero() -> None:
+    class Silent(nn.Module):
+        """Two sequences through a ReLU layer whose state dies, and is zero at the end of both."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.RNN(I, H, nonlinearity="relu")
+
+        def forward(self, x: Tensor) -> Tensor:
+            stop = -1e6 * torch.ones_like(x[:1])
+            return self.layer(torch.cat([x, stop]))[0].sum() + self.layer(x)[0]
+
+    def positive() -> nn.Module:
+        model = Silent().double()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(normal(*parameter.shape).abs())
+        return model
+
+    trace = assert_captured(positive, all_steps_of_abs, {"layer": [[0], [1]]})
+    assert not trace[0].states[-1].any()
+
+
+def all_steps_of_abs(model: nn.Module) -> None:
+    weighed(model(normal(T, B, I).abs()), 3).backward()
+
+
+def test_a_state_that_is_no_number_goes_on_as_one_sequence() -> None:
+    cell = prepared(lambda: nn.GRUCell(I, H))
+    x = normal(T, B, I)
+    x[1, 0] = torch.nan
+    with capture(cell) as run:
+        state = None
+        for step in x:
+            state = cell(step, state)
+        first(state).sum().backward()
+    (layer,) = run.trace
+    assert layer.steps == T
+    assert layer.states[1:, 0].isnan().all()
+    assert layer.states[:, 1:].isfinite().all()

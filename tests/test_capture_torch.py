@@ -105,7 +105,9 @@ def test_two_modules_that_share_their_weights(kind: str) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.left(x)[0][-1] - self.right(x.flip(0))[0][-1].square()
 
-    check(lambda: fill(Tied().double()))
+    trace = check(lambda: fill(Tied().double()))
+    left, right = (layer.parameter_gradient for layer in trace)
+    assert relative_difference(left, right) > 0.1, "each is checked by itself"
 
 
 def test_the_same_module_under_two_names(kind: str) -> None:
@@ -272,6 +274,18 @@ def test_activation_checkpoints(kind: str, reentrant: bool, window: int) -> None
     )
     assert trace.names == ("layer.l0", "layer.l1")
     assert trace[0].walls == ()
+
+
+def test_a_checkpoint_that_two_backward_passes_run_again(kind: str) -> None:
+    def twice(forward: Callable[[Tensor], Tensor]) -> None:
+        out = forward(normal(T, B, I).requires_grad_())
+        weighed(out[:2], 3).backward(retain_graph=True)
+        weighed(out, 4).backward()
+
+    def checkpointed(model: nn.Module) -> None:
+        twice(lambda x: checkpoint(model, x, use_reentrant=True))
+
+    check(lambda: build(kind), checkpointed, twice)
 
 
 def test_a_backward_pass_inside_of_a_forward_one(kind: str) -> None:

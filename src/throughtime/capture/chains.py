@@ -55,15 +55,14 @@ class Chain:
         return tuple(walls)
 
     def carried(self) -> tuple[int, int]:
-        """The longest run of fused calls joined by a state that was not detached: calls, steps.
+        """The longest run of calls joined by a state that was not detached: calls, steps.
 
-        A layer called one step at a time is a loop, not a run of windows: (1, 1).
+        Where each call is a single step it is a loop, not a run of windows: (1, 1).
         """
         longest, current = (1, 1), (1, 1)
         for call, before in zip(self.calls[1:], self.calls, strict=False):
             calls, steps = current if current[0] > 1 else (1, before.steps)
-            joined = call.connected and call.fused
-            current = (calls + 1, steps + call.steps) if joined else (1, 1)
+            current = (calls + 1, steps + call.steps) if call.connected else (1, 1)
             if current[1] > current[0]:
                 longest = max(longest, current)
         return longest
