@@ -11,7 +11,7 @@ step, and the rest of the gradient of a state is its direct one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any
 
@@ -72,6 +72,8 @@ class Watched:
     before the state was complete, and is not part of the state's gradient.
     """
 
+    looking = True
+
     def __init__(self, parts: Sequence[Tensor]) -> None:
         self.parts = tuple(part.view_as(part) for part in parts)
         self.sums = [torch.zeros_like(part) for part in parts]
@@ -89,9 +91,10 @@ class Watched:
 
     def passes_to(self, parts: Sequence[Tensor]) -> Tensor:
         """∂parts/∂self summed over the parts: 1 where this state is read on, 0 where it is cut."""
-        if not any(part.requires_grad for part in parts):
+        graph = [part for part in (*parts, *self.parts) if part.requires_grad]
+        if len(graph) < len(parts) + len(self.parts):
             return torch.zeros_like(self.gradient)
-        kept = [total.clone() for total in self.sums]
+        Watched.looking = False  # what passes now is no gradient of the loss
         found = torch.autograd.grad(
             sum(part.sum() for part in parts),
             self.parts,
@@ -99,25 +102,26 @@ class Watched:
             allow_unused=True,
             materialize_grads=True,
         )
-        for total, before in zip(self.sums, kept, strict=True):
-            total.copy_(before)  # this was no gradient of the loss
+        Watched.looking = True
         return torch.cat(found, -1)
 
 
 def _add(total: Tensor, gradient: Tensor) -> None:
-    total.add_(gradient)
+    if Watched.looking:
+        total.add_(gradient)
 
 
 @dataclass
 class Step:
     """One step of one sequence: the state that it read, and the one that it wrote.
 
-    ``passing`` says how much of the gradient of what it read goes on to the step before.
+    ``passing`` says how much of the gradient of what it read goes on to the step before; for the
+    first step of a call, to the last step of each earlier one.
     """
 
     read: Watched
     wrote: Watched
-    passing: Tensor
+    passing: Tensor | list[Tensor]
 
 
 @dataclass
@@ -125,12 +129,15 @@ class Walk:
     """One layer in one direction over its sequences, step by step in the order of computation."""
 
     sequences: list[list[Step]]
+    number: int
     reverse: bool = False
 
     def then(self, other: Walk) -> Walk:
         """This walk and the one that carried its states on."""
-        pairs = zip(self.sequences, other.sequences, strict=True)
-        return Walk([mine + theirs for mine, theirs in pairs])
+        both = []
+        for mine, (first, *theirs) in zip(self.sequences, other.sequences, strict=True):
+            both.append([*mine, replace(first, passing=first.passing[self.number]), *theirs])
+        return Walk(both, other.number)
 
     def states(self) -> Tensor:
         """(T B S), zero past the end of a sequence."""
@@ -164,16 +171,15 @@ def walk(
     """One layer and direction over sequences (T_b I), each from its start; kept in ``walks``."""
     reverse = suffix.endswith("_reverse")
     earlier = walks.setdefault(name, [])
-    done = Walk([], reverse)
+    done = Walk([], len(earlier), reverse)
     for b, (sequence, start) in enumerate(zip(xs, starts, strict=True)):
-        before = earlier[-1].sequences[b][-1].wrote if earlier else None
+        passing = [call.sequences[b][-1].wrote.passes_to(start) for call in earlier]
+        read = Watched(start)
         steps: list[Step] = []
         for x in sequence.flip(0) if reverse else sequence:
-            state = steps[-1].wrote.parts if steps else start
-            passing = torch.zeros(()) if before is None else before.passes_to(state)
-            read = Watched(state)
-            before = Watched(step(module, suffix, x, read.parts))
-            steps.append(Step(read, before, passing))
+            wrote = Watched(step(module, suffix, x, read.parts))
+            steps.append(Step(read, wrote, passing))
+            read, passing = Watched(wrote.parts), torch.ones_like(wrote.gradient)
         done.sequences.append(steps)
     earlier.append(done)
     return done

@@ -181,6 +181,7 @@ def test_a_batch_that_looks_padded_warns(value: float) -> None:
 
 NOT_PADDED = {
     "moves to the end": (still_from(7), None),
+    "pauses at the end": (still_from(5), None),
     "never moves": (float32(1, B, I).expand(8, B, I), None),
     "lengths are given": (still_from(4), [8, 4, 8]),
     "short": (torch.zeros(3, B, I), None),

@@ -305,3 +305,26 @@ def test_a_state_that_is_no_number_goes_on_as_one_sequence() -> None:
     assert layer.steps == T
     assert layer.states[1:, 0].isnan().all()
     assert layer.states[:, 1:].isfinite().all()
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_sequences_that_take_turns_at_one_cell(kind: str) -> None:
+    class Turns(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = CELLS[kind](I, H)
+
+        def forward(self, x: Tensor) -> Tensor:
+            states: list[State] = [None, None, None]
+            for step in x:
+                states = [self.cell(step * n, state) for n, state in enumerate(states, 1)]
+            return torch.cat([first(state) for state in states])
+
+    calls = [[n, n + 3, n + 6, n + 9, n + 12] for n in range(3)]
+    step = normal(3 * B, H)
+
+    def loss(model: nn.Module) -> None:
+        (model(normal(T, B, I)) * step).sum().backward()
+
+    trace = assert_captured(lambda: prepared(Turns), loss, {"cell": calls})
+    assert trace.names == ("cell", "cell (2)", "cell (3)")

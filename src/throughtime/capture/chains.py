@@ -116,7 +116,7 @@ def _in_order(calls: Sequence[Call]) -> list[Call]:
         elif order[place].again:
             order[place].add(call)  # several backward passes, each of which ran it again
         else:
-            call.connected = order[place].connected
+            call.connected |= order[place].connected
             order[place] = call
     return order
 
