@@ -58,9 +58,9 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
     Args:
         model: any ``nn.Module``, also wrapped (DDP) or compiled: then its original runs.
         lengths: the length of each sequence of a padded batch (B); a PackedSequence has its own.
-        lengths: the length of each sequence of a padded batch (B); packing brings its own.
-            it the trace is made in blocks of time. The result itself takes 3 tensors (T B S), and
-            about as much again while it is made.
+        memory: how many bytes the linearised recurrence may hold at a time (default 512 MiB);
+            beyond it the trace is made in blocks of time. The result itself takes 3 tensors
+            (T B S), and about as much again while it is made.
 
     Raises:
         InputError: for an input that a layer cannot take, while the block runs.
