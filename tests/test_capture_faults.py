@@ -106,6 +106,7 @@ BAD_LENGTHS = {
     "too long": ([5, 6, 2], r"lengths\[1\] is 6, and layer 'gru' read 5 steps"),
     "zero": ([5, 2, 0], r"lengths\[2\] is 0"),
     "negative": ([-1, 2, 3], r"lengths\[0\] is -1"),
+    "in parts": ([5.0, 2.5, 1.0], r"lengths\[1\] is 2.5: a sequence has a whole number"),
     "too few": ([5, 5], "2 entries, and layer 'gru' read a batch of 3"),
 }
 
@@ -420,14 +421,18 @@ def test_only_some_gradients_asked_for_cannot_verify() -> None:
     assert "asked for no gradient" in layer.unverified_because
 
 
+@pytest.mark.parametrize("one_by_one", [CELLS, LAYERS], ids=["cell", "layer"])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_cell_state_that_is_changed_at_every_step_is_noted(kind: str) -> None:
-    cell, norm = CELLS[kind](I, H), nn.LayerNorm(H)
+def test_a_state_that_is_changed_at_every_step_is_noted(
+    kind: str, one_by_one: dict[str, type[nn.Module]]
+) -> None:
+    cell, norm = one_by_one[kind](I, H), nn.LayerNorm(H)
     with tt.capture(nn.ModuleList([cell, norm])) as run:
         state: Tensor | tuple[Tensor, ...] | None = None
         for x in float32(T, B, I):
-            state = cell(x, state)
-            state = norm(state) if isinstance(state, Tensor) else (norm(state[0]), state[1])
+            after = cell(x, state) if one_by_one is CELLS else cell(x.unsqueeze(0), state)[1]
+            changed = norm(first(after))
+            state = changed if isinstance(after, Tensor) else (changed, after[1])
         first(state).sum().backward()
     (note,) = run.trace.notes
     assert f"each of {T} steps of layer '0' is a sequence of its own" in note

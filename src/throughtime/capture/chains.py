@@ -42,8 +42,8 @@ class Chain:
 
     @property
     def single(self) -> bool:
-        """Whether this is one step of a cell, and no more."""
-        return len(self.calls) == 1 and not self.calls[0].fused
+        """Whether this is one call of one step, and no more."""
+        return len(self.calls) == 1 and self.calls[0].steps == 1
 
     def walls(self) -> tuple[int, ...]:
         """The steps whose state was detached from the one before."""

@@ -71,7 +71,11 @@ def check_lengths(
     lengths: Sequence[int] | Tensor, name: str, steps: int, batch: int
 ) -> tuple[int, ...]:
     """The lengths as plain integers; ``InputError`` naming the first sequence that does not fit."""
-    values = tuple(int(length) for length in lengths)
+    given = lengths.tolist() if isinstance(lengths, Tensor) else list(lengths)
+    for b, length in enumerate(given):
+        if length != int(length):
+            raise InputError(f"lengths[{b}] is {length}: a sequence has a whole number of steps")
+    values = tuple(int(length) for length in given)
     if len(values) != batch:
         raise InputError(
             f"lengths has {len(values)} entries, and layer {name!r} read a batch of {batch}: "

@@ -32,7 +32,7 @@ from throughtime.trace import LayerTrace, Trace
 _MEGABYTE = 2**20
 _DYNAMO = "torch._dynamo"
 
-# So many single steps of a cell are a loop whose state did not come through unchanged.
+# So many single steps of a layer are a loop whose state did not come through unchanged.
 _MANY_STEPS = 3
 
 
