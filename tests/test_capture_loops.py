@@ -141,7 +141,13 @@ def test_a_layer_one_step_at_a_time(kind: str) -> None:
     assert not trace.findings
 
 
-@pytest.mark.parametrize("cut", [detach, detach_and_ask_again])
+def detach_and_ask_through_a_view(state: Tensor) -> Tensor:
+    return detach_and_ask_again(state).clone().view_as(state)
+
+
+@pytest.mark.parametrize(
+    "cut", [detach, detach_and_ask_again, detach_and_ask_through_a_view], ids=lambda f: f.__name__
+)
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_detached_state_is_a_wall(kind: str, cut: Callable[[Tensor], Tensor]) -> None:
     trace = check(lambda: Stepped(kind, 2, cut), all_steps)
@@ -218,6 +224,25 @@ def test_a_state_changed_in_place_between_windows(kind: str) -> None:
         return part
 
     check(lambda: Stepped(kind, 2, begin_anew), all_steps)
+
+
+def test_a_state_changed_in_place_between_steps() -> None:
+    def begin_anew(t: int, state: State) -> State:
+        if t in (2, 4):
+            for part in (state,) if isinstance(state, Tensor) else state:
+                part[1] = 0
+        return state
+
+    class Ends(Loop):
+        def forward(self, x: Tensor) -> Tensor:
+            state: State = None
+            for t, step in enumerate(x):
+                state = self.cell(step, self.between(t, state))
+            return first(state)
+
+    check(
+        lambda: Ends("GRU", begin_anew), lambda model: weighed(model(normal(T, B, I)), 3).backward()
+    )
 
 
 @pytest.mark.parametrize("kind", LAYERS)

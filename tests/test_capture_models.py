@@ -240,6 +240,7 @@ def test_a_state_with_two_children() -> None:
         chains={"cell": [[0, 1], [2]]},
     )
     assert trace.names == ("cell", "cell (2)")
+    assert not trace.notes
 
 
 class Forecaster(nn.Module):

@@ -128,6 +128,50 @@ def test_an_interrupt_leaves_nothing_behind(
         handle.remove()
 
 
+def test_a_layer_of_another_model_is_not_seen_after_an_interrupt_caught_in_a_forward_pass() -> None:
+    class Patient(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(I, H)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with suppress(KeyboardInterrupt):
+                self.cell(x)
+            return self.cell(x)
+
+    def stop_once(*_: object) -> None:
+        handle.remove()
+        raise KeyboardInterrupt
+
+    model, other = Patient(), nn.GRU(H, H)
+    handle = model.cell.register_forward_hook(stop_once)
+    with tt.capture(model) as run:
+        other(model(torch.ones(B, I)).unsqueeze(0))[0].sum().backward()
+    assert run.trace.names == ("cell",)
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_what_follows_an_interrupt_in_a_checkpoint_is_seen_as_ever(
+    model: nn.Module, kind: type[BaseException]
+) -> None:
+    def stop(*_: object) -> None:
+        if torch._C._current_graph_task_id() != -1:  # inside of a backward pass
+            raise kind
+
+    other = nn.GRU(H, H)
+    with tt.capture(model) as run:
+        handle = model.cell.register_forward_hook(stop)
+        with suppress(kind):
+            checkpoint(model, TOKENS, use_reentrant=False).sum().backward()
+        handle.remove()
+        train_once(model)
+        other(torch.ones(T, B, H))[0].sum().backward()
+    assert {name.partition(" ")[0] for name in run.trace.names} == {
+        *(f"layers.l{n}{way}" for n in (0, 1) for way in ("", ".reverse")),
+        "cell",
+    }
+
+
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
 def test_an_interrupt_of_what_a_checkpoint_runs_again(
     model: nn.Module, kind: type[BaseException]

@@ -101,7 +101,7 @@ def test_the_lag_matrix_is_one_grad_per_anchor(name: str) -> None:
 def test_many_blocks_of_anchors_are_one_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = captured(nn.GRU(3, H), torch.randn(T, B, 3), torch.randn(T, B, H))
     whole = lags(trace).values
-    monkeypatch.setattr("throughtime.sweeps._BLOCK_ROWS", 2 * B)
+    monkeypatch.setattr("throughtime.sweeps.backward._BLOCK_ROWS", 2 * B)
     np.testing.assert_allclose(lags(trace).values, whole, atol=ROUNDING)
 
 

@@ -10,7 +10,6 @@ from harness import Subject
 from test_recurrences import cell, segments, stacked
 from torch import Tensor
 
-from throughtime import sweeps
 from throughtime.recurrences import Elman, Linearised
 from throughtime.sweeps import adjoint, adjoint_log_norms, lag_norms
 
@@ -93,7 +92,7 @@ def test_anchors_in_blocks_are_one_matrix(monkeypatch: pytest.MonkeyPatch, rows:
     linear, states = unrolled("GRU", (2,))
     sources, anchors = normal(T, *states[0].shape, seed=5), list(range(T))
     whole = lag_norms(linear, sources, anchors, walls=(2,))
-    monkeypatch.setattr(sweeps, "_BLOCK_ROWS", rows)
+    monkeypatch.setattr("throughtime.sweeps.backward._BLOCK_ROWS", rows)
     blocks = lag_norms(linear, sources, anchors, walls=(2,))
     torch.testing.assert_close(blocks, whole, **CLOSE)
 

@@ -92,11 +92,10 @@ class Recorder(TorchFunctionMode):
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if module not in self._running:
             return
-        first = 0
-        while self._running:  # more than one only after an interrupt that the user caught
-            ended, first = self._running.pop(), self._first.pop()
-            if ended is module:
-                break
+        # What lies above it was interrupted, and the user went on.
+        index = len(self._running) - 1 - self._running[::-1].index(module)
+        first = self._first[index]
+        del self._running[index:], self._first[index:]
         if len(self._running) == self._outside:
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         packed = output[0] if isinstance(output, tuple) and output else None
