@@ -14,9 +14,24 @@ from typing import Any, Literal
 
 from throughtime.errors import plain
 
-SCHEMA = 1
+SCHEMA = 2
 
 Verdict = Literal["healthy", "vanishing", "exploding", "non-finite"]
+
+DISEASES = (
+    "non-finite",
+    "exploding",
+    "chaotic",
+    "vanishing",
+    "truncated",
+    "gates closed",
+    "saturated",
+    "transient growth",
+    "bottleneck",
+)
+"""What a rule can find, the gravest first."""
+
+_EXPLAINS = (*DISEASES, "budget")
 
 
 @dataclass(frozen=True)
@@ -57,14 +72,20 @@ class Measurement:
 class Finding:
     """One thing that a rule found: what, where, how bad, and the sentence for a person.
 
-    ``subject`` names the layer; ``evidence`` holds the figures the rule used, with their units in
-    the keys (``"rate_decades_per_step"``).
+    Attributes:
+        disease: one of ``DISEASES``, or what else was noticed (``"budget"``, ``"carried"``, …).
+        subject: the layer's name.
+        sentence, korean: for a person, in English and in Korean (empty where there is none).
+        evidence: the figures the rule used, units in the keys (``"rate_decades_per_step"``).
+        confidence: the share of what was measured (sequences, loss steps) that says the same.
     """
 
     disease: str
     subject: str
     sentence: str
     evidence: dict[str, Any] = field(default_factory=dict)
+    confidence: float = 1.0
+    korean: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +104,7 @@ class LayerDiagnosis:
         verified: relative difference of the rebuilt and autograd's parameter gradient, or None.
         unverified_because: why ``verified`` is None.
         measurements: ``gain``, ``lag matrix``, ``states``, ``gradients``, ... as plain tuples.
+        korean: the sentence in Korean.
     """
 
     name: str
@@ -98,6 +120,7 @@ class LayerDiagnosis:
     unverified_because: str
     findings: tuple[Finding, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    korean: str = ""
 
     def measurement(self, name: str) -> Measurement | None:
         """The measurement of that name, or None."""
@@ -125,6 +148,24 @@ class Diagnosis:
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     run: dict[str, Any] = field(default_factory=dict)
+    korean: str = ""
+
+    @property
+    def diseases(self) -> tuple[str, ...]:
+        """The diseases that were found in any layer, the gravest first; else ``("healthy",)``."""
+        named = {finding.disease for finding in self.findings}
+        return tuple(disease for disease in DISEASES if disease in named) or ("healthy",)
+
+    @property
+    def causes(self) -> tuple[Finding, ...]:
+        """The findings that explain the verdict, those of the deciding layer first."""
+        found = [finding for finding in self.findings if finding.disease in _EXPLAINS]
+        return tuple(
+            sorted(
+                found,
+                key=lambda one: (one.subject != self.decided_by, _EXPLAINS.index(one.disease)),
+            )
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists; non-finite floats as ``"nan"``, ``"inf"``, ``"-inf"``.

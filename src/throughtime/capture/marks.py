@@ -101,7 +101,7 @@ class LinearisedGraph(Linearised):
     """
 
     def __init__(self, name: str, states: Sequence[tuple[Tensor, ...]]) -> None:
-        self.steps = len(states)
+        self.steps, self.dtype = len(states), states[0][0].dtype
         self._name, self._states = name, states
         self._widths = [part.shape[-1] for part in states[0]]
         self._flat = states[0][0].dim() == 1

@@ -7,20 +7,34 @@ size, A any leading rows (anchors, directions). One step is ``s_t = step(s_{t-1}
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from throughtime.errors import InputError
+
 Parts = dict[str, slice]
+Squashing = Literal["tanh", "sigmoid", "relu"]
+
+# Counterfactuals: one factor of every J_t replaced, the trajectory kept.
+NO_SQUASHING, NO_GATE_PATH, ORTHOGONAL = (
+    "no squashing",
+    "no way through the gates",
+    "W_hh orthogonal",
+)
 
 
 class Linearised(ABC):
     """A recurrence linearised along one trajectory of T steps: J_0 … J_{T-1}, never built."""
 
     steps: int
+    dtype: torch.dtype
+    variants: tuple[str, ...] = ()
+    """The counterfactuals that ``variant`` knows."""
 
     @abstractmethod
     def vjp(
@@ -63,6 +77,49 @@ class Linearised(ABC):
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
         """``(∂s_t/∂x_t)ᵀ rows``: what the adjoint at t sends into the input of that step."""
 
+    def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
+        """``J_tᵀ rows_t`` for every step at once, other than ``adjoint``: no step waits."""
+        back = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        for t in range(self.steps):
+            self.vjp(t, rows[t], out=back[t])
+        return back
+
+    def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
+        """The vectors that an adjoint passes through on its way through step t, by what made them.
+
+        In this order; the last of them is ``vjp(t, rows)``. Each is a joint vector (… B ·) of all
+        that goes on, so that the logarithms of their norms telescope over the step.
+        """
+        return {"step": self.vjp(t, rows)}
+
+    def paths(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Float[Tensor, "... B S"]]:
+        """``vjp(t, rows)`` as a sum: by the carousel, and through the gates. Empty without gates.
+
+        The carousel is ``f ⊙ δc`` in an LSTM, ``z ⊙ δh`` in a GRU.
+        """
+        return {}
+
+    def variant(self, name: str) -> Linearised:
+        """The same trajectory, with one factor of every J_t replaced: one of ``variants``."""
+        raise InputError(f"no variant {name!r} of this recurrence: it has {self.variants}")
+
+    def to(self, dtype: torch.dtype) -> Linearised:
+        """The same trajectory linearised in this precision; itself, where it knows one alone."""
+        return self
+
+    def activations(self) -> dict[str, Float[Tensor, "T B H"]]:
+        """The output of every squashing function at every step, by the name of its gate."""
+        return {}
+
+    @property
+    def squashing(self) -> dict[str, Squashing]:
+        """Which function made each of ``activations``."""
+        return {}
+
+    def recurrent_blocks(self, t: int) -> dict[str, Float[Tensor, "H P"]]:
+        """W_hh of step t, by the gate it feeds; empty if it is not known."""
+        return {}
+
     def preactivations(self, t: int) -> dict[str, Tensor]:
         """What enters each gate at step t, (B H) by the gate's name; empty without gates."""
         return {}
@@ -87,6 +144,11 @@ class Recurrence(ABC):
     state_size: int
     parts: Parts
     """Where in the state each named part lies: ``{"h": …}``, and for LSTM ``{"h": …, "c": …}``."""
+    squashing: dict[str, Squashing]
+    """The function that makes each of ``activations``; empty if that is not known."""
+    gates: ClassVar[tuple[str, ...]] = ()
+    """The gates that the rows of W_hh feed, in torch's order."""
+    variants: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def step(
@@ -99,6 +161,33 @@ class Recurrence(ABC):
         self, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
     ) -> Linearised:
         """Linearise every step at once, at the states ``before`` it and the inputs of it."""
+
+    def variant(
+        self, name: str, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
+    ) -> Linearised:
+        """``linearise``, with one factor of every J_t replaced: one of ``variants``."""
+        raise InputError(f"no variant {name!r} of a {self.kind}: it has {self.variants}")
+
+    def to(self, dtype: torch.dtype) -> Recurrence:
+        """The same recurrence in this precision; itself, where it knows one alone."""
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(twin, name, value.to(dtype))
+        return twin
+
+    def activations(
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
+    ) -> dict[str, Float[Tensor, "... B H"]]:
+        """The output of every squashing function, by the name of its gate; empty if not known."""
+        return {}
+
+    def recurrent_blocks(self) -> dict[str, Float[Tensor, "H P"]]:
+        """W_hh by the gate it feeds; empty if there is no such matrix."""
+        weight = self.weights().get("weight_hh")
+        if weight is None:
+            return {}
+        return dict(zip(self.gates, weight.chunk(len(self.gates)), strict=True))
 
     def preactivations(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
@@ -158,6 +247,25 @@ class Recurrence(ABC):
         return torch.stack(states) if states else initial.new_empty(0, *initial.shape)
 
 
+AnyRecurrence = TypeVar("AnyRecurrence", bound=Recurrence)
+
+
 def flat(rows: Tensor) -> Tensor:
     """Leading axes folded into one, so that a product over all rows is one matrix product."""
     return rows.reshape(-1, rows.shape[-1])
+
+
+def with_recurrent_weight(cell: AnyRecurrence, weight: Float[Tensor, "G P"]) -> AnyRecurrence:
+    """The same recurrence with another W_hh."""
+    twin = copy.copy(cell)
+    twin.weight_hh = weight  # type: ignore[attr-defined]
+    return twin
+
+
+def orthogonal_blocks(cell: Recurrence) -> Tensor:
+    """W_hh with each block replaced by the nearest orthogonal matrix, its polar factor U Vᵀ."""
+    blocks = []
+    for block in cell.recurrent_blocks().values():
+        left, _, right = torch.linalg.svd(block.double(), full_matrices=False)
+        blocks.append((left @ right).to(block.dtype))
+    return torch.cat(blocks)

@@ -28,6 +28,10 @@ class Custom(Recurrence):
         self._step = step
         self.state_size = state_size
         self.parts = parts or {"h": slice(0, state_size)}
+        self.squashing = {}
+
+    def to(self, dtype: torch.dtype) -> Custom:
+        return self
 
     def step(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
@@ -50,7 +54,7 @@ class LinearisedByAutograd(Linearised):
     """Any step, linearised by ``torch.func`` at one state after another: right, and slower."""
 
     def __init__(self, step: Step, before: Tensor, inputs: Tensor) -> None:
-        self.steps = len(before)
+        self.steps, self.dtype = len(before), before.dtype
         self._step, self._before, self._inputs = step, before, inputs
 
     def _pull_back(self, t: int, rows: Tensor) -> tuple[Tensor, Tensor]:

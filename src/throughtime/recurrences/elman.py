@@ -12,13 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from throughtime.recurrences.base import Linearised, Recurrence, flat
+from throughtime.recurrences.base import (
+    NO_SQUASHING,
+    ORTHOGONAL,
+    Linearised,
+    Recurrence,
+    Squashing,
+    flat,
+    orthogonal_blocks,
+    with_recurrent_weight,
+)
 
 
 class Elman(Recurrence):
     """The recurrence of ``nn.RNN`` and ``nn.RNNCell``; the state is h, S = H."""
 
     kind: ClassVar[str] = "RNN"
+    gates: ClassVar[tuple[str, ...]] = ("a",)
+    variants: ClassVar[tuple[str, ...]] = (NO_SQUASHING, ORTHOGONAL)
 
     def __init__(
         self,
@@ -34,6 +45,8 @@ class Elman(Recurrence):
         self.nonlinearity = nonlinearity
         self.state_size = weight_hh.shape[1]
         self.parts = {"h": slice(0, self.state_size)}
+        squashing: Squashing = "tanh" if nonlinearity == "tanh" else "relu"
+        self.squashing = {"h": squashing}
 
     def step(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
@@ -46,6 +59,11 @@ class Elman(Recurrence):
     ) -> dict[str, Tensor]:
         driven = torch.nn.functional.linear(x, self.weight_ih, self.bias)
         return {"a": driven + state @ self.weight_hh.T}
+
+    def activations(
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
+    ) -> dict[str, Float[Tensor, "... B H"]]:
+        return {"h": self.step(state, x)}
 
     def weights(self) -> dict[str, Tensor]:
         named = {"weight_ih": self.weight_ih, "weight_hh": self.weight_hh, "bias": self.bias}
@@ -67,6 +85,17 @@ class Elman(Recurrence):
         before = torch.cat([initial.unsqueeze(0), outputs[:-1]])
         return outputs, self._around(outputs, before)
 
+    @torch.no_grad()
+    def variant(
+        self, name: str, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
+    ) -> Linearised:
+        if name == NO_SQUASHING:
+            return LinearisedElman(self, torch.ones_like(before), before)
+        if name == ORTHOGONAL:
+            twin = with_recurrent_weight(self, orthogonal_blocks(self))
+            return twin._around(self.step(before, inputs), before)
+        return super().variant(name, before, inputs)
+
     def _around(self, after: Tensor, before: Tensor) -> Linearised:
         if self.nonlinearity == "tanh":
             return LinearisedElman(
@@ -79,7 +108,7 @@ class LinearisedElman(Linearised):
     """``J_t = diag(slope_t) W_hh``."""
 
     def __init__(self, cell: Elman, slope: Float[Tensor, "T B H"], before: Float[Tensor, "T B H"]):
-        self.steps = len(slope)
+        self.steps, self.dtype = len(slope), slope.dtype
         self._slope, self._slopes, self._before = slope, slope.unbind(0), before
         self._weight_ih, self._weight_hh = cell.weight_ih, cell.weight_hh
 
@@ -98,6 +127,16 @@ class LinearisedElman(Linearised):
         else:
             torch.addmm(flat(plus), preactivation, self._weight_hh, out=out.view(-1, out.shape[-1]))
         return out
+
+    def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
+        return (rows * self._slope) @ self._weight_hh
+
+    def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
+        preactivation = rows * self._slopes[t]
+        return {
+            "nonlinearity": preactivation,
+            "recurrent matrix": preactivation @ self._weight_hh,
+        }
 
     def jvp(
         self,

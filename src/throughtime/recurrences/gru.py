@@ -14,14 +14,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from throughtime.recurrences.base import Linearised, Recurrence, flat
+from throughtime.recurrences.base import (
+    NO_GATE_PATH,
+    NO_SQUASHING,
+    ORTHOGONAL,
+    Linearised,
+    Recurrence,
+    flat,
+    orthogonal_blocks,
+    with_recurrent_weight,
+)
 from throughtime.recurrences.products import linear
+
+UPDATE_OPEN = "update gate at 1"
 
 
 class GRU(Recurrence):
     """The recurrence of ``nn.GRU`` and ``nn.GRUCell``; gate order r z n; the state is h, S = H."""
 
     kind: ClassVar[str] = "GRU"
+    gates: ClassVar[tuple[str, ...]] = ("r", "z", "n")
+    variants: ClassVar[tuple[str, ...]] = (UPDATE_OPEN, NO_GATE_PATH, NO_SQUASHING, ORTHOGONAL)
 
     def __init__(
         self,
@@ -35,12 +48,19 @@ class GRU(Recurrence):
         self.bias_hh = None if bias_hh is None else bias_hh.detach()
         self.state_size = weight_hh.shape[1]
         self.parts = {"h": slice(0, self.state_size)}
+        self.squashing = {"r": "sigmoid", "z": "sigmoid", "n": "tanh"}
 
     def step(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
     ) -> Float[Tensor, "... B S"]:
         _, update, candidate, _ = self._gates(state, x)
         return torch.lerp(candidate, state, update)
+
+    @torch.no_grad()
+    def activations(
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
+    ) -> dict[str, Float[Tensor, "... B H"]]:
+        return dict(zip(self.gates, self._gates(state, x), strict=False))
 
     def preactivations(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
@@ -64,6 +84,24 @@ class GRU(Recurrence):
         self, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
     ) -> Linearised:
         return LinearisedGRU(self, before, *self._gates(before, inputs))
+
+    @torch.no_grad()
+    def variant(
+        self, name: str, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
+    ) -> Linearised:
+        reset, update, candidate, query = self._gates(before, inputs)
+        cell = self
+        if name == ORTHOGONAL:
+            cell = with_recurrent_weight(self, orthogonal_blocks(self))
+        elif name == NO_GATE_PATH:
+            cell = with_recurrent_weight(self, torch.zeros_like(self.weight_hh))
+        elif name not in self.variants:
+            return super().variant(name, before, inputs)
+        squash = torch.zeros_like(candidate) if name == NO_SQUASHING else candidate
+        linear = LinearisedGRU(cell, before, reset, update, candidate, query, slope=1 - squash**2)
+        if name == UPDATE_OPEN:
+            linear.keep(torch.ones_like(update))
+        return linear
 
     def _gates(self, state: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """r, z, n and q; one matrix product for all steps where the arguments hold them all."""
@@ -92,13 +130,15 @@ class LinearisedGRU(Linearised):
         update: Tensor,
         candidate: Tensor,
         query: Tensor,
+        slope: Tensor | None = None,
     ) -> None:
-        self.steps = len(before)
+        """``slope``: of the candidate's tanh, where it is to be another than its own."""
+        self.steps, self.dtype = len(before), before.dtype
         self._before, self._update = before, update
         self._weight_ih, self._weight_hh = cell.weight_ih, cell.weight_hh
-        self._candidate = (1 - update) * torch.addcmul(
-            candidate.new_ones(()), candidate, candidate, value=-1
-        )
+        if slope is None:
+            slope = torch.addcmul(candidate.new_ones(()), candidate, candidate, value=-1)
+        self._candidate = (1 - update) * slope
         gates = torch.empty(
             *before.shape[:2], 3, cell.state_size, dtype=before.dtype, device=before.device
         )
@@ -107,6 +147,10 @@ class LinearisedGRU(Linearised):
         torch.mul((before - candidate) * update, 1 - update, out=gates[:, :, 1])
         self._gates = gates
         self._gate_steps, self._update_steps = gates.unbind(0), update.unbind(0)
+
+    def keep(self, update: Float[Tensor, "T B H"]) -> None:
+        """Another coefficient of the carousel ``z ⊙ h`` than the update gate."""
+        self._update, self._update_steps = update, update.unbind(0)
 
     def vjp(
         self,
@@ -124,6 +168,23 @@ class LinearisedGRU(Linearised):
             torch.addcmul(plus, rows, self._update_steps[t], out=out)
         out.view(-1, out.shape[-1]).addmm_(flat(preactivation), self._weight_hh)
         return out
+
+    def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
+        preactivation = (rows.unsqueeze(-2) * self._gates).flatten(-2)
+        return torch.addcmul(preactivation @ self._weight_hh, rows, self._update)
+
+    def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
+        kept = rows * self._update_steps[t]
+        gates = rows.unsqueeze(-2) * self._gate_steps[t]
+        entering = torch.cat([gates[..., 1, :], rows * self._candidate[t], kept], -1)
+        reset = torch.cat([gates.flatten(-2), kept], -1)
+        back = torch.add(gates.flatten(-2) @ self._weight_hh, kept)
+        return {"gates": entering, "reset": reset, "recurrent matrix": back}
+
+    def paths(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Float[Tensor, "... B S"]]:
+        carousel = rows * self._update_steps[t]
+        gates = (rows.unsqueeze(-2) * self._gate_steps[t]).flatten(-2)
+        return {"carousel": carousel, "gates": gates @ self._weight_hh}
 
     def jvp(
         self,

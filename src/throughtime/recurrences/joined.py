@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from throughtime.recurrences.base import Linearised, Recurrence
+from throughtime.recurrences.base import Linearised, Recurrence, Squashing
 
 
 @dataclass
@@ -18,6 +18,7 @@ class Segment:
     """Consecutive steps with the same weights; ``linear`` is None where it is made on demand.
 
     ``rows``: the sequences whose first step goes on from the segment before; None for all.
+    ``variant``: which counterfactual it is linearised as; empty for what was run.
     """
 
     cell: Recurrence
@@ -26,6 +27,7 @@ class Segment:
     inputs: Float[Tensor, "T B I"]
     linear: Linearised | None = None
     rows: Bool[Tensor, " B"] | None = None
+    variant: str = ""
 
     def before(self, step: int) -> Float[Tensor, "B S"]:
         """The state that a step starts from."""
@@ -33,8 +35,23 @@ class Segment:
 
     def linearise(self) -> Linearised:
         """All steps of the segment, linearised anew."""
-        before = torch.cat([self.initial.unsqueeze(0), self.states[:-1]])
-        return self.cell.linearise(before, self.inputs)
+        if self.variant:
+            return self.cell.variant(self.variant, self.befores(), self.inputs)
+        return self.cell.linearise(self.befores(), self.inputs)
+
+    def befores(self) -> Float[Tensor, "T B S"]:
+        """The state that every step starts from."""
+        return torch.cat([self.initial.unsqueeze(0), self.states[:-1]])
+
+    def to(self, dtype: torch.dtype) -> Segment:
+        """The segment in another precision, if its cell has it."""
+        cell = self.cell.to(dtype)
+        if cell is self.cell:
+            return self
+        initial, states, inputs = (
+            part.to(dtype) for part in (self.initial, self.states, self.inputs)
+        )
+        return replace(self, cell=cell, initial=initial, states=states, inputs=inputs, linear=None)
 
 
 class Segments(Linearised):
@@ -49,6 +66,8 @@ class Segments(Linearised):
         for segment in self._segments:
             self._starts.append(self._starts[-1] + len(segment.states))
         self.steps = self._starts.pop()
+        self.dtype = self._segments[0].states.dtype
+        self.variants = self._segments[0].cell.variants
         self._held: tuple[int, Linearised] | None = None
 
     def _linear(self, index: int) -> Linearised:
@@ -88,6 +107,45 @@ class Segments(Linearised):
     ) -> Float[Tensor, "... B S"]:
         linear, step = self._at(t)
         return linear.vjp(step, self._going_on(t, rows), plus, out)
+
+    def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
+        back = []
+        for index, segment in enumerate(self._segments):
+            start = self._starts[index]
+            these = rows[start : start + len(segment.states)]
+            if segment.rows is not None:
+                these = torch.cat([self._going_on(start, these[0]).unsqueeze(0), these[1:]])
+            back.append(self._linear(index).vjp_every(these))
+        return torch.cat(back)
+
+    def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
+        linear, step = self._at(t)
+        return linear.stages(step, self._going_on(t, rows))
+
+    def paths(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Float[Tensor, "... B S"]]:
+        linear, step = self._at(t)
+        return linear.paths(step, self._going_on(t, rows))
+
+    def variant(self, name: str) -> Linearised:
+        if name not in self.variants:
+            return super().variant(name)
+        return Segments([replace(one, linear=None, variant=name) for one in self._segments])
+
+    def to(self, dtype: torch.dtype) -> Linearised:
+        if dtype == self.dtype:
+            return self
+        return Segments([one.to(dtype) for one in self._segments])
+
+    def activations(self) -> dict[str, Float[Tensor, "T B H"]]:
+        found = [one.cell.activations(one.befores(), one.inputs) for one in self._segments]
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
+
+    @property
+    def squashing(self) -> dict[str, Squashing]:
+        return self._segments[0].cell.squashing
+
+    def recurrent_blocks(self, t: int) -> dict[str, Float[Tensor, "H P"]]:
+        return self.cell(t).recurrent_blocks()
 
     def jvp(
         self,
@@ -142,7 +200,7 @@ class Stacked(Linearised):
         outputs: Sequence[int],
         scales: Sequence[Tensor | None],
     ) -> None:
-        self.steps = layers[0].steps
+        self.steps, self.dtype = layers[0].steps, layers[0].dtype
         self._layers, self._sizes = list(layers), list(sizes)
         self._outputs, self._scales = list(outputs), list(scales)
 
@@ -159,6 +217,11 @@ class Stacked(Linearised):
         )
         back = back if plus is None else back + plus
         return back if out is None else out.copy_(back)
+
+    def to(self, dtype: torch.dtype) -> Linearised:
+        scales = [scale if scale is None else scale.to(dtype) for scale in self._scales]
+        layers = [layer.to(dtype) for layer in self._layers]
+        return Stacked(layers, self._sizes, self._outputs, scales)
 
     def jvp(
         self,

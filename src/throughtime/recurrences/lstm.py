@@ -16,8 +16,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from throughtime.recurrences.base import Linearised, Recurrence, flat
+from throughtime.recurrences.base import (
+    NO_GATE_PATH,
+    NO_SQUASHING,
+    ORTHOGONAL,
+    Linearised,
+    Recurrence,
+    flat,
+    orthogonal_blocks,
+    with_recurrent_weight,
+)
 from throughtime.recurrences.products import linear
+
+FORGET_OPEN = "forget gate at 1"
 
 # g y (1 − y) in one pass; aten::tanh_backward is g (1 − y²).
 _sigmoid_slope = torch.ops.aten.sigmoid_backward.grad_input
@@ -35,6 +46,8 @@ class LSTM(Recurrence):
     """
 
     kind: ClassVar[str] = "LSTM"
+    gates: ClassVar[tuple[str, ...]] = ("i", "f", "g", "o")
+    variants: ClassVar[tuple[str, ...]] = (FORGET_OPEN, NO_GATE_PATH, NO_SQUASHING, ORTHOGONAL)
 
     def __init__(
         self,
@@ -52,6 +65,7 @@ class LSTM(Recurrence):
             "h": slice(0, self.output_size),
             "c": slice(self.output_size, self.state_size),
         }
+        self.squashing = {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid", "c": "tanh"}
 
     def step(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
@@ -94,6 +108,35 @@ class LSTM(Recurrence):
             torch.addcmul(write, forget[t], cells[t], out=cells[t + 1])
         return path[1:], LinearisedLSTM(self, gates, h[:-1], c[:-1], _tanh(c[1:]))
 
+    @torch.no_grad()
+    def variant(
+        self, name: str, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
+    ) -> Linearised:
+        h, c = self.split(before)
+        gates = self._gates(h, inputs)
+        i, f, g, o = (gate.clone() for gate in gates.unbind(-2))
+        cell = self
+        if name == ORTHOGONAL:
+            cell = with_recurrent_weight(self, orthogonal_blocks(self))
+        elif name == NO_GATE_PATH:
+            cell = with_recurrent_weight(self, torch.zeros_like(self.weight_hh))
+        elif name not in self.variants:
+            return super().variant(name, before, inputs)
+        linear = LinearisedLSTM(cell, gates, h, c, torch.tanh(f * c + i * g))
+        if name == FORGET_OPEN:
+            linear.replace(forget=torch.ones_like(f))
+        elif name == NO_SQUASHING:
+            linear.replace(candidate=i, readout=o)
+        return linear
+
+    @torch.no_grad()
+    def activations(
+        self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
+    ) -> dict[str, Float[Tensor, "... B H"]]:
+        h, c = self.split(state)
+        i, f, g, o = self._gates(h, x).unbind(-2)
+        return {"i": i, "f": f, "g": g, "o": o, "c": torch.tanh(f * c + i * g)}
+
     def preactivations(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
     ) -> dict[str, Tensor]:
@@ -128,7 +171,7 @@ class LinearisedLSTM(Linearised):
 
     def __init__(self, cell: LSTM, gates: Tensor, h: Tensor, c: Tensor, squashed: Tensor) -> None:
         """``gates`` (T B 4 H) is taken over: each activation makes room for its coefficient."""
-        self.steps = len(h)
+        self.steps, self.dtype = len(h), h.dtype
         self._cell, self._h = cell, h
         self._recurrent = cell.weight_hh.T.contiguous()
         i, f, g, o = gates.unbind(-2)
@@ -139,8 +182,25 @@ class LinearisedLSTM(Linearised):
         _sigmoid_slope(squashed, o, grad_input=o)
         g.copy_(candidate)
         self._written, self._output, self._readout = gates[..., :3, :], o, readout
-        of_steps = (part.unbind(0) for part in (self._written, o, readout, forget))
-        self._by_step = list(zip(*of_steps, strict=True))
+        self._forget = forget
+        self._split_by_step()
+
+    def _split_by_step(self) -> None:
+        parts = self._written, self._output, self._readout, self._forget
+        self._by_step = list(zip(*(part.unbind(0) for part in parts), strict=True))
+
+    def replace(
+        self,
+        forget: Float[Tensor, "T B H"] | None = None,
+        candidate: Float[Tensor, "T B H"] | None = None,
+        readout: Float[Tensor, "T B H"] | None = None,
+    ) -> None:
+        """Other coefficients: of ``∂c'/∂c``, of the candidate's pre-activation, of ``∂h'/∂c'``."""
+        if candidate is not None:
+            self._written[..., 2, :] = candidate
+        self._forget = self._forget if forget is None else forget
+        self._readout = self._readout if readout is None else readout
+        self._split_by_step()
 
     def adjoint(
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
@@ -182,6 +242,33 @@ class LinearisedLSTM(Linearised):
         h.copy_(linear(preactivation, self._recurrent).view(h.shape))
         torch.mul(through_cell, self._by_step[t][3], out=c)
         return out if plus is None else out.add_(plus)
+
+    def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
+        parts = self._written, self._output, self._readout
+        through_cell, preactivation = self._pull_back(rows, *parts)
+        h = linear(preactivation, self._recurrent).view(*rows.shape[:-1], -1)
+        return torch.cat([h, through_cell * self._forget], -1)
+
+    def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
+        written, output, readout, forget = self._by_step[t]
+        h, c = self._cell.split(rows)
+        found = {}
+        if self._cell.weight_hr is not None:
+            h = h @ self._cell.weight_hr
+            found["projection"] = torch.cat([h, c], -1)
+        through_cell = torch.addcmul(c, h, readout)
+        found["read-out"] = torch.cat([h, through_cell], -1)
+        gates = through_cell.unsqueeze(-2) * written
+        preactivation = torch.cat([gates.flatten(-2), h * output], -1)
+        kept = through_cell * forget
+        found["gates"] = torch.cat([preactivation, kept], -1)
+        found["recurrent matrix"] = torch.cat([preactivation @ self._cell.weight_hh, kept], -1)
+        return found
+
+    def paths(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Float[Tensor, "... B S"]]:
+        whole, width = self.vjp(t, rows), self._cell.output_size
+        carousel = torch.cat([torch.zeros_like(whole[..., :width]), whole[..., width:]], -1)
+        return {"carousel": carousel, "gates": whole - carousel}
 
     def _pull_back(
         self, rows: Tensor, written: Tensor, output: Tensor, readout: Tensor
