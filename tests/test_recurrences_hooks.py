@@ -59,7 +59,7 @@ def test_the_last_stage_and_the_sum_of_the_paths_are_the_adjoint(
         rows = normal(*leading, B, linear.cell(t).state_size, seed=t)
         whole = linear.vjp(t, rows)
         ways = [list(linear.stages(t, rows).values())[-1]]
-        if paths := linear.paths(t, rows):
+        if paths := linear.paths(t, rows, whole):
             ways.append(sum(paths.values(), torch.zeros_like(whole)))
         for way in ways:
             torch.testing.assert_close(way, whole, **EXACT)
@@ -72,6 +72,15 @@ def test_every_step_at_once_is_each_step_by_itself(kind: str) -> None:
     each = torch.stack([linear.vjp(t, rows[t]) for t in range(T)])
     torch.testing.assert_close(linear.vjp_every(rows), each, **EXACT)
     torch.testing.assert_close(Linearised.vjp_every(linear, rows), each, **EXACT)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "LSTM-proj", "GRU"])
+def test_the_carousel_is_what_is_left_without_the_gates(kind: str) -> None:
+    linear = run(CELLS[kind]())
+    rows = normal(B, linear.cell(0).state_size)
+    found = linear.paths(3, rows, linear.vjp(3, rows))["carousel"]
+    wanted = linear.variant("no way through the gates").vjp(3, rows)
+    torch.testing.assert_close(found, wanted, **EXACT)
 
 
 def derived(value: Tensor, derivative: Tensor) -> Tensor:

@@ -135,6 +135,20 @@ class LayerTrace:
         """Boolean (T B): which steps belong to a sequence, in the time of the sequence."""
         return steps_alive(self.steps, self.batch, self.lengths, self.states.device)
 
+    def loss_steps(self, most: int | None = None) -> tuple[int, ...]:
+        """Steps, in the order of computation, at which the loss sends a gradient to a live state.
+
+        Where there are more than ``most``, so many of them, evenly spread, and the last one
+        always: it is the one that can see furthest back.
+        """
+        alive = self.turned(self.alive())
+        sends = (self.turned(self.direct) != 0).any(-1) & alive
+        steps: list[int] = sends.any(1).nonzero().flatten().tolist()
+        if most is None or len(steps) <= most:
+            return tuple(steps)
+        chosen = torch.linspace(len(steps) - 1, 0, most, dtype=torch.float64).round().long()
+        return tuple(sorted({steps[i] for i in chosen.tolist()}))
+
     def __repr__(self) -> str:
         size = self.states.shape[-1]
         check = "not verified" if self.verified is None else f"verified {self.verified:.0e}"

@@ -192,16 +192,10 @@ def _anchors(wanted: Anchors, direct: torch.Tensor, layer: LayerTrace) -> tuple[
             if not 0 <= t < steps:
                 raise InputError(f"anchor {t} lies outside of the sequence of {steps} steps")
         return tuple(steps - 1 - t if layer.reverse and not layer.packed else t for t in wanted)
-    alive = layer.turned(layer.alive())
-    has_loss = ((direct != 0).any(-1) & alive).any(1).nonzero().flatten().tolist()
     count = _DEFAULT_ANCHORS if wanted is None else wanted
     if count < 1:
         raise InputError(f"anchors must be at least 1, not {count}")
-    if len(has_loss) <= count:
-        return tuple(has_loss)
-    # Evenly spread, and the last one always: it is the one that can see furthest back.
-    chosen = np.linspace(len(has_loss) - 1, 0, count).round().astype(int)
-    return tuple(sorted({has_loss[i] for i in chosen}))
+    return layer.loss_steps(count)
 
 
 def _defined(norms: torch.Tensor, sources: torch.Tensor) -> Floats:

@@ -92,8 +92,10 @@ class Linearised(ABC):
         """
         return {"step": self.vjp(t, rows)}
 
-    def paths(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Float[Tensor, "... B S"]]:
-        """``vjp(t, rows)`` as a sum: by the carousel, and through the gates. Empty without gates.
+    def paths(
+        self, t: int, rows: Float[Tensor, "... B S"], back: Float[Tensor, "... B S"]
+    ) -> dict[str, Float[Tensor, "... B S"]]:
+        """``back = vjp(t, rows)`` as a sum: by the carousel, through the gates; {} without gates.
 
         The carousel is ``f ⊙ δc`` in an LSTM, ``z ⊙ δh`` in a GRU.
         """

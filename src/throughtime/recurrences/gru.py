@@ -181,10 +181,11 @@ class LinearisedGRU(Linearised):
         back = torch.add(gates.flatten(-2) @ self._weight_hh, kept)
         return {"gates": entering, "reset": reset, "recurrent matrix": back}
 
-    def paths(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Float[Tensor, "... B S"]]:
+    def paths(
+        self, t: int, rows: Float[Tensor, "... B S"], back: Float[Tensor, "... B S"]
+    ) -> dict[str, Float[Tensor, "... B S"]]:
         carousel = rows * self._update_steps[t]
-        gates = (rows.unsqueeze(-2) * self._gate_steps[t]).flatten(-2)
-        return {"carousel": carousel, "gates": gates @ self._weight_hh}
+        return {"carousel": carousel, "gates": back - carousel}
 
     def jvp(
         self,

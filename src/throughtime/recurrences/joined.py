@@ -122,9 +122,11 @@ class Segments(Linearised):
         linear, step = self._at(t)
         return linear.stages(step, self._going_on(t, rows))
 
-    def paths(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Float[Tensor, "... B S"]]:
+    def paths(
+        self, t: int, rows: Float[Tensor, "... B S"], back: Float[Tensor, "... B S"]
+    ) -> dict[str, Float[Tensor, "... B S"]]:
         linear, step = self._at(t)
-        return linear.paths(step, self._going_on(t, rows))
+        return linear.paths(step, self._going_on(t, rows), back)
 
     def variant(self, name: str) -> Linearised:
         if name not in self.variants:

@@ -265,10 +265,12 @@ class LinearisedLSTM(Linearised):
         found["recurrent matrix"] = torch.cat([preactivation @ self._cell.weight_hh, kept], -1)
         return found
 
-    def paths(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Float[Tensor, "... B S"]]:
-        whole, width = self.vjp(t, rows), self._cell.output_size
-        carousel = torch.cat([torch.zeros_like(whole[..., :width]), whole[..., width:]], -1)
-        return {"carousel": carousel, "gates": whole - carousel}
+    def paths(
+        self, t: int, rows: Float[Tensor, "... B S"], back: Float[Tensor, "... B S"]
+    ) -> dict[str, Float[Tensor, "... B S"]]:
+        h, c = self._cell.split(back)  # each path ends in a part of its own
+        carousel = torch.cat([torch.zeros_like(h), c], -1)
+        return {"carousel": carousel, "gates": back - carousel}
 
     def _pull_back(
         self, rows: Tensor, written: Tensor, output: Tensor, readout: Tensor

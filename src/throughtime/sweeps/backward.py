@@ -13,10 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences import Linearised
+from throughtime.sweeps.scaling import LARGE, SMALL, log, log_norm, rescale
 
-# Rows whose norm has left this range are brought back to 1, and the logarithm is carried.
-# Far inside float32, whose squares must stay representable: 1e-45 < x² < 1e38.
-_SMALL, _LARGE = 1e-8, 1e8
 _BLOCK_ROWS = 2048
 
 
@@ -46,11 +44,11 @@ def adjoint_log_norms(
     blocked = frozenset(walls)
     for t in range(steps - 1, -1, -1):
         joining, its_exponent = direct[t : t + 1].clone(), torch.zeros_like(exponent)
-        _rescale(joining, its_exponent)
+        rescale(joining, its_exponent)
         row, exponent = _add(row, exponent, joining, its_exponent)
-        _rescale(row, exponent)
+        rescale(row, exponent)
         for p, part in enumerate(parts):
-            norms[p, t] = (exponent + _log_norm(row[..., part]))[0]
+            norms[p, t] = (exponent + log_norm(row[..., part]))[0]
         row = torch.zeros_like(row) if t in blocked or not t else linear.vjp(t, row)
     return norms
 
@@ -121,8 +119,8 @@ def _sweep_block(
         values, exponent = buffers[0][first:begun], exponents[first:begun]
         whole = _norm_in_range(values, exponent)
         for p, part in enumerate(parts):
-            log = _log(whole) if part == slice(None) else _log_norm(values[..., part])
-            found[k, p, first:begun] = exponent + log
+            logs = log(whole) if part == slice(None) else log_norm(values[..., part])
+            found[k, p, first:begun] = exponent + logs
         if k in blocked:
             first = begun
         elif k:
@@ -135,29 +133,7 @@ def _sweep_block(
 def _norm_in_range(values: Float[Tensor, "A B S"], exponent: Float[Tensor, "A B"]) -> Tensor:
     """The norms of the rows, which are rescaled in place if one has left the range."""
     norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
-    if bool(((norm < _SMALL) | (norm > _LARGE)).any()):
-        _rescale(values, exponent)
+    if bool(((norm < SMALL) | (norm > LARGE)).any()):
+        rescale(values, exponent)
         norm = torch.linalg.vector_norm(values, dim=-1)
     return norm
-
-
-def _log_norm(values: Float[Tensor, "A B S"]) -> Float[Tensor, "A B"]:
-    """log10 of the norm of each row, in float64 on the CPU; −inf where it is zero."""
-    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
-    if bool((norm < _SMALL).any()):  # float32 loses the squares of what is below 1e-23
-        norm = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64)
-    return _log(norm)
-
-
-def _log(norm: Tensor) -> Tensor:
-    return norm.double().log10().cpu()
-
-
-def _rescale(values: Float[Tensor, "A B S"], exponent: Float[Tensor, "A B"]) -> None:
-    """Bring rows that drifted away from 1 back to it, in place, and remember by how much."""
-    largest = values.abs().amax(-1)
-    drifted = ((largest < _SMALL) | (largest > _LARGE)) & (largest > 0) & largest.isfinite()
-    if drifted.any():
-        factor = torch.where(drifted, largest, torch.ones_like(largest))
-        values.div_(factor.unsqueeze(-1))
-        exponent.add_(factor.double().log10().cpu())

@@ -1,0 +1,34 @@
+"""Rows that are kept near 1 with their logarithm carried: nothing underflows, nothing is lost."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# Rows whose norm has left this range are brought back to 1, and the logarithm is carried.
+# Far inside float32, whose squares must stay representable: 1e-45 < x² < 1e38.
+SMALL, LARGE = 1e-8, 1e8
+
+
+def log_norm(values: Float[Tensor, "... S"]) -> Tensor:
+    """log10 of the norm of each row, in float64 on the CPU; −inf where it is zero."""
+    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
+    if bool((norm < SMALL).any()):  # float32 loses the squares of what is below 1e-23
+        norm = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64)
+    return log(norm)
+
+
+def log(norm: Tensor) -> Tensor:
+    """log10 in float64 on the CPU."""
+    return norm.double().log10().cpu()
+
+
+def rescale(values: Float[Tensor, "... S"], exponent: Tensor) -> None:
+    """Bring rows that drifted away from 1 back to it, in place, and remember by how much."""
+    largest = values.abs().amax(-1)
+    drifted = ((largest < SMALL) | (largest > LARGE)) & (largest > 0) & largest.isfinite()
+    if drifted.any():
+        factor = torch.where(drifted, largest, torch.ones_like(largest))
+        values.div_(factor.unsqueeze(-1))
+        exponent.add_(factor.double().log10().cpu())
