@@ -1,6 +1,7 @@
 """What can be read off a ``Trace``; every measure returns a ``Measurement``, none knows another."""
 
+from throughtime.measures.budget import budget, counterfactuals, paths
 from throughtime.measures.lags import LagSweep, gains, lags
 from throughtime.measures.norms import norms
 
-__all__ = ["LagSweep", "gains", "lags", "norms"]
+__all__ = ["LagSweep", "budget", "counterfactuals", "gains", "lags", "norms", "paths"]
