@@ -1,7 +1,8 @@
 """What can be read off a ``Trace``; every measure returns a ``Measurement``, none knows another."""
 
 from throughtime.measures.budget import budget, counterfactuals, paths
+from throughtime.measures.directions import directions
 from throughtime.measures.lags import LagSweep, gains, lags
 from throughtime.measures.norms import norms
 
-__all__ = ["LagSweep", "budget", "counterfactuals", "gains", "lags", "norms", "paths"]
+__all__ = ["LagSweep", "budget", "counterfactuals", "directions", "gains", "lags", "norms", "paths"]
