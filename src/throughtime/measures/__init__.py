@@ -4,5 +4,18 @@ from throughtime.measures.budget import budget, counterfactuals, paths
 from throughtime.measures.directions import directions
 from throughtime.measures.lags import LagSweep, gains, lags
 from throughtime.measures.norms import norms
+from throughtime.measures.saturation import saturation
+from throughtime.measures.spectrum import spectrum
 
-__all__ = ["LagSweep", "budget", "counterfactuals", "directions", "gains", "lags", "norms", "paths"]
+__all__ = [
+    "LagSweep",
+    "budget",
+    "counterfactuals",
+    "directions",
+    "gains",
+    "lags",
+    "norms",
+    "paths",
+    "saturation",
+    "spectrum",
+]
