@@ -3,6 +3,7 @@
 from throughtime.measures.budget import budget, counterfactuals, paths
 from throughtime.measures.directions import directions
 from throughtime.measures.lags import LagSweep, gains, lags
+from throughtime.measures.lyapunov import lyapunov
 from throughtime.measures.norms import norms
 from throughtime.measures.saturation import saturation
 from throughtime.measures.spectrum import spectrum
@@ -14,6 +15,7 @@ __all__ = [
     "directions",
     "gains",
     "lags",
+    "lyapunov",
     "norms",
     "paths",
     "saturation",

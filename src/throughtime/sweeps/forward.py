@@ -70,7 +70,8 @@ def random_frame(
     """``count`` orthonormal columns, the same for every sequence, from a generator of its own."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(size, count, generator=generator, dtype=torch.float64)
-    return torch.linalg.qr(drawn)[0].T.unsqueeze(1).repeat(1, batch, 1).to(dtype)
+    frame: Tensor = torch.linalg.qr(drawn)[0].T
+    return frame.unsqueeze(1).repeat(1, batch, 1).to(dtype)
 
 
 @torch.no_grad()
