@@ -141,14 +141,14 @@ def test_notes_and_findings_are_on_the_page() -> None:
     layer = replace(samples.layer(), measurements=())
     found = samples.diagnosis(layer, notes=["The last 12 steps are constant."])
     text = Page(render_html(replace(found, sentence="Another."))).text
-    assert "rate decades per step: -0.22; horizon: 9" in text
+    assert "rate decades per step -0.22 horizon 9" in text
     assert "The last 12 steps are constant" in text
 
 
 def test_a_comparison_shows_both_verdicts_before_any_detail() -> None:
     text = Page(rendered("compared")).text
     assert text.index("Vanishing") < text.index("Healthy") < text.index("RNN in detail")
-    assert "RNN beside LSTM <b>" in text
+    assert "RNN · LSTM <b>" in text
 
 
 def test_what_a_caller_adds_stands_before_the_details() -> None:
@@ -184,8 +184,8 @@ def test_many_layers_stay_under_a_megabyte_and_the_page_says_what_it_left_out() 
     shown = Page(text).text
     assert len(text.encode()) < 1_000_000
     assert 5 < text.count("<svg") < 60
-    assert "Its pictures are left out" in shown
-    assert "19 more layers without a section of their own" in shown
+    assert "More pictures are left out" in shown
+    assert "19 more layers have no section of their own" in shown
     assert "layer 79 RNN" in shown
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from throughtime.report import wording
-from throughtime.report.curves import Array, Curve
+from throughtime.report.curves import Curve
+from throughtime.report.reading import Array
 
 ROWS = 13
 

@@ -1,21 +1,17 @@
-"""The measurements of one layer, read out of their plain tuples into arrays that can be drawn.
+"""What is drawn along lag and time: curves with their quantiles, and the lag matrix.
 
-A measurement that is missing or empty (one step, no samples) gives None: there is nothing to draw.
-One whose shape contradicts its axes, as a damaged JSON file may have it, is an ``InputError``.
+None where there is nothing to draw; ``InputError`` for a damaged measurement (``reading.py``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from throughtime.errors import InputError, plain
-from throughtime.findings import Diagnosis, LayerDiagnosis, Measurement
-
-Array = NDArray[np.float64]
+from throughtime.findings import Diagnosis, LayerDiagnosis
+from throughtime.report import reading
+from throughtime.report.reading import Array
 
 
 @dataclass(frozen=True)
@@ -77,15 +73,22 @@ def gradients(layer: LayerDiagnosis, source: str) -> Curve | None:
     return _curve(layer, "gradients", "time", ("source", source))
 
 
+def input_memory(layer: LayerDiagnosis) -> Curve | None:
+    """log10 ‖∂s_t/∂x_{t−k}‖ by lag k."""
+    return _curve(layer, "input memory", "lag")
+
+
 def lag_matrix(layer: LayerDiagnosis) -> LagMatrix | None:
     """Norm of the gradient of each anchor's loss with respect to each state."""
     found = layer.measurement("lag matrix")
-    values = None if found is None else _array(layer, found, ("anchor", "time"))
+    values = None if found is None else reading.array(layer, found, ("anchor", "time"))
     if found is None or values is None:
         return None
     rows, columns = values.shape
     return LagMatrix(
-        values, _numbers(layer, found, "anchor", rows), _numbers(layer, found, "time", columns)
+        values,
+        reading.numbers(layer, found, "anchor", rows),
+        reading.numbers(layer, found, "time", columns),
     )
 
 
@@ -96,56 +99,20 @@ def _curve(
     if found is None:
         return None
     order = ("quantile", along) if chosen is None else (chosen[0], "quantile", along)
-    values = _array(layer, found, order)
+    values = reading.array(layer, found, order)
     if values is None:
         return None
     if chosen is not None:
-        labels = _labels(layer, found, chosen[0], len(values))
+        labels = reading.labels(layer, found, chosen[0], len(values))
         if chosen[1] not in labels:
             return None
         values = values[labels.index(chosen[1])]
-    quantiles = _numbers(layer, found, "quantile", len(values))
+    quantiles = reading.numbers(layer, found, "quantile", len(values))
     lowest, middle, highest = quantiles.argmin(), abs(quantiles - 0.5).argmin(), quantiles.argmax()
     return Curve(
-        at=_numbers(layer, found, along, values.shape[-1]),
+        at=reading.numbers(layer, found, along, values.shape[-1]),
         low=values[lowest],
         middle=values[middle],
         high=values[highest],
         quantiles=(float(quantiles[lowest]), float(quantiles[highest])),
-    )
-
-
-def _array(layer: LayerDiagnosis, found: Measurement, order: tuple[str, ...]) -> Array | None:
-    """The values with their axes in that order; None where there are none."""
-    try:
-        values = np.array(found.values, dtype=np.float64)
-    except (ValueError, TypeError):
-        raise _damaged(layer, found, "its values are not a rectangle of numbers") from None
-    if values.size == 0:
-        return None
-    if sorted(found.axes) != sorted(order) or values.ndim != len(order):
-        shape = " x ".join(str(size) for size in values.shape) or "a single number"
-        wanted = ", ".join(order)
-        raise _damaged(layer, found, f"its axes are to be {wanted}; its values are {shape}")
-    return values.transpose([found.axes.index(axis) for axis in order])
-
-
-def _labels(layer: LayerDiagnosis, found: Measurement, axis: str, size: int) -> tuple[Any, ...]:
-    labels = tuple(found.coords.get(axis, range(size)))
-    if len(labels) != size:
-        raise _damaged(layer, found, f"axis {axis} has {size} entries and {len(labels)} labels")
-    return labels
-
-
-def _numbers(layer: LayerDiagnosis, found: Measurement, axis: str, size: int) -> Array:
-    labels = _labels(layer, found, axis, size)
-    try:
-        return np.array(labels, dtype=np.float64)
-    except (ValueError, TypeError):
-        raise _damaged(layer, found, f"the labels of axis {axis} are not numbers") from None
-
-
-def _damaged(layer: LayerDiagnosis, found: Measurement, what: str) -> InputError:
-    return InputError(
-        f"layer {plain(layer.name)}: the measurement {plain(found.name)!r} cannot be read: {what}"
     )

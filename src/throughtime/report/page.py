@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement
-from throughtime.report import curves, wording
+from throughtime.report import causes, curves, language, place, tables, wording
 from throughtime.report.album import Album, Picture
+from throughtime.report.glossary import GLOSSARY
+from throughtime.report.plates import deep, reach, why
 from throughtime.report.section import Section
 
 MOST_LAYERS = 60
@@ -22,98 +23,132 @@ MOST_LAYERS = 60
 class LayerView:
     """A layer with those of its pictures that there is something to draw in.
 
-    ``left_out`` says that there was no room for them on the page.
+    ``left_out`` says that there was no room for some of them on the page.
     """
 
     layer: LayerDiagnosis
-    gain: Picture | None = None
-    matrix: Picture | None = None
-    gradients: Picture | None = None
-    states: Picture | None = None
-    left_out: bool = False
+    gain: list[Picture]
+    inside: list[Picture]
+    why: list[Picture]
+    deep: list[Picture]
+    left_out: bool
+
+
+@dataclass(frozen=True)
+class WhyView:
+    """What explains a verdict: sentences, the place of a broken number, the layer measured for it.
+
+    ``advice`` says what to do next about a number that is not finite; else it is empty.
+    """
+
+    findings: list[Finding]
+    place: place.Place | None
+    advice: str
+    strip: list[Picture]
+    view: LayerView | None
+    asides: list[str]
 
 
 @dataclass(frozen=True)
 class NetworkView:
-    """One diagnosis: the layer that decided it, the others, and what was found."""
+    """One diagnosis: the layer that decided it, why, the other layers, what else was found."""
 
     name: str
     diagnosis: Diagnosis
     deciding: LayerView | None
+    why: WhyView
     others: tuple[LayerView, ...]
     hidden: int
     findings: tuple[Finding, ...]
-    numbers: tuple[tuple[str, ...], ...]
+    numbers: tuple[tables.Grid, ...]
 
 
-def render(diagnoses: Mapping[str, Diagnosis], extra: Sequence[Section]) -> str:
+def render(diagnoses: Mapping[str, Diagnosis], extra: Sequence[Section], spoken: str) -> str:
     """The page for one diagnosis, or for several that are compared; see ``render_html``."""
-    album = Album()
-    several = len(diagnoses) > 1
-    compared = album.compare(diagnoses) if several else None
-    tops = {name: _deciding(one, album, wide=not several) for name, one in diagnoses.items()}
-    networks = [_network(name, one, tops[name], album) for name, one in diagnoses.items()]
-    return _template().render(
-        networks=networks,
-        several=several,
-        compared=compared,
-        extra=extra,
-        methods=_methods(diagnoses),
-        run_keys=list(dict.fromkeys(key for one in diagnoses.values() for key in one.run)),
-        version=next(
-            (one.run["throughtime"] for one in diagnoses.values() if "throughtime" in one.run), ""
-        ),
+    with language.speaking(spoken):
+        album = Album()
+        several = len(diagnoses) > 1
+        compared = album.add(reach.compare(diagnoses)) if several else []
+        tops = {name: _top(one, album, wide=not several) for name, one in diagnoses.items()}
+        networks = [_network(name, one, tops[name], album) for name, one in diagnoses.items()]
+        return _template().render(
+            language=spoken,
+            networks=networks,
+            several=several,
+            compared=compared,
+            extra=extra,
+            methods=_methods(diagnoses),
+            glossary=GLOSSARY.items(),
+            run_keys=list(dict.fromkeys(key for one in diagnoses.values() for key in one.run)),
+            version=next(
+                (one.run["throughtime"] for one in diagnoses.values() if "throughtime" in one.run),
+                "",
+            ),
+        )
+
+
+def _top(diagnosis: Diagnosis, album: Album, wide: bool) -> tuple[LayerView | None, WhyView]:
+    """The layer that decided the verdict, and why: drawn first, so that there is room for them."""
+    decided, explaining = curves.deciding(diagnosis), causes.explaining(diagnosis)
+    strip = album.add(why.first_non_finite(diagnosis))
+    view = None if explaining is None else _drawn(explaining, album, wide)
+    deciding = view if explaining is decided or decided is None else _drawn(decided, album, wide)
+    broken = place.first_bad(diagnosis)
+    return deciding, WhyView(
+        causes.sentences(diagnosis),
+        broken,
+        place.advice(broken) if broken else "",
+        strip,
+        view,
+        [] if explaining is None else causes.asides(explaining),
     )
 
 
-def _deciding(diagnosis: Diagnosis, album: Album, wide: bool) -> LayerView | None:
-    layer = curves.deciding(diagnosis)
-    return None if layer is None else _drawn(layer, album, wide)
-
-
-def _network(name: str, diagnosis: Diagnosis, top: LayerView | None, album: Album) -> NetworkView:
-    rest = [layer for layer in diagnosis.layers if top is None or layer is not top.layer]
+def _network(
+    name: str, diagnosis: Diagnosis, top: tuple[LayerView | None, WhyView], album: Album
+) -> NetworkView:
+    deciding, because = top
+    drawn = {id(view.layer): view for view in (deciding, because.view) if view is not None}
+    rest = [one for one in diagnosis.layers if deciding is None or one is not deciding.layer]
+    told = {diagnosis.sentence, *(finding.sentence for finding in because.findings)}
     every = [*diagnosis.findings, *(f for one in diagnosis.layers for f in one.findings)]
-    findings = {
-        (f.subject, f.disease, f.sentence): f for f in every if f.sentence != diagnosis.sentence
-    }
+    findings = {(f.subject, f.disease, f.sentence): f for f in every if f.sentence not in told}
     return NetworkView(
         name,
         diagnosis,
-        top,
-        tuple(_drawn(layer, album) for layer in rest[:MOST_LAYERS]),
+        deciding,
+        because,
+        tuple(drawn.get(id(one)) or _drawn(one, album) for one in rest[:MOST_LAYERS]),
         len(rest[MOST_LAYERS:]),
         tuple(findings.values()),
-        () if top is None else _numbers(top.layer),
+        (*tables.evidence(because.findings), *tables.of(view.layer for view in drawn.values())),
     )
 
 
 def _drawn(layer: LayerDiagnosis, album: Album, wide: bool = False) -> LayerView:
-    if not album.has_room():
-        return LayerView(layer, left_out=bool(layer.measurements))
+    """All pictures of a layer: first those that say how far, then those that say why."""
+    before = album.left_out
     return LayerView(
         layer,
-        album.gain(layer, wide),
-        album.matrix(layer),
-        album.gradients(layer),
-        album.states(layer),
-    )
-
-
-def _numbers(layer: LayerDiagnosis) -> tuple[tuple[str, ...], ...]:
-    """The gain at lags 0, 1, 2, 5, 10, ...: the picture as a table."""
-    curve = curves.gain(layer)
-    if curve is None:
-        return ()
-    wanted = [digit * 10**power for power in range(7) for digit in (1, 2, 5)]
-    places = {0, len(curve.at) - 1}
-    places |= {int(place) for place in np.flatnonzero(np.isin(curve.at, wanted))}
-    return tuple(
-        (
-            f"{curve.at[p]:,.0f}",
-            *(wording.power(edge[p]) for edge in (curve.low, curve.middle, curve.high)),
-        )
-        for p in sorted(places)
+        album.add(reach.gain(layer, wide)),
+        album.add(reach.matrix(layer), reach.gradients(layer), reach.states(layer)),
+        album.add(
+            why.budget(layer),
+            why.paths(layer),
+            why.gates(layer),
+            why.stuck_by_unit(layer),
+            why.stuck_by_time(layer),
+        ),
+        album.add(
+            deep.contributions(layer),
+            deep.exponents(layer),
+            deep.input_memory(layer),
+            deep.memory_capacity(layer),
+            deep.eigenvalues(layer),
+            deep.norm_condition(layer),
+            deep.singular_values(layer),
+        ),
+        album.left_out > before,
     )
 
 
@@ -149,8 +184,7 @@ def _template() -> Template:
     for function in (
         wording.verdict, wording.horizon, wording.reach, wording.covered, wording.rate,
         wording.slope, wording.pace, wording.power, wording.check, wording.count, wording.named,
-        wording.trusted,
-        wording.value,
+        wording.trusted, wording.value, wording.confidence, language.say, language.told,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
     return environment.get_template("report.html.j2")

@@ -7,6 +7,7 @@ so that the page can give it another value in the dark; hence no two of them may
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import YAxis
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -26,6 +28,9 @@ SERIES = ("#1b5e9b", "#b8521b", "#1f7a5c", "#80479b")
 """Blue, vermilion, green, purple: told apart with every common colour blindness."""
 LIMIT, WALL, BROKEN = "#8a6500", "#9aa3ad", "#b3261e"
 """The 1 % line; exactly zero; not finite."""
+
+STUCK = "#b8521b"
+"""A stuck share, from nothing to full; it stands inside an image, which no page can recolour."""
 
 VARIABLES = {
     INK: "--tt-ink",
@@ -39,6 +44,8 @@ VARIABLES = {
 
 WIDE, COMPACT, SQUARE = (9.8, 3.7), (4.7, 2.8), (4.7, 4.4)
 """Sizes in inches: the picture on top of a page, one in a column, the lag matrix."""
+STRIP = (9.8, 1.35)
+"""A strip of time across the page."""
 
 
 class Picture(Figure):
@@ -75,6 +82,11 @@ def dress(axes: Axes, across: str, upward: str) -> None:
     axes.set_axisbelow(True)
 
 
+def fractions(axes: Axes, most: int) -> None:
+    """At most so many ticks across, at fractions too."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=most))
+
+
 def decades(axes: Axes, values: NDArray[np.float64], floor: float, ceiling: float) -> None:
     """Limits and ticks of a y-axis that holds log10, so that ``values`` (any shape) are seen.
 
@@ -103,6 +115,22 @@ def decade_ticks(axis: YAxis, low: float, high: float) -> None:
     axis.set_major_formatter(
         FuncFormatter(lambda log10, _: wording.power(log10).replace(".0 ×", " ×"))
     )
+
+
+def named_rows(axes: Axes, places: Iterable[float], names: Sequence[str]) -> None:
+    """Names in place of numbers beside the rows; any name is text, never mathematics."""
+    axes.set_yticks(list(places), list(names), parse_math=False, color=INK)
+    axes.tick_params(axis="y", length=0)
+
+
+def named_columns(axes: Axes, places: Iterable[float], names: Sequence[str]) -> None:
+    """Names in place of numbers below the columns."""
+    axes.set_xticks(list(places), list(names), parse_math=False)
+
+
+def frame(left: float, low: float, width: float, height: float) -> Rectangle:
+    """A thin frame around something that may be empty."""
+    return Rectangle((left, low), width, height, fill=False, edgecolor=RULE, linewidth=0.8)
 
 
 def legend(axes: Axes) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from throughtime.errors import plain
-from throughtime.findings import Diagnosis, LayerDiagnosis
+from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
+from throughtime.report.language import say
 
 THRESHOLD = -2.0
 """log10 of the gain at which the horizon ends: 1 %."""
@@ -59,27 +60,30 @@ _VERDICTS = {
 
 def verdict(word: str) -> VerdictWords:
     """The words for a verdict; one that this version does not know is shown as it is."""
-    return _VERDICTS.get(word, VerdictWords(clean(word).capitalize(), "?", "unknown"))
+    known = _VERDICTS.get(word, VerdictWords(clean(word).capitalize(), "?", "unknown"))
+    return known._replace(title=say(known.title))
 
 
 def count(number: int, noun: str) -> str:
     """``1 step``, ``9 steps``, ``1,000 steps``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return say(f"{{number}} {noun}" if number == 1 else f"{{number}} {noun}s", number=f"{number:,}")
 
 
 def horizon(found: Diagnosis | LayerDiagnosis) -> str:
     """The horizon in steps; "at least" where the capture ended before the gradient did."""
     if found.horizon is None:
-        return "unknown"
+        return say("unknown")
     at_least = found.reaches_end and found.horizon > 0
-    return f"at least {found.horizon:,}" if at_least else f"{found.horizon:,}"
+    steps = f"{found.horizon:,}"
+    return say("at least {number}", number=steps) if at_least else steps
 
 
 def reach(found: Diagnosis | LayerDiagnosis) -> str:
     """``9 of 100 steps``: the horizon against the span that the task needs."""
+    span = count(found.span, "step")
     if found.horizon is None:
-        return f"unknown, of {count(found.span, 'step')}"
-    return f"{horizon(found)} of {count(found.span, 'step')}"
+        return say("unknown, of {span}", span=span)
+    return say("{horizon} of {span}", horizon=horizon(found), span=span)
 
 
 def covered(found: Diagnosis | LayerDiagnosis) -> float:
@@ -92,9 +96,9 @@ def covered(found: Diagnosis | LayerDiagnosis) -> float:
 def rate(value: float | None) -> str:
     """A rate in decades per step, signed; ``none`` or ``not finite`` where there is no number."""
     if value is None:
-        return "none"
+        return say("none")
     if not math.isfinite(value):
-        return "not finite"
+        return say("not finite")
     digits = 4 if abs(value) < 0.1 else 3
     text = f"{value:+.{digits}f}".replace("-", "−")
     return text if text.strip("+−0.") else text.lstrip("+−")
@@ -103,7 +107,7 @@ def rate(value: float | None) -> str:
 def slope(value: float | None) -> str:
     """The rate with its unit."""
     known = value is not None and math.isfinite(value)
-    return f"{rate(value)} decades per step" if known else rate(value)
+    return say("{rate} decades per step", rate=rate(value)) if known else rate(value)
 
 
 def pace(value: float | None) -> str:
@@ -111,16 +115,41 @@ def pace(value: float | None) -> str:
     if value is None or not math.isfinite(value) or abs(value) < 5e-5:
         return ""
     steps = 1 / abs(value)
-    every = f"{steps:,.0f} steps" if steps >= 10 else f"{steps:.1f} steps"
-    return f"ten times {'smaller' if value < 0 else 'larger'} every {every}"
+    every = f"{steps:,.0f}" if steps >= 10 else f"{steps:.1f}"
+    if value < 0:
+        return say("ten times smaller every {number} steps", number=every)
+    return say("ten times larger every {number} steps", number=every)
+
+
+def decades(value: float) -> str:
+    """Decades per step in the three digits of a ledger, so that its parts are seen to add up."""
+    if not math.isfinite(value):
+        return say("unknown") if math.isnan(value) else ("+" if value > 0 else "−") + "∞"
+    text = f"{value:+.3f}".replace("-", "−")
+    return text if text.strip("+−0.") else "0"
+
+
+def share(value: float) -> str:
+    """A share in per cent; ``< 1 %`` where it is small and not nothing."""
+    if not math.isfinite(value):
+        return say("unknown")
+    return "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %".replace("-", "−")
+
+
+def confidence(found: Finding) -> str:
+    """How sure a rule is of what it found; empty for the budget, which is measured, not judged."""
+    value = found.confidence
+    if found.disease == "budget" or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return ""
+    return say("{share} sure", share=share(min(1.0, max(0.0, value))))
 
 
 def power(log10: float | None) -> str:
     """The number whose log10 is given: ``0.042``, ``3.2 × 10⁻⁹``, ``0`` for minus infinity."""
     if log10 is None or math.isnan(log10):
-        return "unknown"
+        return say("unknown")
     if math.isinf(log10):
-        return "infinite" if log10 > 0 else "exactly 0"
+        return say("infinite") if log10 > 0 else say("exactly 0")
     if -3 <= log10 < 4:
         return f"{10**log10:.2g}" if log10 < 2 else f"{10**log10:,.0f}"
     exponent = math.floor(log10)
@@ -144,9 +173,12 @@ def trusted(layer: LayerDiagnosis) -> bool:
 def check(layer: LayerDiagnosis) -> str:
     """How far the trace agrees with autograd (relative difference), or why that is not known."""
     if layer.verified is not None:
-        return f"{'verified to' if trusted(layer) else 'check failed: off by'} {layer.verified:.0e}"
+        by = f"{layer.verified:.0e}"
+        if trusted(layer):
+            return say("verified to {number}", number=by)
+        return say("check failed: off by {number}", number=by)
     reason = clean(layer.unverified_because).strip()
-    return f"not verified: {reason}" if reason else "not verified"
+    return say("not verified: {reason}", reason=reason) if reason else say("not verified")
 
 
 def named(key: object) -> str:
@@ -164,4 +196,4 @@ def value(item: object) -> str:
         return f"{item:.6g}"
     if isinstance(item, int) and not isinstance(item, bool):
         return f"{item:,}" if abs(item) >= 10_000 else str(item)
-    return "none" if item is None else clean(item)
+    return say("none") if item is None else clean(item)

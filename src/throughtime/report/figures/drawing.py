@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from throughtime.findings import LayerDiagnosis
 from throughtime.report import style, wording
-from throughtime.report.curves import Array, Curve, LagMatrix
+from throughtime.report.curves import Curve, LagMatrix
+from throughtime.report.language import say
+from throughtime.report.reading import Array
 
 POINTS = 400
 """No more points than this are drawn of one curve, nor cells along a side of a heat map."""
@@ -59,25 +61,26 @@ def band(axes: Axes, drawn: Curve, colour: str, label: str = "") -> None:
 
 def quantile_label(drawn: Curve) -> str:
     """``10 to 90 %``."""
-    return " to ".join(f"{100 * quantile:g}" for quantile in drawn.quantiles) + " %"
+    low, high = (f"{100 * quantile:g}" for quantile in drawn.quantiles)
+    return say("{low} to {high} %", low=low, high=high)
 
 
 def shade(
     axes: Axes,
     drawn: Curve,
     colour: str = style.WALL,
-    label: str = "exactly zero",
+    label: str = "",
     height: float = 1.0,
 ) -> None:
-    """Shade where the median is exactly zero (in ``colour``), or not finite.
+    """Shade where the median is exactly zero (in ``colour``, told in ``label``), or not finite.
 
     ``height`` is a share of the axes: all of it, or a ``STRIP`` along the foot for one of several
     curves.
     """
     drawn = drawn.thinned(POINTS)
     for where, shown, meaning in (
-        (np.isneginf(drawn.middle), colour, label),
-        (np.isposinf(drawn.middle), style.BROKEN, "not finite"),
+        (np.isneginf(drawn.middle), colour, label or say("exactly zero")),
+        (np.isposinf(drawn.middle), style.BROKEN, say("not finite")),
     ):
         for start, end in _stretches(drawn.at, where):
             known = axes.get_legend_handles_labels()[1]
@@ -112,7 +115,7 @@ def limits(axes: Axes, span: int, drawn: list[Curve]) -> None:
     if not beyond:
         axes.axvline(span, color=style.INK, linewidth=1.1, linestyle=(0, (1, 2)))
     axes.annotate(
-        f"span {span:,}" + (" \u2192" if beyond else ""),
+        say("span {number}", number=f"{span:,}") + (" \u2192" if beyond else ""),
         (end if beyond else span, _free_height(axes, drawn)),
         xycoords=axes.get_xaxis_transform(),
         xytext=(-5, 0),
@@ -168,8 +171,8 @@ def heat_map(axes: Axes, matrix: LagMatrix) -> None:
     if finite.size:
         _bar(axes, image, levels, below=bool(finite.min() < levels[0]))
     for colour, meaning, present in (
-        (style.WALL, "exactly zero", np.isneginf(matrix.values).any()),
-        (style.BROKEN, "not finite", np.isposinf(matrix.values).any()),
+        (style.WALL, say("exactly zero"), np.isneginf(matrix.values).any()),
+        (style.BROKEN, say("not finite"), np.isposinf(matrix.values).any()),
     ):
         if present:
             axes.fill_between([], [], color=colour, linewidth=0, label=meaning)

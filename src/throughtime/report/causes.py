@@ -1,0 +1,95 @@
+"""Why: the layer that explains a verdict, its causes in order, how the lags share the update."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
+from throughtime.report import curves, reading, wording
+from throughtime.report.language import say
+
+WHOLE, AS_IT_IS = "whole", "as it is"
+"""The entries of ``budget`` and ``counterfactuals`` that say what is, beside its parts."""
+
+_EXPLAINING = ("budget", "saturation", "gate histogram", "lyapunov", "eigenvalues", "contributions")
+
+
+def explaining(diagnosis: Diagnosis) -> LayerDiagnosis | None:
+    """The layer whose measurements explain the verdict.
+
+    It is the one that decided; of a stack, whose layers were measured one by one, the layer that
+    the first cause names, else the one with the shortest horizon.
+    """
+    decided = curves.deciding(diagnosis)
+    if decided is None or _explained(decided):
+        return decided
+    named = {layer.name: layer for layer in reversed(diagnosis.layers)}
+    first = [named[cause.subject] for cause in diagnosis.causes if cause.subject in named]
+    shortest = sorted(diagnosis.layers, key=lambda one: _number(one.horizon))
+    return next((layer for layer in (*first, *shortest) if _explained(layer)), decided)
+
+
+def sentences(diagnosis: Diagnosis) -> list[Finding]:
+    """The findings that explain the verdict, most important first, each sentence once."""
+    return list({cause.sentence: cause for cause in reversed(diagnosis.causes)}.values())[::-1]
+
+
+def needed(layer: LayerDiagnosis) -> float | None:
+    """The slowest loss, in decades per step, at which less than 1 % is left at the span."""
+    return wording.THRESHOLD / layer.span if layer.span > 0 else None
+
+
+def reach_of_update(layer: LayerDiagnosis) -> str:
+    """``Less than 1 % of the update … comes from more than 15 steps back``; empty if unknown."""
+    shares = reading.table(layer, "contributions", "figure", "bucket")
+    update = None if shares is None else shares.get("share of the update")
+    if shares is None or update is None or not np.isfinite(update).all():
+        return ""
+    beyond = np.abs(update)[::-1].cumsum()[::-1]  # from each bucket on
+    small = np.flatnonzero(beyond < 0.01)
+    if not len(small) or small[0] == 0:
+        return ""
+    last = wording.clean(shares.columns[small[0] - 1]).replace("–", "-").rpartition("-")[2]
+    return say(
+        "Less than 1 % of the update of the recurrent weights comes from more than {lag} steps "
+        "back: nothing older ever moves them.",
+        lag=last,
+    )
+
+
+def asides(layer: LayerDiagnosis) -> list[str]:
+    """What one line says better than a picture: the update, effective rank, directions."""
+    return [line for line in (reach_of_update(layer), _rank(layer), _directions(layer)) if line]
+
+
+def _rank(layer: LayerDiagnosis) -> str:
+    row = reading.row(layer, "effective rank", "figure")
+    if row is None or not np.isfinite(row.values[0]):
+        return ""
+    named = zip(row.labels[1:], row.values[1:], strict=True)
+    more = "; ".join(f"{say(label)} {value:.3g}" for label, value in named if np.isfinite(value))
+    text = say("The states fill {rank} directions", rank=f"{row.values[0]:.1f}")
+    return f"{text} ({more})." if more else f"{text}."
+
+
+def _directions(layer: LayerDiagnosis) -> str:
+    row = reading.row(layer, "directions", "figure")
+    asked, left = (None, None) if row is None else (row.get("asked"), row.get("left"))
+    if asked is None or left is None:
+        return ""
+    return say(
+        "The losses ask for {asked} directions of the state, and after the span {left} of them "
+        "are left (participation ratio).",
+        asked=f"{asked:.1f}",
+        left=f"{left:.1f}",
+    )
+
+
+def _explained(layer: LayerDiagnosis) -> bool:
+    return any(layer.measurement(name) is not None for name in _EXPLAINING)
+
+
+def _number(horizon: int | None) -> float:
+    return math.inf if horizon is None else horizon
