@@ -23,6 +23,8 @@ from throughtime.recurrences import Linearised
 # What rounding may take from log |R_ii| over one block of steps, as its conditioning foretells.
 _ROUNDING = 1e-6
 _LONGEST_BLOCK = 32
+# What is left of a column after one step counts as zero below so many roundings for each unit.
+_LOST = 4
 _MARGIN = 0.9
 
 
@@ -67,10 +69,13 @@ class _Block:
 def random_frame(
     count: int, batch: int, size: int, dtype: torch.dtype = torch.float64, seed: int = 0
 ) -> Float[Tensor, "A B S"]:
-    """``count`` orthonormal columns, the same for every sequence, from a generator of its own."""
+    """``count`` orthonormal columns, the same for every sequence, from a generator of its own.
+
+    The first columns of a larger frame are those of a smaller one.
+    """
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(size, count, generator=generator, dtype=torch.float64)
-    frame: Tensor = torch.linalg.qr(drawn)[0].T
+    drawn = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    frame: Tensor = torch.linalg.qr(drawn[:, :count])[0].T
     return frame.unsqueeze(1).repeat(1, batch, 1).to(dtype)
 
 
@@ -110,7 +115,7 @@ def frame_growth(
         if digits > worst[0]:
             worst = digits, block
         if block.steps == 1:
-            lost = lost | (block.spread * frame.shape[-1] * eps >= 1)
+            lost = lost | (block.spread * eps * _LOST * frame.shape[-1] >= 1)
         logs.append(block.grown.log().masked_fill_(lost & ~block.grown.isnan(), -torch.inf))
         bounds.append(block.stop)
         frame = block.after
