@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 
 from throughtime.capture import observe
-from throughtime.diagnosis import nonfinite, reach, sentences
-from throughtime.diagnosis.evidence import pictures
+from throughtime.diagnosis import nonfinite, pictures, reach, thresholds
+from throughtime.diagnosis.evidence import Evidence
+from throughtime.diagnosis.rules import RULES, verdict_sentence
 from throughtime.errors import InputError
-from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
+from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement
 from throughtime.measures.lags import LagSweep, stack_of
 from throughtime.problem import Problem
 from throughtime.trace import LayerTrace, Trace
@@ -16,22 +18,28 @@ from throughtime.trace import LayerTrace, Trace
 # From the worst to the best; the whole is as bad as the worst that it depends on.
 _SEVERITY = ("non-finite", "exploding", "vanishing", "healthy")
 
+# What a layer of a healthy stack may have without harm to the stack.
+_OF_ONE_LAYER = ("exploding", "vanishing", "gates closed", "saturated", "transient growth")
+
 # Loss steps to sweep from: enough for quantiles. A marked recurrence sweeps through autograd.
 _ANCHORS, _MARKED_ANCHORS = 48, 8
 
 
-def diagnose(source: Trace | Problem, span: int | None = None) -> Diagnosis:
-    """How far back the gradient reaches, from the gain by lag, and what that means.
+def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = False) -> Diagnosis:
+    """How far back the gradient reaches, why no further, and what that means.
 
     Args:
         source: the trace of a captured run, or a ``Problem``, of which one batch is captured.
         span: how many steps back the task needs to see; default: the problem's span, or the length
             of the captured sequence.
+        deep: also measure what takes longer: Lyapunov exponents, the spectrum of W_hh, what the
+            states remember, and which lags make the weight's gradient.
 
     Returns:
         The verdict is ``vanishing`` where the median gain at the span is below 1 %, ``exploding``
         where it exceeds 100, ``non-finite`` where a state or gradient is NaN or infinite. Beyond
         the end of the capture the gain is extrapolated by its rate, and a note says so.
+        ``diseases`` and ``causes`` say what else was found: one rule for each disease.
 
     Raises:
         InputError: for a span below 1. For a ``Problem`` also what ``capture`` raises.
@@ -43,11 +51,8 @@ def diagnose(source: Trace | Problem, span: int | None = None) -> Diagnosis:
         raise InputError(f"diagnose takes a Trace or a Problem, not {type(source).__name__}")
     if span is not None and span < 1:
         raise InputError(f"span must be at least 1 step, not {span}")
-    layers = [_layer(layer, span) for layer in source]
-    for found in nonfinite.find(source):
-        layers = [
-            nonfinite.marked(one, found) if one.name == found.subject else one for one in layers
-        ]
+    broken = {found.subject: found for found in nonfinite.find(source)}
+    layers = [_layer(layer, span, deep, broken.get(layer.name)) for layer in source]
     deciding = list(layers)
     if (whole := _stack(source, span)) is not None:
         layers.append(whole)
@@ -62,33 +67,30 @@ def diagnose(source: Trace | Problem, span: int | None = None) -> Diagnosis:
         worst.sentence,
         worst.name,
         tuple(layers),
-        (*source.findings, *(finding for one in layers for finding in one.findings)),
+        (*source.findings, *_findings(layers, whole)),
         (*source.notes, *_notes(layers)),
-        {**source.run, "throughtime": version("throughtime"), "thresholds": reach.THRESHOLDS},
+        {**source.run, "throughtime": version("throughtime"), "thresholds": thresholds.ALL},
+        worst.korean,
     )
 
 
-def _layer(layer: LayerTrace, span: int | None) -> LayerDiagnosis:
+def _layer(
+    layer: LayerTrace, span: int | None, deep: bool, broken: Finding | None
+) -> LayerDiagnosis:
     sweep = LagSweep.run(layer, anchors=_MARKED_ANCHORS if layer.marked else _ANCHORS)
     found = reach.read(sweep.gains(), layer.steps, span)
-    findings: tuple[Finding, ...] = ()
-    if layer.walls:
-        findings = (sentences.truncated(layer.name, layer.walls, layer.steps, found.span),)
-    return LayerDiagnosis(
-        layer.name,
-        layer.kind,
-        found.verdict,
-        found.rate,
-        found.horizon,
-        found.reaches_end,
-        found.span,
-        found.gain_at_span,
-        sentences.sentence(found, layer.walls),
-        layer.verified,
-        layer.unverified_because,
-        findings,
-        pictures(layer, sweep),
-    )
+    evidence = Evidence(layer.name, sweep, found, layer.walls, layer.steps, layer)
+    measured = pictures.pictures(layer, sweep)
+    if broken is None:
+        findings = _judged(evidence)
+        measured += pictures.explanations(evidence)
+        measured += pictures.deep(layer, evidence.lag) if deep else []
+    else:
+        findings = (broken,)
+        measured += list(evidence.saturation.values())
+    one = _diagnosis(layer.name, layer.kind, evidence, findings, measured)
+    one = replace(one, verified=layer.verified, unverified_because=layer.unverified_because)
+    return one if broken is None else nonfinite.marked(one, broken)
 
 
 def _stack(trace: Trace, span: int | None) -> LayerDiagnosis | None:
@@ -98,24 +100,64 @@ def _stack(trace: Trace, span: int | None) -> LayerDiagnosis | None:
         return None
     sweep = LagSweep.run(trace, anchors=_ANCHORS)
     found = reach.read(sweep.gains(), layers[-1].steps, span)
+    evidence = Evidence(sweep.name, sweep, found, layers[-1].walls, layers[-1].steps)
+    measured = pictures.pictures(None, sweep)
+    one = _diagnosis(sweep.name, "stack", evidence, _judged(evidence), measured)
     checks = [layer.verified for layer in layers]
     known = [check for check in checks if check is not None]
     complete = len(known) == len(checks)
+    return replace(
+        one,
+        verified=max(known) if complete else None,
+        unverified_because="" if complete else "a layer of it was not verified",
+    )
+
+
+def _judged(evidence: Evidence) -> tuple[Finding, ...]:
+    """What the rules find, one after another."""
+    found = (rule(evidence) for rule in RULES)
+    return tuple(finding for finding in found if finding is not None)
+
+
+def _diagnosis(
+    name: str,
+    kind: str,
+    evidence: Evidence,
+    findings: tuple[Finding, ...],
+    measured: list[Measurement],
+) -> LayerDiagnosis:
+    """The part of a layer's diagnosis that a stack has as well."""
+    found, said = evidence.reach, verdict_sentence(evidence.reach, evidence.walls)
     return LayerDiagnosis(
-        sweep.name,
-        "stack",
+        name,
+        kind,
         found.verdict,
         found.rate,
         found.horizon,
         found.reaches_end,
         found.span,
         found.gain_at_span,
-        sentences.sentence(found, layers[-1].walls),
-        max(known) if complete else None,
-        "" if complete else "a layer of it was not verified",
-        (),
-        pictures(None, sweep),
+        said.english,
+        None,
+        "",
+        findings,
+        pictures.plain(measured),
+        said.korean,
     )
+
+
+def _findings(layers: list[LayerDiagnosis], whole: LayerDiagnosis | None) -> list[Finding]:
+    """Those of all layers; beside a healthy stack not what ails one of its layers alone.
+
+    A dependency that dies in one layer may travel back through another.
+    """
+    found = []
+    for one in layers:
+        for finding in one.findings:
+            passes = whole is not None and whole.verdict == "healthy" != one.verdict
+            if not (passes and finding.disease in _OF_ONE_LAYER):
+                found.append(finding)
+    return found
 
 
 def _severity(one: LayerDiagnosis) -> tuple[int, float]:

@@ -1,95 +1,158 @@
-"""The measurements that a diagnosis carries: small, plain, ready to be drawn."""
+"""What the rules look at: one layer or stack, measured when a rule first asks for it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from throughtime.diagnosis import reach
+from throughtime.errors import InputError, UnsupportedError
 from throughtime.findings import Measurement
-from throughtime.measures import norms
+from throughtime.measures import (
+    budget,
+    counterfactuals,
+    directions,
+    lyapunov,
+    norms,
+    paths,
+    saturation,
+)
 from throughtime.measures.lags import Floats, LagSweep
 from throughtime.trace import LayerTrace
 
-QUANTILES = (0.1, 0.5, 0.9)
-# A picture needs no more points than it has pixels, and a report has to stay small.
-_POINTS, _ROWS, _DECIMALS = 256, 64, 4
+# What stops the carousel in an LSTM, and in a GRU.
+_OPENED = ("forget gate at 1", "update gate at 1")
+# The squashing function on the way that every recurrence has, by the name of its activation.
+_CANDIDATES = ("h", "g", "n")
 
 
-def pictures(layer: LayerTrace | None, sweep: LagSweep) -> tuple[Measurement, ...]:
-    """Gain by lag, lag matrix, and (for a layer) states and gradients through time."""
-    found = [_thinned_gain(sweep.gains(QUANTILES)), _thinned_matrix(sweep.matrix())]
-    if layer is not None:
-        found += [_states(layer), _gradients(layer)]
-    return tuple(replace(one, values=np.round(one.values, _DECIMALS)).plain() for one in found)
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """One layer of a trace, or a stack taken jointly (``layer`` is None).
 
+    Attributes:
+        name: of the layer or the stack.
+        sweep: its lag sweep.
+        reach: what the median gain by lag says.
+        walls: steps at which the state was detached.
+        steps: T.
+        layer: the layer's trace.
+    """
 
-def _states(layer: LayerTrace) -> Measurement:
-    norm = norms(layer, of="states")
-    keep = _keep(layer.steps, _POINTS)
-    return Measurement(
-        "states",
-        _over_batch(norm.values)[:, keep],
-        ("quantile", "time"),
-        "log10",
-        norm.how,
-        {"quantile": QUANTILES, "time": tuple(keep)},
-    )
+    name: str
+    sweep: LagSweep
+    reach: reach.Reach
+    walls: tuple[int, ...]
+    steps: int
+    layer: LayerTrace | None = None
 
+    @property
+    def lag(self) -> int:
+        """The span, or the longest lag of the capture where that is shorter."""
+        return min(self.reach.span, self.reach.longest)
 
-def _gradients(layer: LayerTrace) -> Measurement:
-    total, direct = norms(layer), norms(layer, of="direct")
-    keep = _keep(layer.steps, _POINTS)
-    return Measurement(
-        "gradients",
-        np.stack([_over_batch(total.values), _over_batch(direct.values)])[..., keep],
-        ("source", "quantile", "time"),
-        "log10",
-        f"total: {total.how}; direct: {direct.how}",
-        {"source": ("total", "direct"), "quantile": QUANTILES, "time": tuple(keep)},
-    )
+    @property
+    def known(self) -> LayerTrace | None:
+        """The layer, if its cell is known: not a stack, nor a recurrence of marked states."""
+        return None if self.layer is None or self.layer.marked else self.layer
 
+    @cached_property
+    def gains(self) -> Floats:
+        """log10 gain of every single sample (loss step and sequence) by lag (N, lag + 1).
 
-def _thinned_gain(gain: Measurement) -> Measurement:
-    lags = gain.coords["lag"]
-    keep = _keep(len(lags), 2 * _POINTS)
-    coords = {**gain.coords, "lag": tuple(lags[i] for i in keep)}
-    return Measurement(
-        gain.name, np.asarray(gain.values)[..., keep], gain.axes, gain.unit, gain.how, coords
-    )
+        Samples as long as ``lag``; carried on to the span by the rate, where that is longer.
+        """
+        sampled = [
+            self.sweep.norms[0, a, t - self.lag : t + 1][::-1].T
+            - self.sweep.norms[0, a, t, :, None]
+            for a, t in enumerate(self.sweep.anchors)
+            if t >= self.lag
+        ]
+        found = np.concatenate(sampled) if sampled else np.empty((0, self.lag + 1))
+        found = found[~np.isnan(found).any(1)]
+        if self.reach.extrapolated and self.reach.rate is not None:
+            found[:, -1] += self.reach.rate * (self.reach.span - self.reach.longest)
+        return found
 
+    def share(self, agreeing: np.ndarray) -> float:
+        """The share of the samples that agree; 1 if there is none to ask."""
+        return float(np.mean(agreeing)) if len(agreeing) else 1.0
 
-def _thinned_matrix(matrix: Measurement) -> Measurement:
-    values = np.asarray(matrix.values)
-    median = _quantile_over_last(values, 0.5)
-    rows, columns = _keep(values.shape[0], _ROWS), _keep(values.shape[1], _POINTS)
-    coords = {
-        "anchor": tuple(matrix.coords["anchor"][i] for i in rows),
-        "time": tuple(matrix.coords["time"][i] for i in columns),
-    }
-    how = f"{matrix.how}; the median over the batch"
-    return Measurement(
-        matrix.name, median[np.ix_(rows, columns)], ("anchor", "time"), "log10", how, coords
-    )
+    @cached_property
+    def opened(self) -> Evidence | None:
+        """The same layer with its carousel's gate at 1, if it has one."""
+        layer = self.known
+        change = next((c for c in _OPENED if layer and c in layer.linear.variants), None)
+        if layer is None or change is None:
+            return None
+        changed = replace(layer, linear=layer.linear.variant(change))
+        sweep = LagSweep.run(changed, anchors=len(self.sweep.anchors), parts=("s",))
+        found = reach.read(sweep.gains(), self.steps, self.reach.span)
+        return replace(self, sweep=sweep, reach=found, layer=changed)
 
+    @cached_property
+    def budget(self) -> Measurement | None:
+        """``measures.budget`` over the span."""
+        return None if self.known is None else budget(self.known, span=self.reach.span)
 
-def _keep(size: int, most: int) -> list[int]:
-    """At most ``most`` indices, evenly spread, the first and the last among them."""
-    if size <= most:
-        return list(range(size))
-    return sorted({int(i) for i in np.linspace(0, size - 1, most).round()})
+    @cached_property
+    def paths(self) -> Measurement | None:
+        """``measures.paths`` over the span."""
+        return None if self.known is None else paths(self.known, span=self.reach.span)
 
+    @cached_property
+    def counterfactuals(self) -> Measurement | None:
+        """``measures.counterfactuals`` over the span."""
+        return None if self.known is None else counterfactuals(self.known, span=self.reach.span)
 
-def _over_batch(values: Floats) -> Floats:
-    return np.stack([_quantile_over_last(values, q) for q in QUANTILES])
+    @cached_property
+    def saturation(self) -> dict[str, Measurement]:
+        """``measures.saturation``, by the name of each measurement."""
+        if self.known is None or not self.known.linear.squashing:
+            return {}
+        return {one.name: one for one in saturation(self.known)}
 
+    @property
+    def candidate(self) -> str | None:
+        """The squashing function whose saturation stops the gradient: of h, g or n."""
+        stuck = self.saturation.get("saturation")
+        names = () if stuck is None else stuck.coords["squashing"]
+        return next((name for name in _CANDIDATES if name in names), None)
 
-def _quantile_over_last(values: Floats, q: float) -> Floats:
-    """An actual sample (−inf is one) at the quantile of those that are not NaN."""
-    if not values.shape[-1]:
-        return np.full(values.shape[:-1], np.nan)
-    ordered = np.sort(values, axis=-1)
-    count = (~np.isnan(ordered)).sum(-1, keepdims=True)
-    index = np.clip(np.round(q * (count - 1)).astype(int), 0, None)
-    found: Floats = np.take_along_axis(ordered, index, axis=-1)[..., 0]
-    return found
+    @cached_property
+    def exponent(self) -> dict[str, float] | None:
+        """The largest Lyapunov exponent by figure (``"mean"``, ``"statistical error"``, …).
+
+        None for a marked recurrence, and where the run is too short for one.
+        """
+        if self.known is None:
+            return None
+        try:
+            found = lyapunov(self.known, k=1)
+        except (InputError, UnsupportedError):
+            return None
+        return dict(
+            zip(found.coords["figure"], np.asarray(found.values)[:, 0].tolist(), strict=True)
+        )
+
+    @cached_property
+    def growth(self) -> float:
+        """Slope of log10 ‖s_t‖, decades per step: mean over the sequences, without their start."""
+        assert self.layer is not None
+        values = np.asarray(norms(self.layer, of="states").values)[self.steps // 5 :]
+        slopes = [
+            np.polyfit(np.flatnonzero(fine), one[fine], 1)[0]
+            for one in values.T
+            if (fine := np.isfinite(one)).sum() > 2
+        ]
+        return float(np.mean(slopes)) if slopes else 0.0
+
+    @cached_property
+    def directions(self) -> tuple[float, float]:
+        """How many directions the loss asks for, and how many of them are left at the span."""
+        if self.layer is None or self.reach.extrapolated:
+            return float("nan"), float("nan")
+        asked, left = np.asarray(directions(self.layer, lag=self.lag).values).tolist()
+        return asked, left

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from throughtime.diagnosis import provenance
+from throughtime.diagnosis.words import Said, finding
 from throughtime.findings import Finding, LayerDiagnosis
 from throughtime.trace import LayerTrace, Trace
 
@@ -41,7 +43,7 @@ def marked(layer: LayerDiagnosis, found: Finding) -> LayerDiagnosis:
         reaches_end=False,
         gain_at_span=None,
         sentence=found.sentence,
-        findings=(*layer.findings, found),
+        korean=found.korean,
     )
 
 
@@ -68,15 +70,8 @@ def _forward_place(layer: LayerTrace) -> Place | None:
 
 def _forward(layer: LayerTrace, place: Place) -> Finding:
     bad = ~torch.isfinite(layer.turned(layer.states)) & layer.turned(layer.alive()).unsqueeze(-1)
-    kind, gate = _cause(layer, place)
-    at = f" in gate {gate!r}" if gate else ""
-    text = (
-        f"The forward pass of layer {layer.name!r} goes non-finite first at time step "
-        f"{_time(layer, place)}, sample {place.sample}, unit {_unit(layer, place)}{at}: {kind}."
-    )
-    return Finding(
-        "non-finite", layer.name, text, _evidence(layer, place, bad, "forward", kind, gate)
-    )
+    kind, gate = provenance.forward(layer, place.step, place.sample)
+    return _found(layer, place, bad, "forward", kind, gate)
 
 
 def _backward(layer: LayerTrace) -> Finding:
@@ -84,45 +79,45 @@ def _backward(layer: LayerTrace) -> Finding:
     bad = ~torch.isfinite(layer.turned(layer.gradients)) & alive
     place = _first(bad.flip(0))
     place = place._replace(step=len(bad) - 1 - place.step)
-    sent = ~torch.isfinite(layer.turned(layer.direct))[place.step, place.sample]
-    if sent.any():
-        kind = "the loss, or a layer above, sends it: look there for a log of 0, 0/0, an overflow"
-    elif any(not bool(torch.isfinite(w).all()) for w in layer.linear.weights(place.step).values()):
-        kind = "a weight is not finite"
-    else:
-        kind = "the backward recurrence overflows: the gradient has exploded"
-    text = (
-        f"The backward pass of layer {layer.name!r} goes non-finite first at time step "
-        f"{_time(layer, place)}, sample {place.sample}, unit {_unit(layer, place)}: {kind}."
-    )
-    return Finding(
-        "non-finite", layer.name, text, _evidence(layer, place, bad, "backward", kind, "")
-    )
+    kind = provenance.backward(layer, place.step, place.sample)
+    return _found(layer, place, bad, "backward", kind, "")
 
 
 def _spread(layer: LayerTrace, origin: LayerTrace) -> Finding:
-    text = f"Layer {layer.name!r} is non-finite too: it spread there from layer {origin.name!r}."
-    return Finding("non-finite", layer.name, text, {"origin_layer": origin.name})
+    said = Said(
+        f"Layer {layer.name!r} is non-finite too: it spread there from layer {origin.name!r}.",
+        f"레이어 {layer.name!r}도 유한하지 않습니다. 레이어 {origin.name!r}에서 번졌습니다.",
+    )
+    return finding("non-finite", layer.name, said, {"origin_layer": origin.name})
 
 
-def _cause(layer: LayerTrace, place: Place) -> tuple[str, str]:
-    """What made the first non-finite state, and the gate in which it shows, if it has gates."""
-    gate = ""
-    for name, values in layer.linear.preactivations(place.step).items():
-        if not torch.isfinite(values[place.sample]).all():
-            gate = name
-            break
-    read = layer.linear.read(place.step)
-    if "input" in read and not torch.isfinite(read["input"][place.sample]).all():
-        feature = int((~torch.isfinite(read["input"][place.sample])).nonzero()[0])
-        return f"its input is not finite there (feature {feature})", gate
-    for name, weight in layer.linear.weights(place.step).items():
-        if not torch.isfinite(weight).all():
-            row = int((~torch.isfinite(weight)).nonzero()[0][0])
-            return f"{name} is not finite (row {row})", gate
-    if "state" in read and not torch.isfinite(read["state"][place.sample]).all():
-        return "the initial state is not finite", gate
-    return "all that it reads is finite, and a product overflows", gate
+def _found(
+    layer: LayerTrace, place: Place, bad: Tensor, phase: str, kind: Said, gate: str
+) -> Finding:
+    step, unit = _time(layer, place), _unit(layer, place)
+    said = Said(
+        f"The {phase} pass of layer {layer.name!r} goes non-finite first at time step {step}, "
+        f"sample {place.sample}, unit {unit}"
+        + (f" in gate {gate!r}" if gate else "")
+        + f": {kind.english}.",
+        f"레이어 {layer.name!r}의 {'순전파' if phase == 'forward' else '역전파'}에서 유한하지 "
+        "않은 값이 "
+        f"처음 나온 곳은 시간 스텝 {step}, 샘플 {place.sample}, 유닛 {unit}"
+        + (f", 게이트 {gate!r}" if gate else "")
+        + f"입니다. 원인: {kind.korean}.",
+    )
+    evidence = {
+        "pass": phase,
+        "time_step": step,
+        "sample": place.sample,
+        "unit": unit,
+        "gate": gate or None,
+        "kind": kind.english,
+        "non_finite_entries": int(bad.sum()),
+        "entries": bad.numel(),
+        "steps": layer.steps,
+    }
+    return finding("non-finite", layer.name, said, evidence)
 
 
 def _first(bad: Tensor) -> Place:
@@ -142,18 +137,3 @@ def _unit(layer: LayerTrace, place: Place) -> str:
         if part.start <= place.entry < part.stop:
             return f"{name}[{place.entry - part.start}]"
     return str(place.entry)
-
-
-def _evidence(
-    layer: LayerTrace, place: Place, bad: Tensor, phase: str, kind: str, gate: str
-) -> dict[str, object]:
-    return {
-        "pass": phase,
-        "time_step": _time(layer, place),
-        "sample": place.sample,
-        "unit": _unit(layer, place),
-        "gate": gate or None,
-        "kind": kind,
-        "non_finite_entries": int(bad.sum()),
-        "entries": bad.numel(),
-    }

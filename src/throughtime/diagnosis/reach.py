@@ -13,7 +13,6 @@ from throughtime.findings import Measurement, Verdict
 VANISHED, EXPLODED = -2.0, 2.0
 # A larger relative difference from autograd than this is no rounding error, not even of float16.
 TRUSTED = 5e-2
-THRESHOLDS = {"vanishing_log10_gain": VANISHED, "exploding_log10_gain": EXPLODED}
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Reach:
         gain_at_span: log10 median gain at the span.
         extrapolated: the capture is shorter than the span; the rate carried the gain there.
         cut: one lag beyond the horizon nothing at all is left: it was cut, it did not fade.
+        largest: log10 of the largest median gain within the span, lag 0 left out; None if unknown.
+        peak: the lag of the largest gain.
     """
 
     verdict: Verdict
@@ -41,6 +42,14 @@ class Reach:
     gain_at_span: float | None
     extrapolated: bool
     cut: bool = False
+    largest: float | None = None
+    peak: int | None = None
+
+    @property
+    def reached(self) -> int:
+        """The horizon, where there is a gain to read."""
+        assert self.horizon is not None
+        return self.horizon
 
 
 def read(gains: Measurement, steps: int, span: int | None) -> Reach:
@@ -59,8 +68,10 @@ def read(gains: Measurement, steps: int, span: int | None) -> Reach:
     at_span = float(median[min(needed, longest)])
     if extrapolated and rate is not None and np.isfinite(at_span):
         at_span += rate * (needed - longest)
-    within = median[1 : needed + 1]
-    largest = max([at_span, *within[~np.isnan(within)]])
+    within = {lag: float(median[lag]) for lag in range(1, min(needed, longest) + 1) if known[lag]}
+    within[needed] = at_span
+    peak = max(within, key=lambda lag: within[lag])
+    largest = within[peak]
     verdict: Verdict = "healthy"
     if at_span < VANISHED:
         verdict = "vanishing"
@@ -68,7 +79,9 @@ def read(gains: Measurement, steps: int, span: int | None) -> Reach:
         verdict = "exploding"
     end = horizon == longest
     cut = not end and bool(np.isneginf(median[horizon + 1]))
-    return Reach(verdict, rate, horizon, end, needed, longest, at_span, extrapolated, cut)
+    return Reach(
+        verdict, rate, horizon, end, needed, longest, at_span, extrapolated, cut, largest, peak
+    )
 
 
 def _median(gains: Measurement) -> NDArray[np.float64]:

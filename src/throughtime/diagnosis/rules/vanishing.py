@@ -1,0 +1,66 @@
+"""Vanishing: at the span less than 1 % of the gradient is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from throughtime.diagnosis.evidence import Evidence
+from throughtime.diagnosis.reach import VANISHED, Reach
+from throughtime.diagnosis.words import Said, finding, pace, steps
+from throughtime.findings import Finding
+
+
+def find(evidence: Evidence) -> Finding | None:
+    """The median gain at the span is below 1 %."""
+    reach = evidence.reach
+    if reach.verdict != "vanishing":
+        return None
+    figures = {
+        "log10_gain_at_span": reach.gain_at_span,
+        "span_steps": reach.span,
+        "horizon_steps": reach.horizon,
+        "rate_decades_per_step": reach.rate,
+    }
+    agreeing = evidence.share(evidence.gains[:, -1] < VANISHED)
+    return finding("vanishing", evidence.name, said(reach, evidence.walls), figures, agreeing)
+
+
+def said(reach: Reach, walls: Sequence[int] = ()) -> Said:
+    """How fast it shrinks, what is left where, and what that means."""
+    if walls and reach.cut:
+        return Said(
+            f"The gradient stops at the wall where the state was detached, {steps(reach.reached)} "
+            f"back, and the task needs {reach.span}: nothing before the wall moves the weights.",
+            f"기울기는 상태가 detach된 벽에서 멈춥니다. 벽은 {reach.reached}스텝 전에 있는데 "
+            "과제에는 "
+            f"{reach.span}스텝이 필요합니다. 벽 너머에서 읽은 것은 가중치를 전혀 움직이지 "
+            "못합니다.",
+        )
+    rate, left = pace(reach.rate, "to a tenth", "10분의 1로"), _left(reach)
+    beyond = (" (more than was captured)", "(캡처한 것보다 김)") if reach.extrapolated else ("", "")
+    return Said(
+        f"The gradient shrinks {rate.english} on its way back: {left.english}, and the task needs "
+        f"{reach.span}{beyond[0]}. What was read before hardly moves the weights.",
+        f"기울기는 과거로 거슬러 가면서 {rate.korean} 줄어듭니다. {left.korean}, 과제에는 "
+        f"{reach.span}스텝{beyond[1]}이 필요합니다. 그보다 먼저 읽은 것은 가중치를 거의 움직이지 "
+        "못합니다.",
+    )
+
+
+def _left(reach: Reach) -> Said:
+    """What is left of the gradient beyond the horizon."""
+    far = reach.reached
+    if far == reach.longest:
+        return Said(
+            f"all {steps(far)} of the capture are too few to see it die",
+            f"캡처한 {far}스텝 안에서는 아직 사라지지 않지만",
+        )
+    if reach.cut:
+        return Said(
+            f"more than {steps(far)} back nothing of it is left",
+            f"{far}스텝보다 더 앞에는 아무것도 남지 않는데",
+        )
+    return Said(
+        f"more than {steps(far)} back less than 1 % of it is left",
+        f"{far}스텝보다 더 앞에는 1 %도 남지 않는데",
+    )

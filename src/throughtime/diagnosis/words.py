@@ -1,0 +1,49 @@
+"""What the sentences of all rules share, in English and in Korean."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from throughtime.findings import Finding
+
+
+class Said(NamedTuple):
+    """The same sentence in both languages."""
+
+    english: str
+    korean: str
+
+
+def steps(number: int) -> str:
+    """``1 step``, ``9 steps``."""
+    return f"{number} step" if number == 1 else f"{number} steps"
+
+
+def pace(rate: float | None, english: str, korean: str) -> Said:
+    """How many steps a factor of ten takes; ``english`` and ``korean`` name what becomes of it."""
+    if rate is None or abs(rate) < 1e-6:
+        return Said("at once", "단번에")
+    per = 1 / abs(rate)
+    if per >= 1e4:
+        return Said("slowly", "서서히")
+    return Said(f"{english} every {per:.1f} steps", f"{per:.1f}스텝마다 {korean}")
+
+
+def signed(rate: float) -> str:
+    """A rate with its sign: ``−0.24``; three digits behind the point where it is small."""
+    if rate == float("-inf"):
+        return "−∞"
+    text = f"{rate:+.{2 if abs(rate) >= 0.095 else 3}f}".replace("-", "−")
+    return text if text.strip("+−0.") else "0"
+
+
+def percent(share: float) -> str:
+    """``87 %``."""
+    return f"{100 * share:.0f} %"
+
+
+def finding(
+    disease: str, subject: str, said: Said, evidence: dict[str, Any], confidence: float = 1.0
+) -> Finding:
+    """A finding with both its sentences."""
+    return Finding(disease, subject, said.english, evidence, confidence, said.korean)
