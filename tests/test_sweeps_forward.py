@@ -180,18 +180,18 @@ def test_steps_that_do_not_count_steer_no_interval() -> None:
 
 
 @pytest.mark.parametrize("kind", ["tanh", "LSTM", "GRU"])
-@pytest.mark.parametrize("allowed", [1e-6, 1e-3, 1e6])
+@pytest.mark.parametrize(("allowed", "least", "most"), [(1e-6, 0, 1e-5), (1e6, 1e-1, math.inf)])
 def test_the_error_estimate_holds_and_shows_what_went_wrong(
-    monkeypatch: pytest.MonkeyPatch, kind: str, allowed: float
+    monkeypatch: pytest.MonkeyPatch, kind: str, allowed: float, least: float, most: float
 ) -> None:
-    """Also where far more rounding is let through than is ever: with 1e6 the last are ruined."""
+    """As it is, and where far more rounding is let through, which ruins the last exponents."""
     monkeypatch.setattr("throughtime.sweeps.forward._ROUNDING", allowed)
     linear, size = driven(kind, 200)
     frame = random_frame(size, B, size)
     expected = stepwise(jacobians(linear, size, B), frame).sum(0) / linear.steps
     growth = frame_growth(linear, frame)
     error = (growth.logs.sum(0) / linear.steps - expected).abs().amax()
-    assert error <= 2 * growth.rounding.amax()
+    assert least <= error <= 2 * growth.rounding.amax() <= most
 
 
 def test_an_empty_batch_grows_by_nothing() -> None:
