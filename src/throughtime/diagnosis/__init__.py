@@ -19,7 +19,9 @@ from throughtime.trace import LayerTrace, Trace
 _SEVERITY = ("non-finite", "exploding", "vanishing", "healthy")
 
 # What a layer of a healthy stack may have without harm to the stack.
-_OF_ONE_LAYER = ("exploding", "vanishing", "gates closed", "saturated", "transient growth")
+_OF_ONE_LAYER = (
+    "exploding", "vanishing", "gates closed", "saturated", "transient growth", "bottleneck"
+)  # fmt: skip
 
 # Loss steps to sweep from: enough for quantiles. A marked recurrence sweeps through autograd.
 _ANCHORS, _MARKED_ANCHORS = 48, 8
@@ -151,12 +153,11 @@ def _findings(layers: list[LayerDiagnosis], whole: LayerDiagnosis | None) -> lis
 
     A dependency that dies in one layer may travel back through another.
     """
+    passes = whole is not None and whole.verdict == "healthy"
     found = []
     for one in layers:
-        for finding in one.findings:
-            passes = whole is not None and whole.verdict == "healthy" != one.verdict
-            if not (passes and finding.disease in _OF_ONE_LAYER):
-                found.append(finding)
+        harmless = _OF_ONE_LAYER if passes and one is not whole else ()
+        found += [finding for finding in one.findings if finding.disease not in harmless]
     return found
 
 
