@@ -97,7 +97,8 @@ USAGE = {
     "2^63-1",
     "demo --report none/r.html": "Invalid value for '--report': there is no folder none: make it "
     "first",
-    "textbook": "Missing argument 'LESSON'. Choose from: scalar, node, powers, lm, clip, lstm",
+    "textbook": "Missing argument 'LESSON'. Choose from: scalar, node, powers, nilpotent, lm, "
+    "clip, lstm",
 }  # fmt: skip
 INPUT = {
     "diagnose --json": "nothing to diagnose: give FILE.py:FUNCTION, or --cell rnn|lstm|gru",

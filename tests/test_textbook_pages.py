@@ -44,7 +44,7 @@ def printed(page: Page, width: int = 80, encoding: str = "utf-8") -> str:
 
 
 def test_the_names_of_the_pages() -> None:
-    assert list(PAGES) == ["scalar", "node", "powers", "lm", "clip", "lstm"]
+    assert list(PAGES) == ["scalar", "node", "powers", "nilpotent", "lm", "clip", "lstm"]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -190,6 +190,29 @@ def test_pictures_stand_side_by_side_where_there_is_room() -> None:
 def test_the_page_powers_shows_the_counter_example(n: int, gain: float) -> None:
     shown = {row[0]: row[-1] for row in MADE["powers"].rows}
     assert shown[n] == gain
+
+
+NILPOTENT = {row[0]: row[1:] for row in MADE["nilpotent"].rows}
+
+
+@pytest.mark.parametrize(("n", "gain"), [(10, nilpotent.gain(10)), (30, nilpotent.gain(30))])
+def test_the_page_nilpotent_measures_the_closed_form_along_its_run(n: int, gain: float) -> None:
+    assert NILPOTENT[n][3] == pytest.approx(gain, rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "radius", "sigma"), [(1, 0.0, 16.0), (10, 0.0, 16.0**10)])
+def test_the_page_nilpotent_shows_both_conditions(n: int, radius: float, sigma: float) -> None:
+    assert NILPOTENT[n][:2] == pytest.approx((radius, sigma))
+
+
+@pytest.mark.parametrize(("n", "gain"), [(1, 1.02), (100, 1.02**100), (101, 0.0)])
+def test_the_page_nilpotent_shows_a_chain_that_gains_and_then_ends(n: int, gain: float) -> None:
+    assert NILPOTENT[n][4] == pytest.approx(gain)
+
+
+@pytest.mark.parametrize("said", ["7240.8 after 10 steps", "7.59e+09 after 30", "7.2 in 100 steps"])
+def test_the_page_nilpotent_says_what_was_measured(said: str) -> None:
+    assert said in MADE["nilpotent"].see
 
 
 @pytest.mark.parametrize(("number", "scale"), [(0, 1.0), (1, 0.5)])

@@ -109,8 +109,8 @@ def test_the_departure_from_normality(W: Array, departure: float) -> None:
 
 
 def test_a_chain_of_radius_zero_gains_seven_point_two() -> None:
-    chain = 1.02 * np.eye(101, k=-1)
-    assert np.linalg.norm(powers.power_by_multiplication(chain, 100), 2) == pytest.approx(1.02**100)
+    power = powers.power_by_multiplication(nilpotent.chain(101), 100)
+    assert np.linalg.norm(power, 2) == pytest.approx(1.02**100)
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,11 @@ def test_its_gain_doubles_at_every_step(n: int) -> None:
 @pytest.mark.parametrize(("n", "gain"), [(10, 7240.8), (30, 7.59e9)])
 def test_its_gain_is_the_reference_value(n: int, gain: float) -> None:
     assert nilpotent.gain(n) == pytest.approx(gain, rel=1e-3)
+
+
+def test_its_gain_along_a_run_is_that_of_the_fixed_point() -> None:
+    same(nilpotent.measured_gains(20), [nilpotent.gain(n) for n in range(1, 21)], 1e-8)
+
+
+def test_a_run_leaves_the_unstable_fixed_point_in_the_end() -> None:
+    assert nilpotent.measured_gains(100)[-1] < nilpotent.gain(40)

@@ -46,6 +46,7 @@ class Lesson(StrEnum):
     SCALAR = "scalar"
     NODE = "node"
     POWERS = "powers"
+    NILPOTENT = "nilpotent"
     LM = "lm"
     CLIP = "clip"
     LSTM = "lstm"

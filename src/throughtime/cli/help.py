@@ -23,12 +23,13 @@ about a minute, downloads nothing, and writes an HTML report.
 TEXTBOOK = """Show one page of the lecture's mathematics: a small table and a picture.
 
 \b
-scalar   one unit: the product of factors, and its bound
-node     one gradient on its way back through tanh, + and MatMul
-powers   powers of W by its eigenvalues, and where these mislead
-lm       the language model: backpropagation through time as a sum
-clip     clipping by the global norm
-lstm     the carousel of forget gates beside the whole gradient
+scalar      one unit: the product of factors, and its bound
+node        one gradient on its way back through tanh, + and MatMul
+powers      powers of W by its eigenvalues, and where these mislead
+nilpotent   spectral radius 0, and the gradient doubles at every step
+lm          the language model: backpropagation through time as a sum
+clip        clipping by the global norm
+lstm        the carousel of forget gates beside the whole gradient
 """
 
 DIAGNOSE = """Say how far back the gradient of a model reaches, from one batch.

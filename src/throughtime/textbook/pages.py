@@ -1,4 +1,4 @@
-"""The six pages of `throughtime textbook NAME`, each computed anew by the files beside it."""
+"""The seven pages of `throughtime textbook NAME`, each computed anew by the files beside it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -24,6 +24,11 @@ def log10(sizes: Iterable[float]) -> tuple[float, ...]:
 def norm(gradient: Array) -> float:
     """‖gradient‖, the root of the sum of the squares of all its entries."""
     return float(np.linalg.norm(gradient))
+
+
+def spectral_norm(matrix: Array) -> float:
+    """‖matrix‖_2, its largest singular value."""
+    return float(np.linalg.norm(matrix, 2))
 
 
 def scalar_page(T: int = 20, seed: int = 0) -> Page:
@@ -111,7 +116,7 @@ def powers_page(T: int = 20) -> Page:
     for n in (1, 2, 3, 5, 10, 20, 30):
         exact = powers.power_by_multiplication(W, n)
         error = norm(powers.power_by_eigenbasis(W, n) - exact) / norm(exact)
-        gain = float(np.linalg.norm(exact, 2))
+        gain = spectral_norm(exact)
         rows.append((n, float(D[0] ** n), float(D[1] ** n), gain, error, nilpotent.gain(n)))
     try:
         powers.eigenbasis(nilpotent.W)
@@ -137,6 +142,43 @@ def powers_page(T: int = 20) -> Page:
         ),
         see="One matrix W explodes along v_1 and vanishes along v_2. J doubles each step, though "
         "both eigenvalues of A are 0: those of the weights decide for a linear recurrence only.",
+    )
+
+
+def nilpotent_page(T: int = 30, units: int = 101) -> Page:
+    """Radius 0 twice: a tanh recurrence that doubles, and a linear chain that gains on its way."""
+    W, chain = nilpotent.W, nilpotent.chain(units)
+    radius = norm(W @ W) ** 0.5  # ρ(W) ≤ ‖W²‖^½
+    sigma, measured = spectral_norm(W), nilpotent.measured_gains(T)
+    linear, chained = (
+        [spectral_norm(powers.power_by_multiplication(matrix, n)) for n in range(units + 1)]
+        for matrix in (W, chain)
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for n in (1, 2, 5, 10, T, units - 1, units):
+        gain = float(measured[n - 1]) if n <= T else ""
+        rows.append((n, radius**n, sigma**n, linear[n], gain, chained[n]))
+    return Page(
+        name="nilpotent",
+        title="Spectral radius 0, and the gradient doubles at every step",
+        formulas=(
+            "x ← W tanh(x) + b,   W = [[8, 8], [-8, -8]],   W² = 0,   ρ(W) = 0",
+            "at (0, artanh ½):   J = W diag(1 - tanh²) = [[8, 6], [-8, -6]],   J² = 2J",
+            f"C: a chain of {units} units with gain {nilpotent.CHAIN_GAIN:g},   ρ(C) = 0",
+        ),
+        columns=("n", "ρ(W)ⁿ", "σ_max(W)ⁿ", "‖Wⁿ‖", "‖∂x_n/∂x_0‖", "‖Cⁿ‖"),
+        rows=tuple(rows),
+        quantity="log10 of the size after n steps",
+        pictures=(
+            Picture("‖Wⁿ‖, linear", "n", 1, log10(linear[1:21])),
+            Picture("‖∂x_n/∂x_0‖, tanh", "n", 1, log10(measured[:20])),
+            Picture("‖Cⁿ‖, linear", "n/5", 1, log10(chained[5:101:5])),
+        ),
+        see="ρ(W) = 0 says that the gradient vanishes: true of the linear recurrence, wrong of "
+        f"this one, measured at {measured[9]:.1f} after 10 steps and {measured[T - 1]:.3g} after "
+        f"{T}. The norm condition, σ_max = {sigma:g} > 1, allows it and does not promise it. Even "
+        f"a linear recurrence of radius 0 gains on its way: {max(chained):.1f} in {units - 1} "
+        "steps.",
     )
 
 
@@ -267,6 +309,7 @@ PAGES: Mapping[str, Callable[[], Page]] = MappingProxyType(
         "scalar": scalar_page,
         "node": node_page,
         "powers": powers_page,
+        "nilpotent": nilpotent_page,
         "lm": lm_page,
         "clip": clip_page,
         "lstm": lstm_page,

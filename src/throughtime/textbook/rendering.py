@@ -15,7 +15,7 @@ GAP = "  "
 
 #: How the symbols of the formulas are spelled where the terminal's encoding lacks them.
 SPELLED = {
-    "∂": "d", "δ": "delta", "λ": "lambda", "σ": "sigma", "α": "alpha", "Δ": "D",
+    "∂": "d", "δ": "delta", "λ": "lambda", "ρ": "rho", "σ": "sigma", "α": "alpha", "Δ": "D",
     "Π": "prod", "Σ": "sum", "√": "sqrt", "‖": "||", "⊙": "*", "·": "*", "−": "-", "ŷ": "y^",
     "ᵀ": "^T", "²": "^2", "ⁿ": "^n", "⁻": "^-", "¹": "1", "½": "1/2", "≤": "<=", "≥": ">=",
     "←": "<-", "→": "->", "…": "...",
