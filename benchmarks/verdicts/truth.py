@@ -53,11 +53,13 @@ def verdict(gain: float) -> str:
     return "exploding" if gain > EXPLODED else "healthy"
 
 
-def cell_in_float64(rnn: nn.RNNBase) -> nn.RNNCellBase:
-    """torch's own cell, with the weights of a one-layer ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM``."""
-    kind = type(rnn).__name__
+def cell_in_float64(rnn: nn.RNNBase, layer: int = 0) -> nn.RNNCellBase:
+    """torch's own cell, with the weights of one layer of ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM``."""
+    kind, end = type(rnn).__name__, f"_l{layer}"
     more = {"nonlinearity": rnn.nonlinearity} if kind == "RNN" else {}
-    cell = CELLS[kind](rnn.input_size, rnn.hidden_size, rnn.bias, **more)
-    weights = {name.removesuffix("_l0"): value for name, value in rnn.state_dict().items()}
+    inputs = rnn.hidden_size if layer else rnn.input_size
+    cell = CELLS[kind](inputs, rnn.hidden_size, rnn.bias, **more).double()
+    own = {name: value for name, value in rnn.state_dict().items() if name.endswith(end)}
+    weights = {name.removesuffix(end): value for name, value in own.items()}
     cell.load_state_dict(copy.deepcopy(weights))
-    return cell.double()
+    return cell
