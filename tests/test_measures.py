@@ -61,6 +61,14 @@ def test_an_exact_zero_is_minus_infinity_and_no_small_number() -> None:
     np.testing.assert_array_equal(np.isneginf(values), [True, True, False])
 
 
+def test_a_floor_ends_the_curve_and_says_so() -> None:
+    found = gains(relu_world(0.1, 40), floor=-7.0)
+    curve = found.values[0, 1]
+    np.testing.assert_allclose(curve[:8], -np.arange(8.0), atol=1e-5)
+    np.testing.assert_allclose(curve[12:], -7.0, atol=1e-6)
+    assert "down to a gain of 1e-7" in found.how
+
+
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
@@ -173,6 +181,7 @@ BAD = {
     "unknown part": (lambda trace: lags(trace, 0, part="c"), "no part 'c'"),
     "anchor outside": (lambda trace: lags(trace, 0, anchors=[T]), f"anchor {T} lies outside"),
     "no anchors": (lambda trace: lags(trace, 0, anchors=0), "anchors must be at least 1"),
+    "floor above": (lambda trace: lags(trace, 0, floor=1.0), "floor must be a log10 gain below 0"),
     "no stack": (lags, "choose one"),
     "unknown norm": (lambda trace: norms(trace, of="nope"), "of='nope'"),
 }

@@ -97,6 +97,50 @@ def test_anchors_in_blocks_are_one_matrix(monkeypatch: pytest.MonkeyPatch, rows:
     torch.testing.assert_close(blocks, whole, **CLOSE)
 
 
+@pytest.mark.parametrize("anchors", [list(range(T)), [3, 1, 4]])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_latest_anchors_stand_at_the_floor_once_all_their_sequences_are_below(
+    monkeypatch: pytest.MonkeyPatch, kind: str, anchors: list[int]
+) -> None:
+    monkeypatch.setattr("throughtime.sweeps.backward._LOOK_EVERY", 1)
+    linear, states = unrolled(kind, ())
+    sources, parts = normal(len(anchors), *states[0].shape, seed=5), [slice(None), slice(0, 2)]
+    wanted = lag_norms(linear, sources, anchors, parts)
+    start = sources.norm(dim=-1).log10()
+    highest = (wanted[0] - start[:, None]).amax(-1)  # over the sequences, (A T)
+    floor = float(highest[~highest.isnan()].median()) - 1e-9
+    followed = sorted(range(len(anchors)), key=lambda a: anchors[a])
+    for k in range(T - 1, 0, -1):
+        while followed and anchors[followed[-1]] >= k and highest[followed[-1], k] < floor:
+            given_up = followed.pop()
+            wanted[:, given_up, :k] = start[given_up] + floor
+    assert len(followed) < len(anchors)
+    found = lag_norms(linear, sources, anchors, parts, floor=floor)
+    torch.testing.assert_close(found, wanted, **CLOSE)
+
+
+def test_an_anchor_is_followed_as_long_as_one_of_its_sequences_is_above_the_floor() -> None:
+    steps, lags = 40, torch.arange(39, -1, -1, dtype=torch.float64)
+    linear = diagonal([0.1, 0.9], steps, torch.float64)
+    sources = torch.eye(2, dtype=torch.float64).expand(1, 2, 2)
+    both = lag_norms(linear, sources, [steps - 1], floor=-7.0)[0, 0]
+    alone = lag_norms(linear, sources[:, :1], [steps - 1], floor=-7.0)[0, 0, :, 0]
+    torch.testing.assert_close(both[:, 0], -lags)
+    assert alone[lags <= 7].tolist() == pytest.approx((-lags[lags <= 7]).tolist())
+    assert set(alone[lags > 12].tolist()) == {-7.0}
+
+
+def test_what_is_given_up_is_left_out_of_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, rows = 64, []
+    linear = diagonal([0.1], steps, torch.float32)
+    step = type(linear).vjp
+    monkeypatch.setattr(
+        type(linear), "vjp", lambda *given: rows.append(len(given[2])) or step(*given)
+    )
+    lag_norms(linear, torch.ones(steps, 1, 1), range(steps), floor=-7.0)
+    assert sum(rows) < 12 * steps  # of steps² / 2
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", [segments, stacked])
 def test_joined_recurrences_are_swept_alike(kind: str, make: Callable[..., Subject]) -> None:

@@ -32,6 +32,7 @@ def lags(
     *,
     anchors: Anchors = None,
     part: str = "s",
+    floor: float | None = None,
 ) -> Measurement:
     """The lag matrix, log10 ‖∂L_t/∂s_k‖: what the loss at step t alone sends back to state k.
 
@@ -41,16 +42,18 @@ def lags(
         anchors: which loss steps t: a list, or how many of them, evenly spread; None for all
             that have a loss (256 of them at most).
         part: ``"s"`` for the whole state, or a part of it such as ``"h"`` or ``"c"``.
+        floor: log10 of the gain below which a loss is followed no further, once all sequences are
+            there; its values stand at the floor from then on: read "at most". None: to the end.
 
     Returns:
         Float64, axes (anchor, time, batch), ``coords["anchor"]`` the steps t. NaN where k > t, or
         where that sequence has no loss at t; −inf where nothing at all came back.
 
     Raises:
-        InputError: for an unknown layer or part, an anchor outside the sequence, or layers that
-            cannot be taken jointly.
+        InputError: for an unknown layer or part, an anchor outside the sequence, a floor that is
+            not below 0, or layers that cannot be taken jointly.
     """
-    return LagSweep.run(trace, layer, anchors, (part,)).matrix(part)
+    return LagSweep.run(trace, layer, anchors, (part,), floor).matrix(part)
 
 
 def gains(
@@ -59,6 +62,7 @@ def gains(
     *,
     anchors: Anchors = None,
     quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+    floor: float | None = None,
 ) -> Measurement:
     """Gain by lag, log10 ‖∂L_t/∂s_{t−k}‖ / ‖∂L_t/∂s_t‖: quantiles over the batch and the anchors.
 
@@ -66,7 +70,7 @@ def gains(
     part is measured against the whole state at lag 0. NaN where nothing reaches that far back in
     the capture, −inf where more than that quantile came back as exactly zero.
     """
-    return LagSweep.run(trace, layer, anchors).gains(quantiles)
+    return LagSweep.run(trace, layer, anchors, floor=floor).gains(quantiles)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,7 @@ class LagSweep:
         anchors: the loss steps t, in the order of computation.
         norms: log10 norms (part, anchor, time, batch), in the order of computation.
         turned: the layer reads its sequence from the end, all of it.
+        floor: log10 of the gain at which a loss was followed no further, or None.
     """
 
     name: str
@@ -86,6 +91,7 @@ class LagSweep:
     anchors: tuple[int, ...]
     norms: Floats
     turned: bool
+    floor: float | None = None
 
     @classmethod
     def run(
@@ -94,10 +100,13 @@ class LagSweep:
         layer: str | int | None = None,
         anchors: Anchors = None,
         parts: Sequence[str] | None = None,
+        floor: float | None = None,
     ) -> LagSweep:
         """Sweep a layer or a stack. Arguments and errors as for ``lags``; parts None: all."""
+        if floor is not None and not floor < 0:
+            raise InputError(f"floor must be a log10 gain below 0, such as -7, not {floor}")
         if isinstance(trace, Trace) and layer is None and len(trace) > 1:
-            return cls._joint(trace, anchors)
+            return cls._joint(trace, anchors, floor)
         one = trace if isinstance(trace, LayerTrace) else trace[layer or 0]
         names = ("s", *one.parts) if len(one.parts) > 1 else ("s",)
         names = names if parts is None else tuple(parts)
@@ -105,13 +114,11 @@ class LagSweep:
         direct = one.turned(one.direct)
         chosen = _anchors(anchors, direct, one)
         sources = direct[list(chosen)]
-        norms = lag_norms(one.linear, sources, chosen, slices, one.walls)
-        return cls(
-            one.name, names, chosen, _defined(norms, sources), one.reverse and not one.packed
-        )
+        norms = _defined(lag_norms(one.linear, sources, chosen, slices, one.walls, floor), sources)
+        return cls(one.name, names, chosen, norms, one.reverse and not one.packed, floor)
 
     @classmethod
-    def _joint(cls, trace: Trace, anchors: Anchors) -> LagSweep:
+    def _joint(cls, trace: Trace, anchors: Anchors, floor: float | None) -> LagSweep:
         layers, links = stack_of(trace)
         if not layers:
             names = ", ".join(map(repr, trace.names))
@@ -124,8 +131,8 @@ class LagSweep:
         sources = top.direct.new_zeros(len(chosen), top.batch, sum(sizes))
         sources[..., sum(sizes[:-1]) :] = top.direct[list(chosen)]
         walls = sorted({wall for one in layers for wall in one.walls})
-        norms = lag_norms(stacked(layers, links), sources, chosen, walls=walls)
-        return cls("all layers", ("s",), chosen, _defined(norms, sources), turned=False)
+        norms = lag_norms(stacked(layers, links), sources, chosen, walls=walls, floor=floor)
+        return cls("all layers", ("s",), chosen, _defined(norms, sources), False, floor)
 
     def matrix(self, part: str = "s") -> Measurement:
         """The lag matrix of one part, in the time of the sequence (packed: in that of reading)."""
@@ -135,7 +142,10 @@ class LagSweep:
         if self.turned:
             last = values.shape[1] - 1
             values, anchors = values[::-1, ::-1], tuple(last - t for t in reversed(anchors))
-        how = f"one adjoint sweep from {len(anchors)} loss steps at once, one loss at a time"
+        how = (
+            f"one adjoint sweep from {len(anchors)} loss steps at once, one loss at a time"
+            + self._censored()
+        )
         coords = {"anchor": anchors, "time": tuple(range(values.shape[1]))}
         return Measurement("lag matrix", values, ("anchor", "time", "batch"), "log10", how, coords)
 
@@ -151,7 +161,7 @@ class LagSweep:
         samples = np.moveaxis(aligned, 2, 3).reshape(len(self.parts), count, longest + 1)
         how = (
             f"quantiles over {len(self.anchors)} loss steps and {self.norms.shape[3]} sequences "
-            "of the log10 gain, each from the loss at one step alone"
+            "of the log10 gain, each from the loss at one step alone" + self._censored()
         )
         return Measurement(
             "gain",
@@ -161,6 +171,11 @@ class LagSweep:
             how,
             {"part": self.parts, "quantile": tuple(quantiles), "lag": tuple(range(longest + 1))},
         )
+
+    def _censored(self) -> str:
+        if self.floor is None:
+            return ""
+        return f"; followed down to a gain of 1e{self.floor:g}, and given as that from there on"
 
 
 def stack_of(trace: Trace) -> tuple[list[LayerTrace], list[Link]]:

@@ -22,6 +22,7 @@ from throughtime.recurrences.base import (
     orthogonal_blocks,
     with_recurrent_weight,
 )
+from throughtime.recurrences.products import linear
 
 
 class Elman(Recurrence):
@@ -111,6 +112,7 @@ class LinearisedElman(Linearised):
         self.steps, self.dtype = len(slope), slope.dtype
         self._slope, self._slopes, self._before = slope, slope.unbind(0), before
         self._weight_ih, self._weight_hh = cell.weight_ih, cell.weight_hh
+        self._recurrent = cell.weight_hh.T.contiguous()
 
     def vjp(
         self,
@@ -119,9 +121,11 @@ class LinearisedElman(Linearised):
         plus: Float[Tensor, "... B S"] | None = None,
         out: Float[Tensor, "... B S"] | None = None,
     ) -> Float[Tensor, "... B S"]:
+        preactivation = flat(rows * self._slopes[t])
+        if out is None and plus is None:
+            return linear(preactivation, self._recurrent).view(rows.shape)
         if out is None:
             out = torch.empty_like(rows, memory_format=torch.contiguous_format)
-        preactivation = flat(rows * self._slopes[t])
         if plus is None:
             torch.mm(preactivation, self._weight_hh, out=out.view(-1, out.shape[-1]))
         else:

@@ -136,6 +136,7 @@ class LinearisedGRU(Linearised):
         self.steps, self.dtype = len(before), before.dtype
         self._before, self._update = before, update
         self._weight_ih, self._weight_hh = cell.weight_ih, cell.weight_hh
+        self._recurrent = cell.weight_hh.T.contiguous()
         if slope is None:
             slope = torch.addcmul(candidate.new_ones(()), candidate, candidate, value=-1)
         self._candidate = (1 - update) * slope
@@ -159,9 +160,12 @@ class LinearisedGRU(Linearised):
         plus: Float[Tensor, "... B S"] | None = None,
         out: Float[Tensor, "... B S"] | None = None,
     ) -> Float[Tensor, "... B S"]:
+        preactivation = (rows.unsqueeze(-2) * self._gate_steps[t]).flatten(-2)
+        if out is None and plus is None:
+            back = linear(preactivation, self._recurrent)
+            return back.addcmul_(rows, self._update_steps[t])
         if out is None:
             out = torch.empty_like(rows, memory_format=torch.contiguous_format)
-        preactivation = (rows.unsqueeze(-2) * self._gate_steps[t]).flatten(-2)
         if plus is None:
             torch.mul(rows, self._update_steps[t], out=out)
         else:

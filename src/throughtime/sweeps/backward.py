@@ -6,16 +6,19 @@ the last to the first, and treats a wall at t as J_t = 0.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences import Linearised
-from throughtime.sweeps.scaling import LARGE, SMALL, log, log_norm, rescale
+from throughtime.sweeps.scaling import LARGE, SMALL, log_norm, rescale
 
 _BLOCK_ROWS = 2048
+_LOOK_EVERY = 4  # steps between two looks for what has fallen below the floor
 
 
 @torch.no_grad()
@@ -71,6 +74,7 @@ def lag_norms(
     anchors: Sequence[int],
     parts: Sequence[slice] = (slice(None),),
     walls: Sequence[int] = (),
+    floor: float | None = None,
 ) -> Float[Tensor, "P A T B"]:
     """log10 ‖∂L_t/∂s_k‖ for every anchor t and every k, many anchors in one reverse pass.
 
@@ -78,62 +82,104 @@ def lag_norms(
     ``sources[a]``. At step k the rows of all anchors t ≥ k are one tall matrix, so that A sweeps
     become T growing matrix products. Float64, NaN where k > t, −inf where nothing came back.
 
-    A row is rescaled when it leaves [1e-8, 1e8], and its logarithm is carried: nothing underflows.
-    Behind a wall the rows are zero for good, and are left out of the products. Anchors are taken
-    in blocks of about two thousand rows: tall enough for a full-speed product, small enough for the
+    Rows are rescaled when one leaves [1e-8, 1e8], and their logarithm is carried: nothing
+    underflows. Behind a wall the rows are zero for good, and end there. Anchors are taken in blocks
+    of about two thousand rows: tall enough for a full-speed product, small enough to stay in the
     processor's cache, and a bound on the memory.
+
+    Args:
+        linear: the recurrence.
+        sources: the direct gradient of every anchor.
+        anchors: the steps t of the losses, in any order.
+        parts: the parts of the state whose norms are wanted.
+        walls: steps t with J_t = 0.
+        floor: log10 of the gain ‖∂L_t/∂s_k‖ / ‖∂L_t/∂s_t‖ at which an anchor is given up, once all
+            of its sequences, and all later anchors, are below. From there on its values are
+            censored: they are the floor times its source, and read "at most so much"; what would
+            have grown back is not seen.
+            None follows every anchor to the first step.
     """
-    shape = len(parts), len(anchors), linear.steps, sources.shape[1]
+    shape = linear.steps, len(parts), len(anchors), sources.shape[1]
     norms = torch.full(shape, torch.nan, dtype=torch.float64)
-    latest_first = sorted(range(len(anchors)), key=lambda a: -anchors[a])
-    block = max(1, _BLOCK_ROWS // max(1, sources.shape[1]))
-    for start in range(0, len(latest_first), block):
-        chosen = latest_first[start : start + block]
-        _sweep_block(linear, sources, anchors, chosen, parts, frozenset(walls), norms)
-    return norms
+    earliest_first = sorted(range(len(anchors)), key=lambda a: anchors[a])
+    rows = sources[earliest_first]
+    exponents = torch.zeros(rows.shape[:2], dtype=torch.float64)
+    rescale(rows, exponents)
+    at_source = exponents + log_norm(rows)
+    times, blocked = [anchors[a] for a in earliest_first], frozenset(walls)
+    sweep = _TallSweep(linear, rows, times, parts, blocked, floor, exponents, at_source, norms)
+    left = len(times) if sources.shape[1] else 0
+    while left:
+        left = sweep.block(left)
+    in_given_order = sorted(range(len(anchors)), key=lambda row: earliest_first[row])
+    in_order = in_given_order == list(range(len(anchors)))
+    return (norms if in_order else norms[:, :, in_given_order]).permute(1, 2, 0, 3)
 
 
-def _sweep_block(
-    linear: Linearised,
-    sources: Float[Tensor, "A B S"],
-    anchors: Sequence[int],
-    chosen: Sequence[int],
-    parts: Sequence[slice],
-    blocked: frozenset[int],
-    norms: Float[Tensor, "P A T B"],
-) -> None:
-    """One reverse pass of the ``chosen`` anchors, the latest first, written into ``norms``."""
-    count, batch = len(chosen), sources.shape[1]
-    buffers = [sources.new_empty(count, batch, sources.shape[2]) for _ in range(2)]
-    exponents = torch.zeros(count, batch, dtype=torch.float64)
-    found = torch.full(
-        (anchors[chosen[0]] + 1, len(parts), count, batch), -torch.inf, dtype=torch.float64
-    )
-    begun, first = 0, 0  # rows begun so far, and the first of them not yet behind a wall
-    for k in range(anchors[chosen[0]], -1, -1):
-        while begun < count and anchors[chosen[begun]] == k:
-            buffers[0][begun] = sources[chosen[begun]]
-            begun += 1
-        if first == begun:
-            continue
-        values, exponent = buffers[0][first:begun], exponents[first:begun]
-        whole = _norm_in_range(values, exponent)
-        for p, part in enumerate(parts):
-            logs = log(whole) if part == slice(None) else log_norm(values[..., part])
-            found[k, p, first:begun] = exponent + logs
-        if k in blocked:
-            first = begun
-        elif k:
-            linear.vjp(k, values, out=buffers[1][first:begun])
-            buffers.reverse()
-    for row, a in enumerate(chosen):
-        norms[:, a, : anchors[a] + 1] = found[: anchors[a] + 1, :, row].transpose(0, 1)
+@dataclass(eq=False)
+class _TallSweep:
+    """The sweep of ``lag_norms``: anchors the earliest first, the latest swept first.
+
+    The rows of a block are those of consecutive anchors ``low … top − 1``: going back in time, new
+    anchors join below, and those given up are the latest.
+    """
+
+    linear: Linearised
+    sources: Float[Tensor, "A B S"]
+    times: Sequence[int]
+    parts: Sequence[slice]
+    blocked: frozenset[int]
+    floor: float | None
+    exponents: Float[Tensor, "A B"]
+    at_source: Float[Tensor, "A B"]
+    norms: Float[Tensor, "T P A B"]
+
+    def block(self, top: int) -> int:
+        """Sweep the latest anchors before ``top``, as many as fit; return how many are left."""
+        most = max(1, _BLOCK_ROWS // self.sources.shape[1])
+        low, rows, full = top, self.sources[top:top], False
+        for k in range(self.times[top - 1], -1, -1):
+            joining = low if full else bisect_left(self.times, k, 0, low)
+            if joining < low:
+                fitting = max(joining, top - most)
+                rows = torch.cat([self.sources[fitting:low], rows])
+                low, full = fitting, fitting > joining
+            norm = self._record(k, rows, low, top)
+            if k in self.blocked or not k:
+                self.norms[:k, :, low:top] = -torch.inf
+                break
+            if self.floor is not None and not k % _LOOK_EVERY:
+                top = self._give_up(k, norm, low, top, self.floor)
+                if low == top:
+                    break
+                rows = rows[: top - low]
+            rows = self.linear.vjp(k, rows).contiguous()
+        return low
+
+    def _record(self, k: int, rows: Tensor, low: int, top: int) -> Tensor:
+        """Write the norms at step k, and bring the rows back into the range if one has left it."""
+        exponent = self.exponents[low:top]
+        norm: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+        smallest, largest = map(float, norm.aminmax())
+        if not (smallest >= SMALL and largest <= LARGE):  # also where one is NaN
+            rescale(rows, exponent)
+            norm = torch.linalg.vector_norm(rows, dim=-1)
+        for p, part in enumerate(self.parts):
+            of_part = _log(norm) if part == slice(None) else log_norm(rows[..., part])
+            torch.add(exponent, of_part, out=self.norms[k, p, low:top])
+        return norm
+
+    def _give_up(self, k: int, norm: Tensor, low: int, top: int, floor: float) -> int:
+        """Where the anchors end, without the latest ones whose gain is below the floor for good."""
+        start = self.at_source[low:top]
+        gain = self.exponents[low:top] + _log(norm) - start
+        gone = (gain < floor) | start.isneginf()
+        alive = (~gone).any(-1).nonzero()
+        end = low + (int(alive[-1]) + 1 if len(alive) else 0)
+        self.norms[:k, :, end:top] = self.at_source[end:top] + floor
+        return end
 
 
-def _norm_in_range(values: Float[Tensor, "A B S"], exponent: Float[Tensor, "A B"]) -> Tensor:
-    """The norms of the rows, which are rescaled in place if one has left the range."""
-    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
-    if bool(((norm < SMALL) | (norm > LARGE)).any()):
-        rescale(values, exponent)
-        norm = torch.linalg.vector_norm(values, dim=-1)
-    return norm
+def _log(norm: Tensor) -> Tensor:
+    """log10 on the CPU, in the precision of the sweep: float64 would take longer than the norms."""
+    return norm.to(torch.promote_types(norm.dtype, torch.float32)).log10().cpu()

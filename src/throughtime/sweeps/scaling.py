@@ -25,10 +25,13 @@ def log(norm: Tensor) -> Tensor:
 
 
 def rescale(values: Float[Tensor, "... S"], exponent: Tensor) -> None:
-    """Bring rows that drifted away from 1 back to it, in place, and remember by how much."""
+    """Bring all rows back to 1, in place, if one drifted away; remember each row's factor.
+
+    All of them, so that rows of one age drift together, and seldom.
+    """
     largest = values.abs().amax(-1)
-    drifted = ((largest < SMALL) | (largest > LARGE)) & (largest > 0) & largest.isfinite()
-    if drifted.any():
-        factor = torch.where(drifted, largest, torch.ones_like(largest))
+    number = (largest > 0) & largest.isfinite()
+    if (((largest < SMALL) | (largest > LARGE)) & number).any():
+        factor = torch.where(number, largest, torch.ones_like(largest))
         values.div_(factor.unsqueeze(-1))
         exponent.add_(factor.double().log10().cpu())
