@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import capture, lags, long, machine, outside
+from benchmarks import capture, lags, long, lyapunov, machine, outside
 from benchmarks.tables import Table
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[], Table]] = {
     "capture": capture.measure,
     "outside": outside.measure,
     "lags": lags.measure,
+    "lyapunov": lyapunov.measure,
     "long": long.measure,
 }
 
