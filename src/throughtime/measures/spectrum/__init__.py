@@ -148,19 +148,21 @@ def _measured(layer: LayerTrace) -> tuple[float, str]:
     norms = lag_norms(layer.linear, direct[list(anchors)], anchors, walls=layer.walls)[0].numpy()
     sends = ((direct != 0).any(-1) & alive).cpu().numpy()
     begins = alive.int().argmax(0).tolist()
-    gain, steps, died = 0.0, 0, 0
+    gain, steps, died, followed = 0.0, 0, 0, 0
     for path, t in zip(norms, anchors, strict=True):
         wall = max((w for w in layer.walls if w <= t), default=0)
         for b in np.flatnonzero(sends[t]):
             back = path[max(wall, begins[b]) : t + 1, b]
-            # Up to the first exact zero, if it comes to one.
-            reached = len(back) - int(np.argmax(np.isneginf(back[::-1])) or len(back))
+            zeros = np.flatnonzero(np.isneginf(back))
+            reached = int(zeros[-1]) + 1 if len(zeros) else 0
             gain, steps = gain + float(back[reached] - back[-1]), steps + len(back) - 1 - reached
-            died += reached > 0
+            died, followed = died + (reached > 0), followed + 1
     if not steps:
         return math.nan, "No gradient went back a single step."
     how = (
         "Measured along the data: the mean log10 gain per step on the way back from "
         f"{len(anchors)} loss step{'s, each by itself' if len(anchors) > 1 else ''}"
     )
-    return gain / steps, f"{how}; {died} paths end in an exact zero." if died else f"{how}."
+    if died:
+        how += f"; {died} of {followed} paths end in an exact zero, and count up to it"
+    return gain / steps, f"{how}."
