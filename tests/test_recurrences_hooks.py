@@ -184,6 +184,15 @@ def test_another_precision_is_the_same_trajectory(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CELLS)
+def test_some_sequences_are_those_of_the_batch(kind: str) -> None:
+    linear = run(CELLS[kind](), torch.tensor([True, False, True]))
+    rows = normal(B, linear.cell(0).state_size)
+    for t in range(T):
+        some, whole = linear.take([1, 2]).vjp(t, rows[1:]), linear.vjp(t, rows)
+        torch.testing.assert_close(some, whole[1:], **EXACT)
+
+
+@pytest.mark.parametrize("kind", CELLS)
 def test_the_blocks_of_the_recurrent_matrix_make_it_up(kind: str) -> None:
     linear = run(CELLS[kind]())
     blocks = linear.recurrent_blocks(0)

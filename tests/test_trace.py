@@ -8,8 +8,10 @@ from cases import B, H, I, T, normal
 from hypothesis import given
 from hypothesis import strategies as st
 from test_recurrences import cell
+from torch import nn
 
 import throughtime as tt
+from throughtime.sweeps import adjoint
 from throughtime.trace import LayerTrace, Link, Trace, relative_difference, steps_alive, turn
 
 LENGTHS = st.one_of(st.none(), st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple))
@@ -157,3 +159,19 @@ def test_what_it_prints() -> None:
     mask = torch.ones(T, B, H)
     assert repr(Link(("a", "b"), "c", mask)) == "Link(a + b -> c, through dropout)"
     assert repr(Link(("a",), "c")) == "Link(a -> c)"
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_some_sequences_of_a_layer_are_a_layer(kind: str) -> None:
+    model = getattr(nn, kind)(3, 4, bidirectional=True).double()
+    x = nn.utils.rnn.pack_padded_sequence(
+        torch.randn(6, 5, 3, dtype=torch.float64), [6, 5, 5, 3, 1]
+    )
+    with tt.capture(model) as run:
+        model(x)[0].data.square().sum().backward()
+    for layer in run.trace:
+        some = layer.some(2)
+        assert (some.batch, some.lengths, some.verified) == (2, (6, 5), None)
+        again = adjoint(some.linear, some.turned(some.direct))
+        torch.testing.assert_close(some.turned(again), layer.gradients[:, [0, 2]])
+        assert layer.some(5) is layer

@@ -225,7 +225,8 @@ class Diagnosis:
                 f"  {layer.name} ({layer.kind}): {layer.verdict}, horizon {horizon} of {layer.span}"
                 f"{rate} ({check})"
             )
-        lines += [f"  {finding.disease}: {finding.sentence}" for finding in self.findings]
+        more = [found for found in self.findings if found.sentence != self.sentence]
+        lines += [f"  {finding.disease}: {finding.sentence}" for finding in more]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(plain(line) for line in lines)
 

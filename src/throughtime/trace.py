@@ -131,6 +131,30 @@ class LayerTrace:
         """This trace, of a padded batch, knowing where its sequences end."""
         return replace(self, lengths=lengths)
 
+    def some(self, most: int) -> LayerTrace:
+        """The trace of ``most`` of its sequences, evenly spread; itself where it has no more.
+
+        Also itself where its recurrence cannot be split (marked states). Nothing is left of the
+        check, which is that of the whole batch.
+        """
+        if self.batch <= most:
+            return self
+        chosen = [index * self.batch // most for index in range(most)]
+        linear = self.linear.take(chosen)
+        if linear is None:
+            return self
+        return replace(
+            self,
+            states=self.states[:, chosen],
+            direct=self.direct[:, chosen],
+            gradients=self.gradients[:, chosen],
+            linear=linear,
+            lengths=None if self.lengths is None else tuple(self.lengths[i] for i in chosen),
+            parameter_gradient=None,
+            rebuilt_gradient=None,
+            unchecked_because="it is a part of its batch",
+        )
+
     def alive(self) -> Tensor:
         """Boolean (T B): which steps belong to a sequence, in the time of the sequence."""
         return steps_alive(self.steps, self.batch, self.lengths, self.states.device)

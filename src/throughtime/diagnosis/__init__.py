@@ -23,8 +23,10 @@ _OF_ONE_LAYER = (
     "exploding", "vanishing", "gates closed", "saturated", "transient growth", "bottleneck"
 )  # fmt: skip
 
-# Loss steps to sweep from: enough for quantiles. A marked recurrence sweeps through autograd.
-_ANCHORS, _MARKED_ANCHORS = 48, 8
+# Loss steps to sweep from: enough for quantiles, fewer of a large layer, whose rows are
+# _ENTRIES long together. A marked recurrence sweeps through autograd.
+_ANCHORS, _FEWEST_ANCHORS, _MARKED_ANCHORS = 48, 12, 8
+_ENTRIES = 2**18
 
 
 def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = False) -> Diagnosis:
@@ -79,14 +81,14 @@ def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = F
 def _layer(
     layer: LayerTrace, span: int | None, deep: bool, broken: Finding | None
 ) -> LayerDiagnosis:
-    sweep = LagSweep.run(layer, anchors=_MARKED_ANCHORS if layer.marked else _ANCHORS)
+    sweep = LagSweep.run(layer, anchors=_anchors(layer))
     found = reach.read(sweep.gains(), layer.steps, span)
     evidence = Evidence(layer.name, sweep, found, layer.walls, layer.steps, layer)
     measured = pictures.pictures(layer, sweep)
     if broken is None:
         findings = _judged(evidence)
         measured += pictures.explanations(evidence)
-        measured += pictures.deep(layer, evidence.lag) if deep else []
+        measured += pictures.deep(evidence.some or layer, evidence.lag) if deep else []
     else:
         findings = (broken,)
         measured += list(evidence.saturation.values())
@@ -112,6 +114,15 @@ def _stack(trace: Trace, span: int | None) -> LayerDiagnosis | None:
         one,
         verified=max(known) if complete else None,
         unverified_because="" if complete else "a layer of it was not verified",
+    )
+
+
+def _anchors(layer: LayerTrace) -> int:
+    entries = max(1, layer.batch * layer.states.shape[-1])
+    return (
+        _MARKED_ANCHORS
+        if layer.marked
+        else min(_ANCHORS, max(_FEWEST_ANCHORS, _ENTRIES // entries))
     )
 
 

@@ -10,15 +10,8 @@ import numpy as np
 from throughtime.diagnosis import reach
 from throughtime.errors import InputError, UnsupportedError
 from throughtime.findings import Measurement
-from throughtime.measures import (
-    budget,
-    counterfactuals,
-    directions,
-    lyapunov,
-    norms,
-    paths,
-    saturation,
-)
+from throughtime.measures import directions, lyapunov, norms, saturation
+from throughtime.measures.budget import StageSweep
 from throughtime.measures.lags import Floats, LagSweep
 from throughtime.trace import LayerTrace
 
@@ -26,6 +19,8 @@ from throughtime.trace import LayerTrace
 _OPENED = ("forget gate at 1", "update gate at 1")
 # The squashing function on the way that every recurrence has, by the name of its activation.
 _CANDIDATES = ("h", "g", "n")
+# Explanations look at as many sequences as make up so many entries of state, and no fewer than 4.
+_ENTRIES, _FEWEST = 2048, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,38 +76,51 @@ class Evidence:
         return float(np.mean(agreeing)) if len(agreeing) else 1.0
 
     @cached_property
+    def some(self) -> LayerTrace | None:
+        """The known layer, of a large one so many sequences as an explanation needs."""
+        if self.known is None:
+            return None
+        return self.known.some(max(_FEWEST, _ENTRIES // self.known.states.shape[-1]))
+
+    @cached_property
     def opened(self) -> Evidence | None:
         """The same layer with its carousel's gate at 1, if it has one."""
-        layer = self.known
-        change = next((c for c in _OPENED if layer and c in layer.linear.variants), None)
-        if layer is None or change is None:
+        change = next((c for c in _OPENED if self.some and c in self.some.linear.variants), None)
+        if self.some is None or change is None:
             return None
-        changed = replace(layer, linear=layer.linear.variant(change))
+        changed = replace(self.some, linear=self.some.linear.variant(change))
         sweep = LagSweep.run(changed, anchors=len(self.sweep.anchors), parts=("s",))
         found = reach.read(sweep.gains(), self.steps, self.reach.span)
         return replace(self, sweep=sweep, reach=found, layer=changed)
 
     @cached_property
+    def ledger(self) -> StageSweep | None:
+        """Where the decades go over the span, by which path, and what if not."""
+        if self.some is None:
+            return None
+        return StageSweep.run(self.some, span=self.reach.span)
+
+    @cached_property
     def budget(self) -> Measurement | None:
         """``measures.budget`` over the span."""
-        return None if self.known is None else budget(self.known, span=self.reach.span)
+        return None if self.ledger is None else self.ledger.budget()
 
     @cached_property
     def paths(self) -> Measurement | None:
         """``measures.paths`` over the span."""
-        return None if self.known is None else paths(self.known, span=self.reach.span)
+        return None if self.ledger is None else self.ledger.paths()
 
     @cached_property
     def counterfactuals(self) -> Measurement | None:
         """``measures.counterfactuals`` over the span."""
-        return None if self.known is None else counterfactuals(self.known, span=self.reach.span)
+        return None if self.ledger is None else self.ledger.counterfactuals()
 
     @cached_property
     def saturation(self) -> dict[str, Measurement]:
         """``measures.saturation``, by the name of each measurement."""
-        if self.known is None or not self.known.linear.squashing:
+        if self.some is None or not self.some.linear.squashing:
             return {}
-        return {one.name: one for one in saturation(self.known)}
+        return {one.name: one for one in saturation(self.some)}
 
     @property
     def candidate(self) -> str | None:
@@ -127,10 +135,10 @@ class Evidence:
 
         None for a marked recurrence, and where the run is too short for one.
         """
-        if self.known is None:
+        if self.some is None:
             return None
         try:
-            found = lyapunov(self.known, k=1)
+            found = lyapunov(self.some, k=1)
         except (InputError, UnsupportedError):
             return None
         return dict(
@@ -152,7 +160,8 @@ class Evidence:
     @cached_property
     def directions(self) -> tuple[float, float]:
         """How many directions the loss asks for, and how many of them are left at the span."""
-        if self.layer is None or self.reach.extrapolated:
+        layer = self.some or self.layer
+        if layer is None or self.reach.extrapolated:
             return float("nan"), float("nan")
-        asked, left = np.asarray(directions(self.layer, lag=self.lag).values).tolist()
+        asked, left = np.asarray(directions(layer, lag=self.lag).values).tolist()
         return asked, left

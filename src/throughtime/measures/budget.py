@@ -8,9 +8,11 @@ of its gradient, not along a worst case.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from throughtime.errors import InputError
@@ -47,16 +49,7 @@ def budget(
     Raises:
         InputError: for an unknown layer, or several layers of which none was chosen.
     """
-    one = _choose(trace, layer)
-    book, count = _follow(one, anchors, span)
-    means = [_mean(gain, book.steps) for gain in book.gains.values()]
-    values = np.array([*means, np.sum(means) if means else np.nan])
-    how = f"mean log10 gain per step along the paths of {count} loss steps, each by itself"
-    if died := int(book.died.sum()):
-        how += f"; {died} of {book.died.numel()} paths end in an exact zero, and count up to it"
-    return Measurement(
-        "budget", values, ("cause",), "decades per step", how, {"cause": (*book.gains, WHOLE)}
-    )
+    return StageSweep.run(trace, layer, anchors=anchors, span=span).budget()
 
 
 def paths(
@@ -72,10 +65,7 @@ def paths(
     ``⟨part, δ⟩ / ‖δ‖²``, which add up to 1; of an LSTM, where the carousel ends in c and the gates
     in h, that is the share of ‖δ‖². Empty for a recurrence without gates.
     """
-    book, count = _follow(_choose(trace, layer), anchors, span)
-    values = np.array([_mean(share, book.steps) for share in book.shares.values()])
-    how = f"mean of ⟨part, δ⟩/‖δ‖² over all steps of the paths of {count} loss steps"
-    return Measurement("paths", values, ("path",), "share", how, {"path": tuple(book.shares)})
+    return StageSweep.run(trace, layer, anchors=anchors, span=span).paths()
 
 
 def counterfactuals(
@@ -92,13 +82,95 @@ def counterfactuals(
     (forget gate at 1, no way through the gates, no squashing: φ' at 1, W_hh orthogonal). Axes
     (change,), ``"as it is"`` first: mean log10 gain per step, −inf where nothing comes back.
     """
-    one = _choose(trace, layer)
-    chosen = one.linear.variants if changes is None else tuple(changes)
-    variants = [one.linear, *(one.linear.variant(name) for name in chosen)]
-    values = np.array([_rate(one, linear, anchors, span) for linear in variants])
-    how = "mean log10 gain per step, swept anew on the same states with one factor replaced"
-    coords = {"change": (AS_IT_IS, *chosen)}
-    return Measurement("counterfactuals", values, ("change",), "decades per step", how, coords)
+    return StageSweep.run(trace, layer, anchors=anchors, span=span).counterfactuals(changes)
+
+
+@dataclass(frozen=True, eq=False)
+class StageSweep:
+    """One backward sweep with its ledger, and what can be read off it.
+
+    Attributes:
+        layer: whose steps were passed.
+        anchors: the loss steps, in the order of computation, the latest first.
+        sources: their direct gradients (A B S).
+        book: the ledger.
+        span: how many steps back each was followed; None for all.
+    """
+
+    layer: LayerTrace
+    anchors: tuple[int, ...]
+    sources: Tensor
+    book: Ledger
+    span: int | None
+
+    @classmethod
+    def run(
+        cls,
+        trace: Trace | LayerTrace,
+        layer: str | int | None = None,
+        *,
+        anchors: int = _ANCHORS,
+        span: int | None = None,
+    ) -> StageSweep:
+        """Follow the gradient back. Arguments and errors as for ``budget``."""
+        one = _choose(trace, layer)
+        if anchors < 1:
+            raise InputError(f"anchors must be at least 1, not {anchors}")
+        chosen = one.loss_steps(anchors)[::-1]
+        sources = one.turned(one.direct)[list(chosen)]
+        return cls(one, chosen, sources, ledger(one.linear, sources, chosen, one.walls, span), span)
+
+    def budget(self) -> Measurement:
+        """See ``throughtime.measures.budget``."""
+        means = [self._mean(gain) for gain in self.book.gains.values()]
+        values = np.array([*means, np.sum(means) if means else np.nan])
+        how = f"mean log10 gain per step along the paths of {len(self.anchors)} loss steps, each by"
+        how += " itself"
+        if died := int(self.book.died.sum()):
+            of = self.book.died.numel()
+            how += f"; {died} of {of} paths end in an exact zero, and count up to it"
+        coords = {"cause": (*self.book.gains, WHOLE)}
+        return Measurement("budget", values, ("cause",), "decades per step", how, coords)
+
+    def paths(self) -> Measurement:
+        """See ``throughtime.measures.paths``."""
+        values = np.array([self._mean(share) for share in self.book.shares.values()])
+        how = (
+            f"mean of ⟨part, δ⟩/‖δ‖² over all steps of the paths of {len(self.anchors)} loss steps"
+        )
+        coords = {"path": tuple(self.book.shares)}
+        return Measurement("paths", values, ("path",), "share", how, coords)
+
+    def counterfactuals(self, changes: Sequence[str] | None = None) -> Measurement:
+        """See ``throughtime.measures.counterfactuals``."""
+        linear = self.layer.linear
+        chosen = linear.variants if changes is None else tuple(changes)
+        as_it_is = self._mean(sum(self.book.gains.values(), torch.zeros(())))
+        if np.isnan(as_it_is) and self.book.died.any():
+            as_it_is = -np.inf
+        values = np.array([as_it_is, *(self._rate(linear.variant(name)) for name in chosen)])
+        how = "mean log10 gain per step, swept anew on the same states with one factor replaced"
+        coords = {"change": (AS_IT_IS, *chosen)}
+        return Measurement("counterfactuals", values, ("change",), "decades per step", how, coords)
+
+    def _mean(self, total: Tensor) -> float:
+        steps = float(self.book.steps.sum())
+        return float(total.sum()) / steps if steps else float("nan")
+
+    def _rate(self, linear: Linearised) -> float:
+        """Mean log10 gain per step over all paths; −inf if every one of them dies on its way."""
+        norms = lag_norms(linear, self.sources, self.anchors, walls=self.layer.walls)[0].numpy()
+        gained, went, died = 0.0, 0, False
+        for a, t in enumerate(self.anchors):
+            stop = 0 if self.span is None else max(0, t - self.span)
+            for path in norms[a, stop : t + 1][::-1].T:
+                counted = path[np.isfinite(path)]
+                gained += float(counted[-1] - counted[0]) if len(counted) else 0.0
+                went += max(0, len(counted) - 1)
+                died |= 0 < len(counted) < len(path)
+        if went:
+            return gained / went
+        return -np.inf if died else np.nan
 
 
 def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> LayerTrace:
@@ -108,42 +180,3 @@ def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> LayerTrace:
         names = ", ".join(map(repr, trace.names))
         raise InputError(f"a budget is that of one layer, choose one with layer=: {names}")
     return trace[layer or 0]
-
-
-def _sources(layer: LayerTrace, anchors: int) -> tuple[Tensor, tuple[int, ...]]:
-    """Direct gradients (A B S) of the anchors, and these in the order of computation, backwards."""
-    if anchors < 1:
-        raise InputError(f"anchors must be at least 1, not {anchors}")
-    chosen = layer.loss_steps(anchors)[::-1]
-    return layer.turned(layer.direct)[list(chosen)], chosen
-
-
-def _follow(layer: LayerTrace, anchors: int, span: int | None) -> tuple[Ledger, int]:
-    sources, chosen = _sources(layer, anchors)
-    return ledger(layer.linear, sources, chosen, layer.walls, span), len(chosen)
-
-
-def _mean(total: Tensor, steps: Tensor) -> float:
-    return float(total.sum() / steps.sum()) if steps.sum() else float("nan")
-
-
-def _rate(layer: LayerTrace, linear: Linearised, anchors: int, span: int | None) -> float:
-    """Mean log10 gain per step over all paths; −inf if every one of them dies on its way."""
-    sources, chosen = _sources(layer, anchors)
-    norms = lag_norms(linear, sources, chosen, walls=layer.walls)[0].numpy()
-    gained, went, died = 0.0, 0, 0
-    for path in _walks(norms, chosen, span):
-        counted = path[np.isfinite(path)]
-        gained += float(counted[-1] - counted[0]) if len(counted) else 0.0
-        went += max(0, len(counted) - 1)
-        died += bool(len(counted)) and len(counted) < len(path)
-    if not went:
-        return -np.inf if died else np.nan
-    return gained / went
-
-
-def _walks(norms: np.ndarray, anchors: Sequence[int], span: int | None) -> Iterable[np.ndarray]:
-    """log10 norms of every path (A T B), from its anchor back, as far as it is followed."""
-    for a, t in enumerate(anchors):
-        stop = 0 if span is None else max(0, t - span)
-        yield from norms[a, stop : t + 1][::-1].T

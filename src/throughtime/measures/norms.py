@@ -16,7 +16,7 @@ from throughtime.trace import LayerTrace, Trace
 Of = Literal["total", "direct", "states"]
 
 _HOW = {
-    "total": "log10 of the norm of ∂L/∂s_t, one adjoint sweep with its exponent carried",
+    "total": "log10 of the norm of ∂L/∂s_t, with its exponent carried where it needs one",
     "direct": "log10 of the norm of the direct gradient e_t, that the loss at t alone sends",
     "states": "log10 of the norm of the state s_t",
 }
@@ -60,7 +60,7 @@ def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> tuple[LayerTr
 
 def _layer_norms(layer: LayerTrace, of: Of, part: str) -> np.ndarray:
     where = layer.part(part)
-    if of == "total" and not layer.marked:
+    if of == "total" and not layer.marked and _ran_dry(layer.gradients[..., where]):
         swept = adjoint_log_norms(layer.linear, layer.turned(layer.direct), [where], layer.walls)[0]
         values = layer.turned(swept)
     else:
@@ -68,6 +68,13 @@ def _layer_norms(layer: LayerTrace, of: Of, part: str) -> np.ndarray:
         values = _scaled_log_norm(source[..., where])
     ended = ~layer.alive().cpu()
     return values.masked_fill(ended, torch.nan).numpy()
+
+
+def _ran_dry(values: Tensor) -> bool:
+    """Whether entries so small that a digit of them was lost may stand behind a norm."""
+    largest = values.abs().amax(-1) if values.numel() else values
+    least = torch.finfo(values.dtype).tiny / torch.finfo(values.dtype).eps
+    return bool((largest < least).any()) or not bool(largest.isfinite().all())
 
 
 def _scaled_log_norm(values: Tensor) -> Tensor:

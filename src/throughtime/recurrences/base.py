@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeVar
 
 import torch
@@ -108,6 +109,10 @@ class Linearised(ABC):
     def to(self, dtype: torch.dtype) -> Linearised:
         """The same trajectory linearised in this precision; itself, where it knows one alone."""
         return self
+
+    def take(self, sequences: Sequence[int]) -> Linearised | None:
+        """The same for these sequences of the batch alone; None where it cannot be split."""
+        return None
 
     def activations(self) -> dict[str, Float[Tensor, "T B H"]]:
         """The output of every squashing function at every step, by the name of its gate."""

@@ -43,6 +43,18 @@ class Segment:
         """The state that every step starts from."""
         return torch.cat([self.initial.unsqueeze(0), self.states[:-1]])
 
+    def take(self, sequences: Sequence[int]) -> Segment:
+        """These sequences of the batch alone."""
+        chosen = list(sequences)
+        return replace(
+            self,
+            initial=self.initial[chosen],
+            states=self.states[:, chosen],
+            inputs=self.inputs[:, chosen],
+            linear=None,
+            rows=None if self.rows is None else self.rows[chosen],
+        )
+
     def to(self, dtype: torch.dtype) -> Segment:
         """The segment in another precision, if its cell has it."""
         cell = self.cell.to(dtype)
@@ -137,6 +149,9 @@ class Segments(Linearised):
         if dtype == self.dtype:
             return self
         return Segments([one.to(dtype) for one in self._segments])
+
+    def take(self, sequences: Sequence[int]) -> Linearised:
+        return Segments([one.take(sequences) for one in self._segments])
 
     def activations(self) -> dict[str, Float[Tensor, "T B H"]]:
         found = [one.cell.activations(one.befores(), one.inputs) for one in self._segments]
