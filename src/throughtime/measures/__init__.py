@@ -1,6 +1,7 @@
 """What can be read off a ``Trace``; every measure returns a ``Measurement``, none knows another."""
 
 from throughtime.measures.budget import budget, counterfactuals, paths
+from throughtime.measures.contributions import contributions
 from throughtime.measures.directions import directions
 from throughtime.measures.lags import LagSweep, gains, lags
 from throughtime.measures.lyapunov import lyapunov
@@ -11,6 +12,7 @@ from throughtime.measures.spectrum import spectrum
 __all__ = [
     "LagSweep",
     "budget",
+    "contributions",
     "counterfactuals",
     "directions",
     "gains",
