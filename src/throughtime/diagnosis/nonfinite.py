@@ -86,7 +86,7 @@ def _backward(layer: LayerTrace) -> Finding:
 def _spread(layer: LayerTrace, origin: LayerTrace) -> Finding:
     said = Said(
         f"Layer {layer.name!r} is non-finite too: it spread there from layer {origin.name!r}.",
-        f"레이어 {layer.name!r}도 유한하지 않습니다. 레이어 {origin.name!r}에서 번졌습니다.",
+        f"층 {layer.name!r}도 유한하지 않습니다. 층 {origin.name!r}에서 번졌습니다.",
     )
     return finding("non-finite", layer.name, said, {"origin_layer": origin.name})
 
@@ -100,7 +100,7 @@ def _found(
         f"sample {place.sample}, unit {unit}"
         + (f" in gate {gate!r}" if gate else "")
         + f": {kind.english}.",
-        f"레이어 {layer.name!r}의 {'순전파' if phase == 'forward' else '역전파'}에서 유한하지 "
+        f"층 {layer.name!r}의 {'순전파' if phase == 'forward' else '역전파'}에서 유한하지 "
         "않은 값이 "
         f"처음 나온 곳은 시간 스텝 {step}, 샘플 {place.sample}, 유닛 {unit}"
         + (f", 게이트 {gate!r}" if gate else "")

@@ -10,15 +10,13 @@ import numpy as np
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.errors import InputError, UnsupportedError
 from throughtime.findings import Measurement
-from throughtime.measures import directions, lyapunov, norms, spectrum
+from throughtime.measures import contributions, directions, lyapunov, norms, spectrum
 from throughtime.measures.lags import Floats, LagSweep
 from throughtime.trace import LayerTrace
 
 QUANTILES = (0.1, 0.5, 0.9)
 # A picture needs no more points than it has pixels, and a report has to stay small.
 _POINTS, _ROWS, _DECIMALS = 256, 64, 4
-# The share of a lag in the weight's gradient is much the same in every part of a batch.
-_SEQUENCES = 4
 
 
 def pictures(layer: LayerTrace | None, sweep: LagSweep) -> list[Measurement]:
@@ -41,6 +39,7 @@ def deep(layer: LayerTrace, lag: int) -> list[Measurement]:
     measures: tuple[Callable[[], Measurement | Sequence[Measurement]], ...] = (
         lambda: lyapunov(layer),
         lambda: spectrum(layer),
+        lambda: contributions(layer),
         lambda: directions(layer, lag=lag),
     )
     found: list[Measurement] = []

@@ -21,6 +21,8 @@ def find(evidence: Evidence) -> Finding | None:
     reach = evidence.reach
     if reach.largest is None or reach.gain_at_span is None or reach.peak is None:
         return None
+    if evidence.walls and reach.cut:  # it did not die away: it was cut
+        return None
     if reach.largest < RISE or reach.gain_at_span > reach.largest - FALL:
         return None
     figures = {
