@@ -220,6 +220,32 @@ def test_a_span_beyond_the_capture_is_said_to_be(run: Ran) -> None:
     assert "more than was captured" in found.sentence
 
 
+@pytest.mark.parametrize(("options", "deep"), [([], False), (["--deep"], True)], ids=str)
+def test_deep_measures_what_takes_longer(run: Ran, options: list[str], deep: bool) -> None:
+    ran = run("diagnose", "model.py:build", "--json", *options, file=model("T=40"))
+    names = {one.name for layer in found_by(ran).layers for one in layer.measurements}
+    assert {"budget", "counterfactuals", "gain"} <= names
+    assert ("lyapunov" in names, "eigenvalues" in names) == (deep, deep)
+
+
+def test_the_answer_says_why(run: Ran) -> None:
+    ran = run("diagnose", "model.py:build", file=model("T=40"))
+    order = ["VANISHING", "Why", "Where the decades go", "What if", "rnn (LSTM)", "Gain by lag"]
+    places = [ran.out.find(part) for part in order]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_the_answer_and_the_report_are_in_the_language_that_was_asked_for(run: Ran) -> None:
+    ran = run(
+        *("diagnose", "model.py:build", "--language", "ko", "--report", "r.html"),
+        file=model("T=40"),
+    )
+    assert "기울기 소실" in ran.out
+    assert "왜 그런가" in ran.out
+    assert '<html lang="ko">' in Path("r.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_a_cell_reads_a_text(run: Ran, cell: str) -> None:
     Path("text.txt").write_text("the cat sat on the mat and the dog did not " * 40)
@@ -350,7 +376,7 @@ RAISED = {
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     def instead(error: BaseException) -> None:
-        def diagnose_file(_target: str, _span: int | None) -> Diagnosis:
+        def diagnose_file(*_: object) -> Diagnosis:
             raise error
 
         monkeypatch.setattr(commands, "_diagnose_file", diagnose_file)

@@ -18,6 +18,10 @@ REPORTS = {
     "vanishing": samples.vanishing(),
     "stack": samples.stack(),
     "hostile": samples.hostile(),
+    "explained": samples.explained(),
+    "explained stack": samples.explained_stack(),
+    "broken": samples.broken(),
+    "hostile causes": samples.ALL["hostile causes"](),
     "compared": {"RNN": samples.vanishing(), "LSTM": samples.healthy(), LONG: samples.empty()},
     "hostile compared": {
         samples.HOSTILE[0]: samples.hostile(),
@@ -67,7 +71,7 @@ def test_nothing_runs_nothing_is_fetched_nothing_is_complained_about(
     page.close()
 
 
-@pytest.mark.parametrize("width", [390, 768, 1280])
+@pytest.mark.parametrize("width", [380, 768, 1280])
 @pytest.mark.parametrize("name", REPORTS)
 def test_nothing_is_wider_than_the_window(
     browser: "sync_api.Browser", pages: dict[str, str], name: str, width: int

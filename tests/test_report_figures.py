@@ -22,7 +22,23 @@ from throughtime.findings import Diagnosis, LayerDiagnosis, Measurement
 from throughtime.report import curves, figures, style
 from throughtime.report.svg import to_svg
 
-PICTURES = (figures.gain, figures.lag_matrix, figures.gradients, figures.states)
+ALONG_TIME = (figures.gain, figures.lag_matrix, figures.gradients, figures.states)
+PICTURES = (
+    *ALONG_TIME,
+    figures.budget,
+    figures.paths,
+    figures.norm_condition,
+    figures.gate_histogram,
+    figures.stuck_by_unit,
+    figures.stuck_by_time,
+    figures.exponents,
+    figures.eigenvalues,
+    figures.singular_values,
+    figures.input_memory,
+    figures.memory_capacity,
+    figures.contributions,
+    figures.first_non_finite,
+)
 Draw = Callable[[Diagnosis | LayerDiagnosis], Figure]
 
 
@@ -212,7 +228,8 @@ def test_the_same_diagnosis_gives_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("draw", PICTURES)
 def test_every_id_is_used_and_begins_with_the_prefix(draw: Draw) -> None:
-    text = svg(draw(samples.non_finite()), "one")
+    sample = samples.non_finite() if draw in ALONG_TIME else samples.explained()
+    text = svg(draw(sample), "one")
     ids = set(re.findall(r'\bid="([^"]*)"', text))
     used = set(re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)', text))
     assert ids == {first or second for first, second in used}
@@ -221,7 +238,7 @@ def test_every_id_is_used_and_begins_with_the_prefix(draw: Draw) -> None:
 
 @pytest.mark.parametrize("draw", PICTURES)
 def test_a_picture_refers_to_nothing_outside_and_keeps_its_letters(draw: Draw) -> None:
-    text = svg(draw(samples.vanishing()))
+    text = svg(draw(samples.explained()))
     outside = re.findall(r"https?://[^\"]*", text.replace("http://www.w3.org/2000/svg", ""))
     assert (outside, "<style" in text, "<metadata" in text, "<text" in text) == (
         [],

@@ -13,6 +13,7 @@ import jinja2
 import numpy as np
 import pytest
 import report_samples as samples
+from report_measurements import causes, depths
 
 from throughtime.errors import InputError
 from throughtime.findings import Diagnosis, Measurement
@@ -130,6 +131,51 @@ def test_a_page_goes_from_the_verdict_to_how_it_was_obtained() -> None:
     assert places == sorted(places)
 
 
+def test_causes_come_first_and_pictures_before_tables() -> None:
+    page = rendered("explained LSTM")
+    order = [
+        "Why</h2>", "Gates closed", "Where the decades go: each cause", "Paths: by which way",
+        "Gain by lag of encoder.rnn</h2>", "A deeper look into encoder.rnn</h2>", "Layers</h2>",
+        "Findings</h2>", "<summary>The numbers behind the pictures</summary>", "Budget of encoder",
+    ]  # fmt: skip
+    places = [page.find(part) for part in order]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_a_cause_has_its_confidence_and_says_nothing_twice() -> None:
+    text = Page(rendered("explained LSTM")).text
+    lead = samples.explained().sentence
+    assert "Gates closed ( encoder.rnn , 94 % sure) The forget gates are closed" in text
+    assert text.count(lead) == 1
+
+
+def test_a_page_of_a_broken_number_says_where_and_what_to_do_next() -> None:
+    text = Page(rendered("broken forward")).text
+    body = text.index("how far back")
+    order = ["Time step 37 of 100", "Why", "Where it begins", "What to do next The state grows"]
+    places = [text.find(part, body) for part in order]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert "Span needed" not in text
+
+
+def test_a_stack_shows_why_of_the_layer_that_explains_it_once() -> None:
+    page = rendered("explained stack")
+    labels = [one["aria-label"] or "" for one in Page(page).all("svg")]
+    assert sum("Decades per step of gru.l0" in label for label in labels) == 1
+    assert page.index("Decades per step of gru.l0") < page.index("Gain by lag of all layers.")
+
+
+def test_deep_pictures_of_a_wide_layer_stay_small() -> None:
+    more = (*depths("LSTM", hidden=300), *causes("LSTM"))
+    layer = replace(samples.layer("lstm", "LSTM"), measurements=more)
+    layers = [replace(layer, name=f"lstm.l{number}") for number in range(12)]
+    text = render_html(samples.diagnosis(*layers))
+    assert len(text.encode()) < 1_000_000
+    assert "More pictures are left out" in Page(text).text
+
+
 def test_the_gain_can_be_read_as_numbers() -> None:
     text = Page(rendered("vanishing")).text
     assert re.search(
@@ -208,7 +254,7 @@ def test_no_control_or_direction_character_reaches_the_page() -> None:
 def test_a_template_that_asks_for_what_is_not_there_fails() -> None:
     from throughtime.report import page
 
-    environment = page._template().environment
+    environment = page._template("en").environment
     assert environment.autoescape is True
     assert environment.undefined is jinja2.StrictUndefined
 

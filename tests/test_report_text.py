@@ -1,10 +1,12 @@
 """The diagnosis in a terminal: any width, any encoding, any name."""
 
 import io
+import re
 from collections.abc import Callable, Mapping
 
 import pytest
 import report_samples as samples
+from rich.cells import cell_len
 from rich.console import Console
 
 from throughtime.errors import InputError
@@ -80,6 +82,42 @@ def test_a_reader_finds_verdict_reach_rate_check_and_notes(width: int, expected:
 
 def test_the_verdict_comes_first() -> None:
     assert told(samples.exploding()).startswith("↑ EXPLODING")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "Why 1 Vanishing (encoder.rnn, 100 % sure) 2 Gates closed (encoder.rnn, 94 % sure): The",
+        "gates −0.148",
+        "forget gate at 1 −0.004",
+        "carousel 62 % █",
+        "Less than 1 % of the update of the recurrent weights comes from more than 15 steps back",
+        "Largest Lyapunov exponent: −0.210 nats per step.",
+        "Stuck: i",
+    ],
+)
+def test_a_reader_finds_why(width: int, expected: str) -> None:
+    assert expected in words(told(samples.explained(), width))
+
+
+def test_why_comes_before_how_far() -> None:
+    text = told(samples.explained())
+    assert text.index("Why") < text.index("encoder.rnn (LSTM)") < text.index("Gain by lag")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_in_korean_no_line_is_wider_than_the_terminal(width: int) -> None:
+    for sample in (samples.explained, samples.broken, samples.explained_stack):
+        text = printed(lambda console, one=sample: render_text(one(), console, "ko"), width)
+        assert max(cell_len(line) for line in text.splitlines()) <= width
+        assert "왜 그런가" in text or "다음에 할 일" in text
+
+
+def test_a_broken_number_has_its_place_and_what_to_do_next() -> None:
+    text = words(told(samples.broken(), encoding="ascii"))
+    assert re.search(r"\.{10,}!#{10,} 0 99 Layer: encoder.rnn; Pass: forward; Time step: 37", text)
+    assert "What to do next The state grows" in text
 
 
 def test_ascii_has_a_letter_for_every_sign() -> None:

@@ -53,7 +53,7 @@ class Lesson(StrEnum):
 
 
 class Language(StrEnum):
-    """The languages of the name-recall problem."""
+    """The languages of a report, and of the names to recall."""
 
     EN = "en"
     KO = "ko"
@@ -164,6 +164,13 @@ def diagnose(
     report: Annotated[
         Path | None, _file("--report", "Also write an HTML report.", callback=_report_place)
     ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Also what takes longer: exponents, spectrum, memory, lags."),
+    ] = False,
+    language: Annotated[
+        Language, typer.Option("--language", help="Language of the answer and of the report.")
+    ] = Language.EN,
     as_json: AsJson = False,
     cell: Annotated[
         Cell | None, typer.Option("--cell", help="Without FILE.py: this layer.")
@@ -179,12 +186,12 @@ def diagnose(
     with quiet(as_json), working("capturing one batch"):
         if target is not None:
             _refuse_options_of_the_cell(context)
-            found = _diagnose_file(target, span)
+            found = _diagnose_file(target, span, deep)
         elif cell is not None:
-            found = _diagnose_cell(cell, text, hidden, window, seed, span)
+            found = _diagnose_cell(cell, text, hidden, window, seed, span, deep)
         else:
             raise LoadError("nothing to diagnose: give FILE.py:FUNCTION, or --cell rnn|lstm|gru")
-    show(found, report, as_json)
+    show(found, report, as_json, language.value)
     return 0 if found.verdict == "healthy" else 1
 
 
@@ -197,17 +204,16 @@ def _refuse_options_of_the_cell(context: typer.Context) -> None:
             )
 
 
-def _diagnose_file(target: str, span: int | None) -> Diagnosis:
+def _diagnose_file(target: str, span: int | None, deep: bool) -> Diagnosis:
     from throughtime.loading import load
 
     loaded = load(target)
-    return _diagnosed(
-        loaded.model, loaded.closure, loaded.span if span is None else span, source=target
-    )
+    span = loaded.span if span is None else span
+    return _diagnosed(loaded.model, loaded.closure, span, target, deep)
 
 
 def _diagnose_cell(
-    cell: Cell, text: Path | None, hidden: int, window: int, seed: int, span: int | None
+    cell: Cell, text: Path | None, hidden: int, window: int, seed: int, span: int | None, deep: bool
 ) -> Diagnosis:
     from throughtime.tasks.corpus import read_text
     from throughtime.tasks.language_model import language_model
@@ -215,11 +221,11 @@ def _diagnose_cell(
     words = None if text is None else read_text(text)
     problem = language_model(cell.value, text=words, hidden=hidden, window=window, seed=seed)
     source = f"{problem.name} on {text or 'the manual of Python'}"
-    return _diagnosed(problem.model, problem.closure, span, source)
+    return _diagnosed(problem.model, problem.closure, span, source, deep)
 
 
 def _diagnosed(
-    model: Module, closure: Callable[[], Tensor], span: int | None, source: str
+    model: Module, closure: Callable[[], Tensor], span: int | None, source: str, deep: bool
 ) -> Diagnosis:
     from throughtime.capture import observe
     from throughtime.diagnosis import diagnose as diagnose_trace
@@ -234,5 +240,5 @@ def _diagnosed(
                 "very model? A recurrence of your own calls throughtime.mark(state, 'name') in "
                 "every step"
             ) from error
-    found = diagnose_trace(trace, span)
+    found = diagnose_trace(trace, span, deep=deep)
     return replace(found, run={"source": source, **found.run})

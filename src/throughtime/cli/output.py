@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from throughtime.findings import Diagnosis
 
 
-def show(found: Diagnosis, report: Path | None, as_json: bool) -> None:
+def show(found: Diagnosis, report: Path | None, as_json: bool, language: str = "en") -> None:
     """Print what was found, and write the report if one is asked for.
 
     Raises ``InputError`` or ``OSError`` if the report cannot be written; the answer is printed then
@@ -29,14 +29,14 @@ def show(found: Diagnosis, report: Path | None, as_json: bool) -> None:
             with working("drawing the report"):
                 from throughtime.report import write_report
 
-                write_report(found, report)
+                write_report(found, report, language=language)
     finally:
         if as_json:
             sys.stdout.write(f"{found.to_json()}\n")
         else:
             from throughtime.report.text import render_text
 
-            render_text(found, Console())
+            render_text(found, Console(), language)
     if report is not None and not as_json:
         sys.stdout.write(f"\nThe report is in {plain(report)}\n")
 

@@ -32,8 +32,15 @@ def explaining(diagnosis: Diagnosis) -> LayerDiagnosis | None:
 
 
 def sentences(diagnosis: Diagnosis) -> list[Finding]:
-    """The findings that explain the verdict, most important first, each sentence once."""
-    return list({cause.sentence: cause for cause in reversed(diagnosis.causes)}.values())[::-1]
+    """The findings that explain the verdict, most important first, each sentence once.
+
+    Of the budgets, only that of the layer whose measurements stand beside them.
+    """
+    layer, found = explaining(diagnosis), dict[str, Finding]()
+    for cause in diagnosis.causes:
+        if cause.disease != "budget" or layer is None or cause.subject == layer.name:
+            found.setdefault(cause.sentence, cause)
+    return list(found.values())
 
 
 def needed(layer: LayerDiagnosis) -> float | None:
@@ -62,6 +69,64 @@ def reach_of_update(layer: LayerDiagnosis) -> str:
 def asides(layer: LayerDiagnosis) -> list[str]:
     """What one line says better than a picture: the update, effective rank, directions."""
     return [line for line in (reach_of_update(layer), _rank(layer), _directions(layer)) if line]
+
+
+def in_words(layer: LayerDiagnosis) -> list[str]:
+    """The same where there are no pictures: what is stuck, exponents, W_hh and memory too."""
+    lines = _stuck(layer), *asides(layer), _exponent(layer), _norms(layer), _capacity(layer)
+    return [line for line in lines if line]
+
+
+def stuck(layer: LayerDiagnosis) -> reading.Row | None:
+    """The stuck share of each squashing function, over all units, steps and sequences."""
+    table = reading.table(layer, "saturation", "squashing", "figure")
+    if table is None or "stuck" not in table.columns:
+        return None
+    return reading.Row(table.rows, table.values[:, table.columns.index("stuck")])
+
+
+def _stuck(layer: LayerDiagnosis) -> str:
+    row = stuck(layer)
+    if row is None:
+        return ""
+    pairs = zip(row.labels, row.values.tolist(), strict=True)
+    shares = ", ".join(f"{name} {wording.share(value)}" for name, value in pairs)
+    return say("Stuck: {shares}.", shares=shares)
+
+
+def _exponent(layer: LayerDiagnosis) -> str:
+    table = reading.table(layer, "lyapunov", "figure", "exponent")
+    mean = None if table is None else table.get("mean")
+    if mean is None or not np.isfinite(mean[0]):
+        return ""
+    largest = f"{mean[0]:+.3f}".replace("-", "−")
+    return say("Largest Lyapunov exponent: {number} nats per step.", number=largest)
+
+
+def _norms(layer: LayerDiagnosis) -> str:
+    row = reading.row(layer, "norm condition", "figure")
+    bound, measured = (
+        None if row is None else row.get(f"{name}, decades per step")
+        for name in ("bound", "measured")
+    )
+    if bound is None or measured is None:
+        return ""
+    return say(
+        "The norm of W_hh allows at most {bound} decades per step; measured were {measured}.",
+        bound=wording.decades(bound),
+        measured=wording.decades(measured),
+    )
+
+
+def _capacity(layer: LayerDiagnosis) -> str:
+    table = reading.table(layer, "memory capacity", "figure", "lag")
+    held = None if table is None else table.get("held out")
+    if held is None or not np.isfinite(held).any():
+        return ""
+    return say(
+        "Memory capacity: {number} inputs (the sum of R² over the lags).",
+        number=f"{np.nansum(np.clip(held, 0, 1)):.1f}",
+    )
 
 
 def _rank(layer: LayerDiagnosis) -> str:

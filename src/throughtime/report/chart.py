@@ -10,6 +10,7 @@ import numpy as np
 
 from throughtime.report import wording
 from throughtime.report.curves import Curve
+from throughtime.report.language import say
 from throughtime.report.reading import Array
 
 ROWS = 13
@@ -128,7 +129,7 @@ def _axis(paper: _Paper, signs: Signs) -> list[str]:
         numbers[start : start + len(text)] = text
     return [
         f"{'':>6} {signs.corner}{signs.floor * columns}",
-        "".join(numbers).rstrip() if columns >= 30 else f"{'':8}0 to {paper.end:,.0f}",
+        "".join(numbers).rstrip() if columns >= 30 else f"{'':8}0 – {paper.end:,.0f}",
     ]
 
 
@@ -149,14 +150,14 @@ def _key(
     low, high = (f"{100 * quantile:g}" for quantile in named[0][1].quantiles)
     meanings = [
         *points,
-        (signs.band, f"{low} to {high} %"),
-        (signs.zero, "exactly zero"),
-        (signs.broken, "not finite"),
+        (signs.band, say("{low} to {high} %", low=low, high=high)),
+        (signs.zero, say("exactly zero")),
+        (signs.broken, say("not finite")),
     ]
     known = {sign for sign, _ in points}
-    entries = ["lag k, steps back from the loss"]
+    entries = [say("lag k, steps back from the loss")]
     entries += [f"{sign} {text}" for sign, text in meanings if sign in used | known]
-    entries += [f"{signs.limit} 1 %", f"{signs.span} span {span:,}"]
+    entries += [f"{signs.limit} 1 %", f"{signs.span} {say('span {number}', number=f'{span:,}')}"]
     lines = [""]
     for entry in entries:
         if lines[-1] and wording.width(lines[-1] + entry) + 11 > width:

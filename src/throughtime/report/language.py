@@ -1,4 +1,4 @@
-"""The language of what is shown: English words are the keys, ``korean.py`` has the Korean ones.
+"""The language of what is shown: English words are the keys, ``korean/`` has the Korean ones.
 
     with speaking("ko"):
         say("Gain by lag of {name}", name="lstm")

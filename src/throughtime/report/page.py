@@ -12,7 +12,7 @@ from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement
 from throughtime.report import causes, curves, language, place, tables, wording
 from throughtime.report.album import Album, Picture
 from throughtime.report.glossary import GLOSSARY
-from throughtime.report.plates import deep, reach, why
+from throughtime.report.plates import Plate, deep, reach, why
 from throughtime.report.section import Section
 
 MOST_LAYERS = 60
@@ -28,9 +28,7 @@ class LayerView:
 
     layer: LayerDiagnosis
     gain: list[Picture]
-    inside: list[Picture]
-    why: list[Picture]
-    deep: list[Picture]
+    pictures: list[Picture]
     left_out: bool
 
 
@@ -38,25 +36,28 @@ class LayerView:
 class WhyView:
     """What explains a verdict: sentences, the place of a broken number, the layer measured for it.
 
-    ``advice`` says what to do next about a number that is not finite; else it is empty.
+    ``advice`` says what to do next about a number that is not finite; else it is empty. ``layer``
+    is the one whose measurements explain the verdict, of which ``deep`` is seen further below.
     """
 
     findings: list[Finding]
     place: place.Place | None
     advice: str
     strip: list[Picture]
-    view: LayerView | None
+    layer: LayerDiagnosis | None
+    pictures: list[Picture]
     asides: list[str]
+    deep: list[Picture]
 
 
 @dataclass(frozen=True)
 class NetworkView:
-    """One diagnosis: the layer that decided it, why, the other layers, what else was found."""
+    """One diagnosis: why, the layer that decided it, the other layers, what else was found."""
 
     name: str
     diagnosis: Diagnosis
-    deciding: LayerView | None
     why: WhyView
+    deciding: LayerView | None
     others: tuple[LayerView, ...]
     hidden: int
     findings: tuple[Finding, ...]
@@ -69,9 +70,10 @@ def render(diagnoses: Mapping[str, Diagnosis], extra: Sequence[Section], spoken:
         album = Album()
         several = len(diagnoses) > 1
         compared = album.add(reach.compare(diagnoses)) if several else []
+        # What stands on top is drawn first: there is room for it, and it explains the pictures.
         tops = {name: _top(one, album, wide=not several) for name, one in diagnoses.items()}
-        networks = [_network(name, one, tops[name], album) for name, one in diagnoses.items()]
-        return _template().render(
+        networks = [_network(name, one, *tops[name], album) for name, one in diagnoses.items()]
+        return _template(spoken).render(
             language=spoken,
             networks=networks,
             several=several,
@@ -87,69 +89,63 @@ def render(diagnoses: Mapping[str, Diagnosis], extra: Sequence[Section], spoken:
         )
 
 
-def _top(diagnosis: Diagnosis, album: Album, wide: bool) -> tuple[LayerView | None, WhyView]:
-    """The layer that decided the verdict, and why: drawn first, so that there is room for them."""
-    decided, explaining = curves.deciding(diagnosis), causes.explaining(diagnosis)
-    strip = album.add(why.first_non_finite(diagnosis))
-    view = None if explaining is None else _drawn(explaining, album, wide)
-    deciding = view if explaining is decided or decided is None else _drawn(decided, album, wide)
+def _top(diagnosis: Diagnosis, album: Album, wide: bool) -> tuple[WhyView, LayerView | None]:
+    """Why, and the layer that decided the verdict."""
+    layer, decided = causes.explaining(diagnosis), curves.deciding(diagnosis)
     broken = place.first_bad(diagnosis)
-    return deciding, WhyView(
+    strip = album.add(why.first_non_finite(diagnosis))
+    pictures = [] if layer is None else album.add(*why.all_of(layer))
+    deciding = None if decided is None else _seen(decided, album, reach.inside(decided), wide)
+    because = WhyView(
         causes.sentences(diagnosis),
         broken,
         place.advice(broken) if broken else "",
         strip,
-        view,
-        [] if explaining is None else causes.asides(explaining),
+        layer,
+        pictures,
+        [] if layer is None else causes.asides(layer),
+        [] if layer is None else album.add(*deep.all_of(layer)),
     )
+    return because, deciding
 
 
 def _network(
-    name: str, diagnosis: Diagnosis, top: tuple[LayerView | None, WhyView], album: Album
+    name: str, diagnosis: Diagnosis, because: WhyView, deciding: LayerView | None, album: Album
 ) -> NetworkView:
-    deciding, because = top
-    drawn = {id(view.layer): view for view in (deciding, because.view) if view is not None}
-    rest = [one for one in diagnosis.layers if deciding is None or one is not deciding.layer]
+    decided = deciding.layer if deciding else None
+    rest = [layer for layer in diagnosis.layers if layer is not decided]
     told = {diagnosis.sentence, *(finding.sentence for finding in because.findings)}
-    every = [*diagnosis.findings, *(f for one in diagnosis.layers for f in one.findings)]
+    every = [*diagnosis.findings, *(f for layer in diagnosis.layers for f in layer.findings)]
     findings = {(f.subject, f.disease, f.sentence): f for f in every if f.sentence not in told}
+    on_top = [decided, *([because.layer] if because.layer is not decided else [])]
     return NetworkView(
         name,
         diagnosis,
-        deciding,
         because,
-        tuple(drawn.get(id(one)) or _drawn(one, album) for one in rest[:MOST_LAYERS]),
+        deciding,
+        tuple(_other(layer, because, album) for layer in rest[:MOST_LAYERS]),
         len(rest[MOST_LAYERS:]),
         tuple(findings.values()),
-        (*tables.evidence(because.findings), *tables.of(view.layer for view in drawn.values())),
+        (
+            *tables.evidence(because.findings),
+            *tables.of(layer for layer in on_top if layer is not None),
+        ),
     )
 
 
-def _drawn(layer: LayerDiagnosis, album: Album, wide: bool = False) -> LayerView:
-    """All pictures of a layer: first those that say how far, then those that say why."""
+def _other(layer: LayerDiagnosis, because: WhyView, album: Album) -> LayerView:
+    """A layer further down: why, unless that stands above already; how far; and more."""
+    if layer is because.layer:
+        return _seen(layer, album, reach.inside(layer))
+    return _seen(layer, album, [*why.all_of(layer), *reach.inside(layer), *deep.all_of(layer)])
+
+
+def _seen(
+    layer: LayerDiagnosis, album: Album, plates: list[Plate | None], wide: bool = False
+) -> LayerView:
     before = album.left_out
-    return LayerView(
-        layer,
-        album.add(reach.gain(layer, wide)),
-        album.add(reach.matrix(layer), reach.gradients(layer), reach.states(layer)),
-        album.add(
-            why.budget(layer),
-            why.paths(layer),
-            why.gates(layer),
-            why.stuck_by_unit(layer),
-            why.stuck_by_time(layer),
-        ),
-        album.add(
-            deep.contributions(layer),
-            deep.exponents(layer),
-            deep.input_memory(layer),
-            deep.memory_capacity(layer),
-            deep.eigenvalues(layer),
-            deep.norm_condition(layer),
-            deep.singular_values(layer),
-        ),
-        album.left_out > before,
-    )
+    gain, pictures = album.add(reach.gain(layer, wide)), album.add(*plates)
+    return LayerView(layer, gain, pictures, album.left_out > before)
 
 
 def _methods(diagnoses: Mapping[str, Diagnosis]) -> list[tuple[Measurement, list[str]]]:
@@ -172,7 +168,8 @@ def _finalised(value: object) -> object:
 
 
 @cache
-def _template() -> Template:
+def _template(_spoken: str) -> Template:
+    """One for each language: jinja works out what it takes for constant only once."""
     environment = Environment(
         loader=PackageLoader("throughtime.report"),
         autoescape=True,
@@ -183,7 +180,7 @@ def _template() -> Template:
     )
     for function in (
         wording.verdict, wording.horizon, wording.reach, wording.covered, wording.rate,
-        wording.slope, wording.pace, wording.power, wording.check, wording.count, wording.named,
+        wording.slope, wording.pace, wording.power, wording.check, wording.steps, wording.named,
         wording.trusted, wording.value, wording.confidence, language.say, language.told,
     ):  # fmt: skip
         environment.filters[function.__name__] = function

@@ -36,7 +36,7 @@ class Place:
             (say("Pass"), way),
             (say("Time step"), _of(self.step, self.steps)),
             (say("Sample"), _of(self.sample)),
-            (say("Unit"), self.unit),
+            (say("Unit of the state"), self.unit),
             (say("Gate"), self.gate),
             (say("Entries not finite"), _of(self.bad, self.entries)),
         ]
@@ -103,7 +103,7 @@ def _place(found: Finding, diagnosis: Diagnosis) -> Place:
         found.subject,
         known.get("pass") == "backward",
         _count(known.get("time_step")),
-        _count(diagnosis.run.get("steps")),
+        _count(known.get("steps", diagnosis.run.get("steps"))),
         _count(known.get("sample")),
         _word(known.get("unit")),
         _word(known.get("gate")),

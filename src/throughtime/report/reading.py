@@ -115,6 +115,11 @@ def numbers(layer: LayerDiagnosis, found: Measurement, axis: str, size: int) -> 
         raise damaged(layer, found, f"the labels of axis {axis} are not numbers") from None
 
 
+def drawable(values: Array, otherwise: float = np.nan) -> Array:
+    """The values, and ``otherwise`` in the place of those that are not finite."""
+    return np.where(np.isfinite(values), values, otherwise)
+
+
 def damaged(layer: LayerDiagnosis, found: Measurement, what: str) -> InputError:
     """The error that names the layer, the measurement, and what is wrong with it."""
     return InputError(

@@ -40,7 +40,9 @@ def evidence(findings: Iterable[Finding]) -> tuple[Grid, ...]:
         Grid(
             say("{measurement} of {name}", measurement=say(one.disease), name=one.subject),
             ("", say("evidence")),
-            tuple((wording.named(key), wording.value(item)) for key, item in one.evidence.items()),
+            tuple(
+                (say(wording.named(key)), wording.value(item)) for key, item in one.evidence.items()
+            ),
         )
         for one in findings
         if one.evidence

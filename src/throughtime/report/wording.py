@@ -64,9 +64,11 @@ def verdict(word: str) -> VerdictWords:
     return known._replace(title=say(known.title))
 
 
-def count(number: int, noun: str) -> str:
+def steps(number: int) -> str:
     """``1 step``, ``9 steps``, ``1,000 steps``."""
-    return say(f"{{number}} {noun}" if number == 1 else f"{{number}} {noun}s", number=f"{number:,}")
+    if number == 1:
+        return say("{number} step", number=1)
+    return say("{number} steps", number=f"{number:,}")
 
 
 def horizon(found: Diagnosis | LayerDiagnosis) -> str:
@@ -74,13 +76,13 @@ def horizon(found: Diagnosis | LayerDiagnosis) -> str:
     if found.horizon is None:
         return say("unknown")
     at_least = found.reaches_end and found.horizon > 0
-    steps = f"{found.horizon:,}"
-    return say("at least {number}", number=steps) if at_least else steps
+    number = f"{found.horizon:,}"
+    return say("at least {number}", number=number) if at_least else number
 
 
 def reach(found: Diagnosis | LayerDiagnosis) -> str:
     """``9 of 100 steps``: the horizon against the span that the task needs."""
-    span = count(found.span, "step")
+    span = steps(found.span)
     if found.horizon is None:
         return say("unknown, of {span}", span=span)
     return say("{horizon} of {span}", horizon=horizon(found), span=span)
@@ -114,8 +116,7 @@ def pace(value: float | None) -> str:
     """The same rate for a student: how many steps a factor of ten takes. Empty where none does."""
     if value is None or not math.isfinite(value) or abs(value) < 5e-5:
         return ""
-    steps = 1 / abs(value)
-    every = f"{steps:,.0f}" if steps >= 10 else f"{steps:.1f}"
+    every = f"{1 / abs(value):,.0f}" if abs(value) <= 0.1 else f"{1 / abs(value):.1f}"
     if value < 0:
         return say("ten times smaller every {number} steps", number=every)
     return say("ten times larger every {number} steps", number=every)

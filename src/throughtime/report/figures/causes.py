@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,7 +93,7 @@ def paths(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> Figure
         return style.nothing(axes, say("No paths were measured."))
     colours = [style.SERIES[n % len(style.SERIES)] for n in range(len(row.labels))]
     bars = [
-        Bar(say(label), 0.0, value, colour, wording.share(value))
+        _bar(label, 0.0, value, colour, wording.share)
         for label, value, colour in zip(row.labels, row.values.tolist(), colours, strict=True)
     ]
     _draw(axes, bars, say("share of the gradient"), least=1.0)
@@ -116,9 +116,16 @@ def norm_condition(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) 
     return titled(axes, ax, say("Norm condition: {name}", name=layer.name))
 
 
-def _bar(label: str, start: float, value: float, colour: str) -> Bar:
+def _bar(
+    label: str,
+    start: float,
+    value: float,
+    colour: str,
+    worded: Callable[[float], str] = wording.decades,
+) -> Bar:
+    """A bar so long as its value; one that is no number has no length, and its number says so."""
     end = start + value if math.isfinite(value) else start
-    return Bar(say(label), start, end, colour, wording.decades(value))
+    return Bar(say(label), start, end, colour, worded(value))
 
 
 def _draw(axes: Axes, bars: Sequence[Bar], across: str, least: float = 0.0) -> None:

@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from throughtime.findings import Diagnosis, LayerDiagnosis
-from throughtime.report import reading, style, wording
+from throughtime.report import causes, reading, style, wording
 from throughtime.report.figures.drawing import POINTS
 from throughtime.report.figures.subject import explaining, titled
 from throughtime.report.language import say
@@ -37,7 +37,7 @@ def gate_histogram(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) 
     width = float(np.diff(at).min()) if len(at) > 1 else 1.0
     for place, shares in enumerate(table.values):
         tallest = shares[np.isfinite(shares)].max(initial=0.0) or 1.0
-        heights = np.nan_to_num(shares / tallest, nan=0.0, posinf=1.0, neginf=0.0)
+        heights = reading.drawable(shares / tallest, 0.0)
         foot = len(table.rows) - 1 - place
         colour = style.SERIES[place % len(style.SERIES)]
         axes.bar(at, 0.86 * heights, width, bottom=foot, color=colour, linewidth=0)
@@ -52,14 +52,14 @@ def gate_histogram(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) 
 
 
 def _stuck_shares(axes: Axes, layer: LayerDiagnosis, table: Table) -> None:
-    summary = reading.table(layer, "saturation", "squashing", "figure")
+    stuck = causes.stuck(layer)
     for place, name in enumerate(table.rows):
-        shares = None if summary is None else summary.get(name)
-        if summary is None or shares is None or "stuck" not in summary.columns:
+        share = None if stuck is None else stuck.get(name)
+        if share is None:
             continue
         axes.text(
             1.01, len(table.rows) - 0.6 - place,
-            say("{share} stuck", share=wording.share(shares[summary.columns.index("stuck")])),
+            say("{share} stuck", share=wording.share(share)),
             transform=axes.get_yaxis_transform(), va="center", color=style.MUTED, fontsize=9.5,
         )  # fmt: skip
 
@@ -71,7 +71,7 @@ def stuck_by_unit(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -
     axes = ax or style.new_axes(size(len(table.rows) if table else 0))
     if layer is None or table is None:
         return style.nothing(axes, say("No gates were measured."))
-    ordered = -np.sort(-np.nan_to_num(table.values, nan=0.0), axis=1)
+    ordered = -np.sort(-reading.drawable(table.values, 0.0), axis=1)
     _strips(axes, table.rows, ordered, (0.5, ordered.shape[1] + 0.5))
     style.dress(axes, say("units, those stuck most first"), "")
     style.named_rows(axes, range(len(table.rows)), table.rows)

@@ -67,18 +67,16 @@ def contributions(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -
     update = None if table is None else table.get("share of the update")
     if layer is None or table is None or update is None:
         return style.nothing(axes, say("No contributions were measured."))
-    places, tallest = np.arange(len(update)), np.maximum(np.nan_to_num(update), 0.0)
-    norms = table.get("share of the norm")
+    places, shown = np.arange(len(update)), reading.drawable(update, 0.0)
+    tallest, norms = np.maximum(shown, 0.0), table.get("share of the norm")
     if norms is None:
-        axes.bar(places, np.nan_to_num(update), 0.7, color=style.SERIES[0])
+        axes.bar(places, shown, 0.7, color=style.SERIES[0])
     else:
-        tallest = np.maximum(tallest, np.nan_to_num(norms))
-        for shift, shares, colour, label in (
-            (-0.2, update, style.SERIES[0], say("of the update")),
-            (0.2, norms, style.WALL, say("of the norms")),
-        ):
-            axes.bar(places + shift, np.nan_to_num(shares), 0.38, color=colour, label=label)
-    for place, share in zip(places, update, strict=True):
+        beside = reading.drawable(norms, 0.0)
+        tallest = np.maximum(tallest, beside)
+        axes.bar(places - 0.2, shown, 0.38, color=style.SERIES[0], label=say("of the update"))
+        axes.bar(places + 0.2, beside, 0.38, color=style.WALL, label=say("of the norms"))
+    for place, share in zip(places, update.tolist(), strict=True):
         axes.annotate(
             wording.share(share), (place, tallest[place]), xytext=(0, 2),
             textcoords="offset points", ha="center", va="bottom", color=style.INK, fontsize=9,
@@ -86,8 +84,7 @@ def contributions(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -
     style.dress(axes, say("lag k (steps back from the loss)"), say("share"))
     style.named_columns(axes, places, [wording.short(one, 9) for one in table.columns])
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
-    lowest = float(np.nan_to_num(update).min())
-    axes.set_ylim(min(0.0, 1.1 * lowest), 1.14 * max(float(tallest.max()), 0.01))
+    axes.set_ylim(min(0.0, 1.1 * float(shown.min())), 1.14 * max(float(tallest.max()), 0.01))
     axes.yaxis.set_major_formatter(lambda share, _: wording.share(share))
     style.legend(axes)
     return titled(axes, ax, say("Share of the update by lag: {name}", name=layer.name))

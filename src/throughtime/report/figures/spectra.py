@@ -9,7 +9,7 @@ from matplotlib.patches import Circle, PathPatch
 from matplotlib.path import Path
 
 from throughtime.findings import Diagnosis, LayerDiagnosis
-from throughtime.report import reading, style
+from throughtime.report import reading, style, wording
 from throughtime.report.figures.subject import explaining, titled
 from throughtime.report.language import say
 from throughtime.report.reading import Array
@@ -32,14 +32,19 @@ def exponents(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> Fi
     low, high = (table.get(name) for name in ("low", "high"))
     if low is not None and high is not None:
         axes.vlines(
-            at, low, high, color=style.SERIES[0], alpha=0.3, linewidth=6,
-            label=say("lowest to highest sequence"),
+            at, reading.drawable(low), reading.drawable(high), color=style.SERIES[0], alpha=0.3,
+            linewidth=6, label=say("lowest to highest sequence"),
         )  # fmt: skip
-    error = _error(table)
     axes.errorbar(
-        at, mean, yerr=error, fmt="o", markersize=4.5, color=style.SERIES[0],
-        ecolor=style.INK, elinewidth=1.2, capsize=3, label=say("mean, and its error"),
+        at, reading.drawable(mean), yerr=_error(table), fmt="o", markersize=4.5,
+        color=style.SERIES[0], ecolor=style.INK, elinewidth=1.2, capsize=3,
+        label=say("mean, and its error"),
     )  # fmt: skip
+    for place in at[~np.isfinite(mean)]:
+        axes.text(
+            place, 0.02, wording.decades(float(mean[place - 1])), ha="center", va="bottom",
+            transform=axes.get_xaxis_transform(), color=style.MUTED, fontsize=9.5,
+        )  # fmt: skip
     axes.axhline(0, color=style.LIMIT, linewidth=1.1, linestyle=(0, (4, 3)))
     style.dress(axes, say("exponent"), say("nats per step"))
     axes.grid(axis="y", color=style.RULE, linewidth=0.8)
@@ -54,9 +59,7 @@ def exponents(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> Fi
 def _error(table: reading.Table) -> Array | None:
     """Twice the statistical and the numerical error together; None where none is known."""
     known = [table.get(name) for name in ("statistical error", "numerical error")]
-    errors = [
-        np.nan_to_num(one, nan=0.0, posinf=0.0, neginf=0.0) for one in known if one is not None
-    ]
+    errors = [reading.drawable(one, 0.0) for one in known if one is not None]
     return 2 * np.hypot.reduce(np.abs(errors)) if errors else None
 
 
@@ -94,7 +97,7 @@ def eigenvalues(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> 
 
 def _dots(across: Array, upward: Array, modulus: Array, colour: str) -> PathPatch:
     """All points of one colour as one path of dots: a tenth of the bytes of as many markers."""
-    order = np.argsort(-np.nan_to_num(modulus, nan=-1.0))
+    order = np.argsort(-reading.drawable(modulus, 0.0))
     order = order[np.isfinite(modulus[order])]
     rest = order[MOST // 3 :]
     if len(order) > MOST:

@@ -11,6 +11,19 @@ from throughtime.report.language import say
 from throughtime.report.plates.plate import Plate
 
 
+def all_of(layer: LayerDiagnosis) -> list[Plate | None]:
+    """Every picture of a deep look, those first that a person grasps at once."""
+    return [
+        contributions(layer),
+        exponents(layer),
+        input_memory(layer),
+        memory_capacity(layer),
+        eigenvalues(layer),
+        norm_condition(layer),
+        singular_values(layer),
+    ]
+
+
 def contributions(layer: LayerDiagnosis) -> Plate | None:
     """Which lags move the weights."""
     table = reading.table(layer, "contributions", "figure", "bucket")
@@ -94,7 +107,7 @@ def eigenvalues(layer: LayerDiagnosis) -> Plate | None:
             "They say what W_hh alone would do after many steps, not what the network does on data."
         ),
         say("Eigenvalues of W_hh of {name}.", name=layer.name),
-        (style.COMPACT[0], 2.3),
+        (style.COMPACT[0], 2.0),
     )
 
 
@@ -113,9 +126,9 @@ def singular_values(layer: LayerDiagnosis) -> Plate | None:
 
 
 def norm_condition(layer: LayerDiagnosis) -> Plate | None:
-    """The norm condition beside what was measured."""
+    """The norm condition beside what was measured; gated cells have no such bound."""
     row = reading.row(layer, "norm condition", "figure")
-    if row is None:
+    if row is None or row.get("bound, decades per step") is None:
         return None
     numbers = "; ".join(
         f"{say(label.partition(',')[0])} {wording.decades(value)}"

@@ -51,6 +51,11 @@ def compare(diagnoses: Mapping[str, Diagnosis]) -> Plate | None:
     )
 
 
+def inside(layer: LayerDiagnosis) -> list[Plate | None]:
+    """What lies behind the gain: the lag matrix, gradients and states through time."""
+    return [matrix(layer), gradients(layer), states(layer)]
+
+
 def matrix(layer: LayerDiagnosis) -> Plate | None:
     """The lag matrix."""
     found = curves.lag_matrix(layer)

@@ -8,11 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from throughtime.findings import Diagnosis, LayerDiagnosis
-from throughtime.report import figures, place, reading, style, wording
+from throughtime.report import causes, figures, place, reading, style, wording
 from throughtime.report.figures.causes import height, rows_of_budget
 from throughtime.report.figures.gates import size
 from throughtime.report.language import say
 from throughtime.report.plates.plate import Plate
+
+_WIDEST = 1e3  # an output of a squashing function that one axis can show
+_STUCK = 0.2  # a share of units or steps from which on they are worth a picture
 
 
 def first_non_finite(diagnosis: Diagnosis) -> Plate | None:
@@ -32,6 +35,17 @@ def first_non_finite(diagnosis: Diagnosis) -> Plate | None:
     )
 
 
+def all_of(layer: LayerDiagnosis) -> list[Plate | None]:
+    """Every picture that says why, the budget first."""
+    return [
+        budget(layer),
+        paths(layer),
+        gates(layer),
+        stuck_by_unit(layer),
+        stuck_by_time(layer),
+    ]
+
+
 def budget(layer: LayerDiagnosis) -> Plate | None:
     """Where the decades go, and what another recurrence would lose on the same trajectory."""
     rows = rows_of_budget(layer)
@@ -45,8 +59,8 @@ def budget(layer: LayerDiagnosis) -> Plate | None:
     )
     if changes is not None:
         caption += " " + say(
-            "Below, the same trajectory with one thing changed: green still has 1 % left at the "
-            "span."
+            "Below, the same trajectory with one thing changed: green keeps the gradient between "
+            "1 % and a hundredfold over the span."
         )
     return Plate(
         lambda ax: figures.budget(layer, ax),
@@ -74,7 +88,10 @@ def paths(layer: LayerDiagnosis) -> Plate | None:
 
 
 def gates(layer: LayerDiagnosis) -> Plate | None:
-    """Histogram of every gate."""
+    """Histogram of every gate; a ReLU without bound has no scale to show one on."""
+    table = reading.table(layer, "gate histogram", "squashing", "bin")
+    if table is not None and not all(abs(at) < _WIDEST for at in table.columns):
+        return None
     return _by_gate(
         layer,
         "gate histogram",
@@ -88,7 +105,7 @@ def gates(layer: LayerDiagnosis) -> Plate | None:
 
 
 def stuck_by_unit(layer: LayerDiagnosis) -> Plate | None:
-    """Which share of the units is stuck."""
+    """Which share of the units is stuck, if any are to speak of."""
     return _by_gate(
         layer,
         "stuck by unit",
@@ -98,36 +115,41 @@ def stuck_by_unit(layer: LayerDiagnosis) -> Plate | None:
             "Stuck by unit: the more colour, the more of its steps and sequences a unit is stuck. "
             "Full colour is a dead unit."
         ),
+        least=_STUCK,
     )
 
 
 def stuck_by_time(layer: LayerDiagnosis) -> Plate | None:
-    """At which steps how much is stuck."""
+    """At which steps how much is stuck, if anything is to speak of."""
     return _by_gate(
         layer,
         "stuck by time",
         "time",
         lambda ax: figures.stuck_by_time(layer, ax),
         say("Stuck by time: the share of units and sequences that is stuck at each step."),
+        least=_STUCK,
     )
 
 
 def _by_gate(
-    layer: LayerDiagnosis, name: str, along: str, draw: Callable[[Axes], Figure], caption: str
+    layer: LayerDiagnosis,
+    name: str,
+    along: str,
+    draw: Callable[[Axes], Figure],
+    caption: str,
+    least: float = 0.0,
 ) -> Plate | None:
+    """A picture with a row for each gate; none where no share exceeds ``least``."""
     table = reading.table(layer, name, "squashing", along)
-    if table is None:
+    if table is None or not (table.values > least).any():
         return None
     label = f"{caption.partition(':')[0]}, {layer.name}. {_stuck(layer, table.rows)}"
     return Plate(draw, caption, label, size(len(table.rows)))
 
 
 def _stuck(layer: LayerDiagnosis, gates: Sequence[str]) -> str:
-    summary = reading.table(layer, "saturation", "squashing", "figure")
-    if summary is None or "stuck" not in summary.columns:
-        return ", ".join(gates)
-    shares = summary.values[:, summary.columns.index("stuck")]
-    return _listed(reading.Row(summary.rows, shares), wording.share)
+    row = causes.stuck(layer)
+    return ", ".join(gates) if row is None else _listed(row, wording.share)
 
 
 def _listed(row: reading.Row | None, worded: Callable[[float], str]) -> str:
