@@ -89,6 +89,7 @@ def depths(kind: str, hidden: int = 64) -> tuple[Measurement, ...]:
     lags = np.arange(40)
     fading = -0.2 * lags - 0.4
     held = np.clip(1.05 * np.exp(-lags / 6) + noise.normal(0, 0.02, 40), -0.02, 1)
+    norms = np.array([0.4, 0.27, 0.2, 0.1, 0.024, 0.005, 0.0008, 0.0002])
     share = np.array([0.44, 0.27, 0.18, 0.08, 0.025, 0.004, 0.0006, 0.0])
     figures = (
         "spectral radius",
@@ -126,9 +127,12 @@ def depths(kind: str, hidden: int = 64) -> tuple[Measurement, ...]:
             "memory capacity", np.stack([held, lags * 0 + 0.02]), "R^2",
             figure=("held out", "baseline"), lag=lags.tolist(),
         ),
-        measured("effective rank", [11.3], "count", figure=("participation ratio",)),
         measured(
-            "contributions", np.stack([share, share**0.5 / (share**0.5).sum()]),
+            "effective rank", [11.3, 4.1, hidden], "count",
+            figure=("effective rank", "participation ratio", "state size"),
+        ),
+        measured(
+            "contributions", np.stack([share, norms]),
             figure=("share of the update", "share of the norm"), bucket=BUCKETS,
         ),
         measured("directions", [7.2, 1.3], "count", figure=("asked", "left")),

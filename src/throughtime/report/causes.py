@@ -49,16 +49,19 @@ def needed(layer: LayerDiagnosis) -> float | None:
 
 
 def reach_of_update(layer: LayerDiagnosis) -> str:
-    """``Less than 1 % of the update … comes from more than 15 steps back``; empty if unknown."""
+    """``Less than 1 % of the update … comes from more than 15 steps back``; empty if unknown.
+
+    By the norm too: what cancels within an update is still there.
+    """
     shares = reading.table(layer, "contributions", "figure", "bucket")
-    update = None if shares is None else shares.get("share of the update")
-    if shares is None or update is None or not np.isfinite(update).all():
+    if shares is None or not np.isfinite(shares.values).all():
         return ""
-    beyond = np.abs(update)[::-1].cumsum()[::-1]  # from each bucket on
+    largest = np.abs(shares.values).max(axis=0)
+    beyond = largest[::-1].cumsum()[::-1]  # from each bucket on
     small = np.flatnonzero(beyond < 0.01)
     if not len(small) or small[0] == 0:
         return ""
-    last = wording.clean(shares.columns[small[0] - 1]).replace("–", "-").rpartition("-")[2]
+    last = wording.clean(shares.columns[small[0] - 1]).rpartition("-")[2]
     return say(
         "Less than 1 % of the update of the recurrent weights comes from more than {lag} steps "
         "back: nothing older ever moves them.",
@@ -120,23 +123,27 @@ def _norms(layer: LayerDiagnosis) -> str:
 
 def _capacity(layer: LayerDiagnosis) -> str:
     table = reading.table(layer, "memory capacity", "figure", "lag")
-    held = None if table is None else table.get("held out")
-    if held is None or not np.isfinite(held).any():
+    held, baseline = (None if table is None else table.get(n) for n in ("held out", "baseline"))
+    if held is None or baseline is None or not np.isfinite([held, baseline]).any():
         return ""
     return say(
-        "Memory capacity: {number} inputs (the sum of R² over the lags).",
-        number=f"{np.nansum(np.clip(held, 0, 1)):.1f}",
+        "Memory capacity (R² over all lags): {held} inputs from the state, {baseline} from the "
+        "present input alone.",
+        held=f"{np.nansum(np.clip(held, 0, 1)):.1f}",
+        baseline=f"{np.nansum(np.clip(baseline, 0, 1)):.1f}",
     )
 
 
 def _rank(layer: LayerDiagnosis) -> str:
     row = reading.row(layer, "effective rank", "figure")
-    if row is None or not np.isfinite(row.values[0]):
+    rank, size = (None, None) if row is None else (row.get("effective rank"), row.get("state size"))
+    if rank is None or size is None:
         return ""
-    named = zip(row.labels[1:], row.values[1:], strict=True)
-    more = "; ".join(f"{say(label)} {value:.3g}" for label, value in named if np.isfinite(value))
-    text = say("The states fill {rank} directions", rank=f"{row.values[0]:.1f}")
-    return f"{text} ({more})." if more else f"{text}."
+    return say(
+        "The states fill {rank} of their {size} directions (effective rank).",
+        rank=f"{rank:.1f}",
+        size=f"{size:,.0f}",
+    )
 
 
 def _directions(layer: LayerDiagnosis) -> str:

@@ -102,10 +102,12 @@ CAPTIONS = {
     ),
     (
         "Memory capacity: how well a linear read-out of the state recovers the input of k steps "
-        "ago, on sequences that it was not fitted to. At the dashed baseline nothing is remembered."
+        "ago, on data that it was not fitted to. The dashed baseline reads the present input in "
+        "place of the state: what lies above it is memory."
     ): (
         "기억 용량: 상태에서 k스텝 전의 입력을 선형으로 얼마나 복원할 수 있는가. 맞출 때 쓰지 않은 "
-        "시퀀스에서 잰 값이며, 점선(기준선)에서는 아무것도 기억하지 못합니다."
+        "데이터에서 잰 값입니다. 점선(기준선)은 상태 대신 현재 입력만 읽은 것으로, 그보다 위에 "
+        "있는 만큼이 기억입니다."
     ),
     (
         "Lyapunov exponents: the rates at which nearby states part along your data. One above the "

@@ -79,6 +79,7 @@ NAMES = {
     "asked": "필요한 방향",
     "left": "남은 방향",
     "participation ratio": "참여비",
+    "state size": "상태 크기",
     # Units and axes
     "decades per step": "스텝당 자릿수",
     "nats per step": "스텝당 nat",

@@ -18,10 +18,16 @@ SENTENCES = {
     "The norm of W_hh allows at most {bound} decades per step; measured were {measured}.": (
         "W_hh의 노름이 허용하는 상한은 스텝당 {bound}자릿수이고, 측정값은 {measured}자릿수입니다."
     ),
-    "Memory capacity: {number} inputs (the sum of R² over the lags).": (
-        "기억 용량: 입력 {number}개(시차별 R²의 합)."
+    (
+        "Memory capacity (R² over all lags): {held} inputs from the state, {baseline} from the "
+        "present input alone."
+    ): (
+        "기억 용량(모든 시차의 R² 합): 상태에서 읽으면 입력 {held}개, 현재 입력만으로는 "
+        "{baseline}개."
     ),
-    "The states fill {rank} directions": "상태가 채우는 방향은 {rank}개",
+    "The states fill {rank} of their {size} directions (effective rank).": (
+        "상태는 {size}개 방향 가운데 {rank}개를 채웁니다(유효 계수)."
+    ),
     (
         "The losses ask for {asked} directions of the state, and after the span {left} of them are "
         "left (participation ratio)."

@@ -70,8 +70,8 @@ def memory_capacity(layer: LayerDiagnosis) -> Plate | None:
         lambda ax: figures.memory_capacity(layer, ax),
         say(
             "Memory capacity: how well a linear read-out of the state recovers the input of k "
-            "steps ago, on sequences that it was not fitted to. At the dashed baseline nothing is "
-            "remembered."
+            "steps ago, on data that it was not fitted to. The dashed baseline reads the present "
+            "input in place of the state: what lies above it is memory."
         ),
         say("Memory capacity of {name}.", name=layer.name)
         + f" R² {np.nanmax(held, initial=0):.2f} … {held[-1]:.2f}.",
