@@ -273,6 +273,6 @@ def orthogonal_blocks(cell: Recurrence) -> Tensor:
     """W_hh with each block replaced by the nearest orthogonal matrix, its polar factor U Vᵀ."""
     blocks = []
     for block in cell.recurrent_blocks().values():
-        left, _, right = torch.linalg.svd(block.double(), full_matrices=False)
-        blocks.append((left @ right).to(block.dtype))
+        left, _, right = torch.linalg.svd(block, full_matrices=False)
+        blocks.append(left @ right)
     return torch.cat(blocks)

@@ -10,6 +10,7 @@ the gates. The adjoint of one step, with ``D = o (1 − tanh² c')``:
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -183,11 +184,12 @@ class LinearisedLSTM(Linearised):
         g.copy_(candidate)
         self._written, self._output, self._readout = gates[..., :3, :], o, readout
         self._forget = forget
-        self._split_by_step()
 
-    def _split_by_step(self) -> None:
+    @cached_property
+    def _by_step(self) -> list[tuple[Tensor, ...]]:
+        """The coefficients of every step: views that are taken once, since that takes a while."""
         parts = self._written, self._output, self._readout, self._forget
-        self._by_step = list(zip(*(part.unbind(0) for part in parts), strict=True))
+        return list(zip(*(part.unbind(0) for part in parts), strict=True))
 
     def replace(
         self,
@@ -200,7 +202,7 @@ class LinearisedLSTM(Linearised):
             self._written[..., 2, :] = candidate
         self._forget = self._forget if forget is None else forget
         self._readout = self._readout if readout is None else readout
-        self._split_by_step()
+        self.__dict__.pop("_by_step", None)
 
     def adjoint(
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
