@@ -196,6 +196,26 @@ def test_the_first_non_finite_number_is_named(name: str) -> None:
     assert (shown, kind in seen["kind"]) == ((layer, phase, step, sample, gate), True)
 
 
+CAUSES = {
+    "input": ("bad input", None),
+    "infinite input": ("bad input", None),
+    "recurrent weight": ("bad weight", None),
+    "bias": ("bad weight", None),
+    "initial state": ("bad initial state", None),
+    "overflow": ("overflow", "W_hh h"),
+    "loss": ("bad loss", None),
+    "exploded": ("overflow", "W_hhᵀ δa"),
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_the_cause_is_told_apart(name: str) -> None:
+    found = tt.diagnose(NON_FINITE[name][0]())
+    assert found.diseases == ("non-finite",)
+    assert (found.causes[0].evidence["cause"], found.causes[0].evidence["product"]) == CAUSES[name]
+    assert found.causes[0].korean == found.korean
+
+
 @pytest.mark.parametrize("name", NON_FINITE)
 def test_a_non_finite_run_has_no_horizon(name: str) -> None:
     found = tt.diagnose(NON_FINITE[name][0]())

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from throughtime.diagnosis import provenance
+from throughtime.diagnosis.provenance import Cause, backward, forward
 from throughtime.diagnosis.words import Said, finding
 from throughtime.findings import Finding, LayerDiagnosis
 from throughtime.trace import LayerTrace, Trace
+
+_PASSES = {"forward": "순전파", "backward": "역전파"}
 
 
 class Place(NamedTuple):
@@ -70,8 +72,7 @@ def _forward_place(layer: LayerTrace) -> Place | None:
 
 def _forward(layer: LayerTrace, place: Place) -> Finding:
     bad = ~torch.isfinite(layer.turned(layer.states)) & layer.turned(layer.alive()).unsqueeze(-1)
-    kind, gate = provenance.forward(layer, place.step, place.sample)
-    return _found(layer, place, bad, "forward", kind, gate)
+    return _found(layer, place, bad, "forward", forward(layer, place.step, place.sample))
 
 
 def _backward(layer: LayerTrace) -> Finding:
@@ -79,8 +80,7 @@ def _backward(layer: LayerTrace) -> Finding:
     bad = ~torch.isfinite(layer.turned(layer.gradients)) & alive
     place = _first(bad.flip(0))
     place = place._replace(step=len(bad) - 1 - place.step)
-    kind = provenance.backward(layer, place.step, place.sample)
-    return _found(layer, place, bad, "backward", kind, "")
+    return _found(layer, place, bad, "backward", backward(layer, place.step, place.sample))
 
 
 def _spread(layer: LayerTrace, origin: LayerTrace) -> Finding:
@@ -91,28 +91,27 @@ def _spread(layer: LayerTrace, origin: LayerTrace) -> Finding:
     return finding("non-finite", layer.name, said, {"origin_layer": origin.name})
 
 
-def _found(
-    layer: LayerTrace, place: Place, bad: Tensor, phase: str, kind: Said, gate: str
-) -> Finding:
+def _found(layer: LayerTrace, place: Place, bad: Tensor, phase: str, cause: Cause) -> Finding:
     step, unit = _time(layer, place), _unit(layer, place)
     said = Said(
         f"The {phase} pass of layer {layer.name!r} goes non-finite first at time step {step}, "
         f"sample {place.sample}, unit {unit}"
-        + (f" in gate {gate!r}" if gate else "")
-        + f": {kind.english}.",
-        f"층 {layer.name!r}의 {'순전파' if phase == 'forward' else '역전파'}에서 유한하지 "
-        "않은 값이 "
-        f"처음 나온 곳은 시간 스텝 {step}, 샘플 {place.sample}, 유닛 {unit}"
-        + (f", 게이트 {gate!r}" if gate else "")
-        + f"입니다. 원인: {kind.korean}.",
+        + (f" in gate {cause.gate!r}" if cause.gate else "")
+        + f": {cause.said.english}.",
+        f"층 {layer.name!r}의 {_PASSES[phase]}에서 유한하지 않은 값이 처음 나온 곳은 시간 스텝 "
+        f"{step}, 샘플 {place.sample}, 유닛 {unit}"
+        + (f", 게이트 {cause.gate!r}" if cause.gate else "")
+        + f"입니다. 원인: {cause.said.korean}.",
     )
     evidence = {
         "pass": phase,
         "time_step": step,
         "sample": place.sample,
         "unit": unit,
-        "gate": gate or None,
-        "kind": kind.english,
+        "gate": cause.gate or None,
+        "cause": cause.kind,
+        "product": cause.product or None,
+        "kind": cause.said.english,
         "non_finite_entries": int(bad.sum()),
         "entries": bad.numel(),
         "steps": layer.steps,
