@@ -155,6 +155,7 @@ def test_what_is_lost_stays_lost() -> None:
     assert growth.logs[at:, 0, :2].isfinite().all()
     assert growth.logs[:, 1].isfinite().all()
     assert growth.rounding.isnan().tolist() == [[False, False, True], [False] * 3]
+    assert {17, 25} <= set(growth.bounds)  # it steers no interval any more
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -71,11 +71,11 @@ def lyapunov(
     _check("k", k, 1)
     _check("burn_in", burn_in, 0)
     _check("interval", interval, 1)
-    window = _Window.of(one, burn_in)
+    alive = one.turned(one.alive())
+    window = _Window.of(one.name, alive.cpu().numpy(), burn_in)
     linear, size = one.linear.to(torch.float64), one.states.shape[-1]
     count = size if k is None else min(k, size)
     frame = random_frame(count, one.batch, size, linear.dtype).to(one.states.device)
-    alive = one.turned(one.alive())
     growth = frame_growth(linear, frame, cuts=window.cuts, interval=interval, alive=alive)
     figures, sequences = _figures(one, window, growth)
     blocks = np.diff(growth.bounds)
@@ -101,15 +101,15 @@ class _Window:
     edges: Ints
 
     @classmethod
-    def of(cls, layer: LayerTrace, burn_in: int | None) -> _Window:
-        alive = layer.turned(layer.alive()).cpu().numpy()
+    def of(cls, name: str, alive: NDArray[np.bool_], burn_in: int | None) -> _Window:
+        """Of the layer of that name; ``alive`` (T B): the steps of each of its sequences."""
         lengths = alive.sum(0)
         if burn_in is None:
-            burn_in = min(int(lengths.min(initial=layer.steps)) // 5, _LONGEST_BURN_IN)
+            burn_in = min(int(lengths.min(initial=len(alive))) // 5, _LONGEST_BURN_IN)
         longest = int(lengths.max(initial=0))
         if longest - burn_in < _FEWEST_STEPS:
             raise InputError(
-                f"layer {layer.name!r} has {longest} steps, {burn_in} of them burn-in: an exponent "
+                f"layer {name!r} has {longest} steps, {burn_in} of them burn-in: an exponent "
                 f"needs at least {_FEWEST_STEPS} after it; capture a longer sequence"
             )
         first = alive.argmax(0)

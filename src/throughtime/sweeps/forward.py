@@ -23,9 +23,10 @@ from throughtime.recurrences import Linearised
 # What rounding may take from log |R_ii| over one block of steps, as its conditioning foretells.
 _ROUNDING = 1e-6
 _LONGEST_BLOCK = 32
+# Of the spread that is allowed, so much (in digits) is aimed at: few blocks have to be redone.
+_MARGIN = 0.9
 # What is left of a column after one step counts as zero below so many roundings for each unit.
 _LOST = 4
-_MARGIN = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,21 +107,35 @@ def frame_growth(
     bounds, logs = [0], []
     worst: tuple[float, _Block | None] = 0.0, None
     length = 1 if interval is None else interval
-    while bounds[-1] < linear.steps:
-        start, end = bounds[-1], next(end for end in ends if end > bounds[-1])
+    while (start := bounds[-1]) < linear.steps:
+        stop = min(start + length, next(end for end in ends if end > start))
         ignored = lost if alive is None else lost | ~alive[start].unsqueeze(-1)
-        block = _push(linear, frame, start, min(start + length, end))
-        while (digits := eps * _worst(block.spread, ignored)) > _ROUNDING and block.steps > 1:
-            block = _push(linear, frame, start, start + block.steps // 2)
-        if digits > worst[0]:
-            worst = digits, block
+        block = _push_within(linear, frame, start, stop, ignored, _ROUNDING / eps)
         if block.steps == 1:
             lost = lost | (block.spread * eps * _LOST * frame.shape[-1] >= 1)
+        spread = _largest(block.spread, ignored | lost)
+        if spread > worst[0]:
+            worst = spread, block
         logs.append(block.grown.log().masked_fill_(lost & ~block.grown.isnan(), -torch.inf))
         bounds.append(block.stop)
         frame = block.after
-        length = min(longest, _next_length(block.steps, digits / eps, eps))
+        length = min(longest, _next_length(block.steps, spread, _ROUNDING / eps))
     return Growth(tuple(bounds), torch.stack(logs), _rounding(linear, worst[1], lost))
+
+
+def _push_within(
+    linear: Linearised,
+    frame: Float[Tensor, "A B S"],
+    start: int,
+    stop: int,
+    ignored: Bool[Tensor, "B A"],
+    allowed: float,
+) -> _Block:
+    """Push the frame as far as ``stop``, or half of the way while that spreads it too much."""
+    block = _push(linear, frame, start, stop)
+    while block.steps > 1 and _largest(block.spread, ignored) > allowed:
+        block = _push(linear, frame, start, start + block.steps // 2)
+    return block
 
 
 def _push(linear: Linearised, frame: Float[Tensor, "A B S"], start: int, stop: int) -> _Block:
@@ -135,14 +150,14 @@ def _push(linear: Linearised, frame: Float[Tensor, "A B S"], start: int, stop: i
     return _Block(start, stop, frame, after, grown, spread)
 
 
-def _worst(spread: Float[Tensor, "B A"], ignored: Bool[Tensor, "B A"]) -> float:
+def _largest(spread: Float[Tensor, "B A"], ignored: Bool[Tensor, "B A"]) -> float:
     return float(spread.masked_fill(ignored, 1.0).amax()) if spread.numel() else 1.0
 
 
-def _next_length(steps: int, spread: float, eps: float) -> int:
+def _next_length(steps: int, spread: float, allowed: float) -> int:
     """At most twice as long, and so long that the same spread per step stays within bounds."""
-    allowed = _MARGIN * math.log(_ROUNDING / eps) * steps / max(math.log(spread), 1e-9)
-    return max(1, min(2 * steps, int(allowed)))
+    longest = _MARGIN * math.log(allowed) * steps / max(math.log(spread), 1e-9)
+    return max(1, min(2 * steps, int(longest)))
 
 
 def _rounding(
