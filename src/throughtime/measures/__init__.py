@@ -5,6 +5,7 @@ from throughtime.measures.contributions import contributions
 from throughtime.measures.directions import directions
 from throughtime.measures.lags import LagSweep, gains, lags
 from throughtime.measures.lyapunov import lyapunov
+from throughtime.measures.memory import memory
 from throughtime.measures.norms import norms
 from throughtime.measures.saturation import saturation
 from throughtime.measures.spectrum import spectrum
@@ -18,6 +19,7 @@ __all__ = [
     "gains",
     "lags",
     "lyapunov",
+    "memory",
     "norms",
     "paths",
     "saturation",

@@ -24,7 +24,8 @@ from throughtime.trace import LayerTrace, Trace
 FIGURES = ("share of the update", "share of the norm")
 
 _SMALL, _LARGE = 1e-8, 1e8  # outside of it the rows of a lag are brought back to 1
-_NOTHING = 1e-12  # of the largest lag: what no longer counts
+_NOTHING = {torch.float64: -12.0}  # log10 of the share of the largest lag that no longer counts,
+_NOTHING_ELSE = -8.0  # and in any other precision
 _MOST = 0.99
 
 
@@ -39,7 +40,7 @@ def contributions(
 
     Lag k: the loss went back k steps in time before it met W_hh there; what came through a layer
     above counts from where it entered this one. All times and sequences are swept at once, one lag
-    after another, until less than 1e-12 of the largest lag is left.
+    after another, until less than 1e-8 of the largest lag is left (1e-12 in float64).
 
     Args:
         trace: a ``Trace``, or one of its layers.
@@ -141,7 +142,7 @@ def _swept(
                 lag.rows = _one_step_back(linear, lag.rows, walls)
             size = lag.rescale()
             largest = max(largest, size)
-            ended = not size >= largest + math.log10(_NOTHING)
+            ended = not size >= largest + _NOTHING.get(direct.dtype, _NOTHING_ELSE)
             if ended and not math.isnan(size):
                 break
             lag.total += lag.rows
