@@ -21,9 +21,10 @@ from benchmarks.diseases.truth import LABELS, Figures, Truth, diseases, labels  
 from throughtime.findings import DISEASES  # noqa: E402
 
 SMALL = noise(0.02, steps=40, span=25)
+VECTOR = noise(0.02, steps=40, span=25, outputs=6)
 PLAIN = Figures(
     gain=0, peak=0, operator_gain=0, exponent=0, growth=0, stuck=0, carousel=None,
-    participation=8, window=None, size=8,
+    asked=8, left=8, window=None,
 )  # fmt: skip
 
 
@@ -54,7 +55,11 @@ KNOWN = {
         small("GRU", changes.carry_bias(6.0), window=10),
         {"vanishing", "truncated"},
     ),
-    "rank one": (small("tanh", changes.rank_one(1.0)), {"bottleneck"}),
+    "rank one": (
+        replace(small("tanh", changes.rank_one(1.0)), task=VECTOR),
+        {"bottleneck"},
+    ),
+    "rank one, for one number": (small("tanh", changes.rank_one(1.0)), set()),
     "gain 4": (small("tanh", changes.gaussian(4.0), hidden=64), {"chaotic", "exploding"}),
     "bad input": (replace(small("GRU"), task=spoilt(SMALL, math.nan)), {"non-finite"}),
     "bad weight": (small("LSTM", changes.entry("weight_hh", math.inf)), {"non-finite"}),
@@ -74,7 +79,7 @@ def test_a_multiple_of_the_identity_has_powers_for_gains(factor: float) -> None:
     with torch.no_grad():
         changes.identity(factor)(model, torch.Generator())
         model.rnn.weight_ih_l0.fill_(1.0)
-    found = diseases(model, inputs.double(), torch.zeros(40, 2).double(), SMALL).figures
+    found = diseases(model, inputs.double(), torch.zeros(40, 2, 1).double(), SMALL).figures
     assert found is not None
     expected = [25 * math.log10(factor)] * 2 + [math.log(factor)]
     assert [found.gain, found.operator_gain, found.exponent] == pytest.approx(expected)
@@ -106,7 +111,7 @@ def test_a_nilpotent_matrix_doubles_the_gradient_at_each_step() -> None:
     torch.testing.assert_close(found.jacobians[1], jacobian.unsqueeze(0))
 
 
-@pytest.mark.parametrize("forget", [0.0, 2.0, 6.0])
+@pytest.mark.parametrize("forget", [0.0, 1.0, -2.0])
 def test_a_cell_without_weights_is_its_forget_gate(forget: float) -> None:
     model = Reader(nn.LSTM(8, 8), 1, None, None).double()
     with torch.no_grad():
@@ -114,7 +119,7 @@ def test_a_cell_without_weights_is_its_forget_gate(forget: float) -> None:
             weight.zero_()
         changes.carry_bias(forget)(model, torch.Generator())
     inputs = torch.zeros(40, 2, 8, dtype=torch.float64)
-    targets = torch.ones(40, 2, dtype=torch.float64)
+    targets = torch.ones(40, 2, 1, dtype=torch.float64)
     found = diseases(model, inputs, targets, SMALL).figures
     assert found is not None
     half, carried = math.log10(0.5), -math.log10(1 + math.exp(-forget))
@@ -123,13 +128,28 @@ def test_a_cell_without_weights_is_its_forget_gate(forget: float) -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", LAYERS)
-def test_the_unrolled_run_is_the_models_own(cell: str, layers: int) -> None:
+def test_every_step_starts_where_the_model_was(cell: str, layers: int) -> None:
     network = small(cell, layers=layers)
     model, inputs, targets = network.build(0)
     found = unrolled.run(model, inputs, targets, network.task.loss)
-    top = found.states.shape[-1] // layers * (layers - 1)
-    expected = model.double().unroll(inputs.double())
-    torch.testing.assert_close(found.states[..., top : top + 8], expected.detach())
+    with torch.no_grad():
+        step_by_step = torch.stack(
+            [found.stack.step(*pair) for pair in zip(found.before, found.inputs, strict=True)]
+        )
+    torch.testing.assert_close(found.states, step_by_step, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        found.stack.output(found.states).float(), model.unroll(inputs).detach()
+    )
+
+
+def test_a_chaotic_run_is_followed_and_not_run_anew() -> None:
+    network = small("tanh", changes.gaussian(8.0), hidden=64)
+    model, inputs, targets = network.build(0)
+    found = unrolled.run(model, inputs, targets, network.task.loss)
+    with torch.no_grad():
+        own, anew = model.unroll(inputs), model.double().unroll(inputs.double())
+    assert torch.equal(found.states.float(), own)
+    assert (found.states - anew).abs().max() > 0.1
 
 
 def test_the_carousel_of_an_lstm_is_all_that_links_its_cells() -> None:
@@ -162,8 +182,10 @@ def test_the_slopes_are_the_jacobian_over_the_matrix(cell: str) -> None:
         ({"gain": 2.1, "peak": 2.1}, True, {"exploding"}),
         ({"gain": 0.4, "peak": 1.5}, True, {"transient growth"}),
         ({"gain": 0.6, "peak": 1.5}, True, set()),
-        ({"gain": 2.1, "peak": 4.0}, True, {"exploding"}),
+        ({"gain": 2.1, "peak": 4.0}, True, {"exploding", "transient growth"}),
+        ({"gain": -3, "peak": 4.0}, True, {"vanishing", "transient growth"}),
         ({"exponent": 0.05, "growth": 0.001}, True, {"chaotic"}),
+        ({"exponent": 0.05, "growth": 0.001, "gain": -3}, True, {"vanishing"}),
         ({"exponent": 0.05, "growth": 0.01}, True, set()),
         ({"stuck": 0.9}, True, set()),
         ({"gain": -3, "stuck": 0.5}, True, {"vanishing", "saturated"}),
@@ -172,9 +194,10 @@ def test_the_slopes_are_the_jacobian_over_the_matrix(cell: str) -> None:
         ({"gain": -3, "carousel": -2.1}, True, {"vanishing"}),
         ({"window": 24}, True, {"truncated"}),
         ({"window": 25}, True, set()),
-        ({"participation": 1.4}, True, {"bottleneck"}),
-        ({"participation": 1.4, "size": 7}, True, set()),
-        ({"participation": 1.4, "gain": -3}, True, {"vanishing"}),
+        ({"left": 1.4}, True, {"bottleneck"}),
+        ({"left": 1.4, "asked": 2.9}, True, set()),
+        ({"left": 1.6}, True, set()),
+        ({"left": 1.4, "gain": -3}, True, {"vanishing"}),
     ],
     ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
@@ -274,6 +297,6 @@ def test_the_labels_are_the_librarys() -> None:
 
 
 def test_the_loss_at_the_last_step_is_the_last_of_all() -> None:
-    outputs, targets = torch.arange(6.0).reshape(3, 2, 1), torch.zeros(3, 2)
+    outputs, targets = torch.arange(6.0).reshape(3, 2, 1), torch.zeros(3, 2, 1)
     both: list[Tensor] = [squared_error(outputs, targets, at) for at in ("last", "all")]
     assert [float(loss) for loss in both] == pytest.approx([20.5, 55 / 6])

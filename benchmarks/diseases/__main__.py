@@ -41,9 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _opening() -> str:
     assert truth.__doc__ is not None
     return (
-        "# Diseases against the truth\n\nWritten by `python -m benchmarks.diseases`, from seeds "
-        "that were used to set no threshold (`--seeds dev` runs the others). "
-        f"B = {BATCH}, float32; the trained ones are trained by Adam on fresh data.\n\n"
+        "# Diseases against the truth\n\nWritten by `python -m benchmarks.diseases`. Every network "
+        "is drawn and trained from a seed of its own; these are seeds that were used to set no "
+        f"threshold and to choose no network (`--seeds dev` runs the others). B = {BATCH}, "
+        "float32; the trained ones see fresh data at every step of Adam.\n\n"
+        "The truth shares its definitions with the rules, and nothing else: this page says whether "
+        "throughtime measures on the untouched model what it says it does, not whether the "
+        "thresholds are the right ones.\n\n"
         f"The truth: {truth.__doc__[0].lower()}{truth.__doc__[1:].strip()}\n"
     )
 

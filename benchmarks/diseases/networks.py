@@ -72,6 +72,13 @@ class Network:
     window: int | None = None
     training: Training | None = None
 
+    @property
+    def built(self) -> str:
+        """What it is made of, in words."""
+        layers = f", {self.layers} layers" if self.layers > 1 else ""
+        window = f", detached every {self.window}" if self.window else ""
+        return f"{self.cell} {self.hidden}{layers}{window}"
+
     def build(self, seed: int) -> tuple[Reader, Tensor, Tensor]:
         """The model, its inputs and its targets, after the training if there is one."""
         generator = Generator().manual_seed(seed)

@@ -36,6 +36,7 @@ def _by_label(cases: Sequence[Case]) -> Table:
     rows.append(("false alarms on healthy", "", "", "", *alarms))
     trained = sum(case.trained for case in cases)
     exact = sum(case.right for case in cases)
+    near = [case for case in cases if case.truth.near]
     return Table(
         f"{len(cases)} networks, {trained} of them trained",
         "A network has a set of diseases; having none is the label healthy. The first three "
@@ -44,7 +45,8 @@ def _by_label(cases: Sequence[Case]) -> Table:
         "alone, and are not asked about runs that are not finite; their silence means healthy.",
         ("label", "support", "precision", "recall", f"F1, {OURS}", *peers.RULES),
         tuple(rows),
-        f"{OURS} names the whole set right for {exact} of {len(cases)} networks. "
+        f"{OURS} names the whole set right for {exact} of {len(cases)} networks; of the "
+        f"{len(near)} whose figures lie near a threshold, for {sum(case.right for case in near)}. "
         f"{_bar(macro_f1(ours), false_alarms(cases))}",
     )
 
@@ -89,7 +91,7 @@ def in_words(found: Figures, span: int) -> str:
         f"λ {found.exponent:+.3f}",
         f"growth {found.growth:+.4f}",
         f"stuck {found.stuck:.0%}",
-        f"participation {found.participation:.2f} of {found.size}",
+        f"directions {found.left:.2f} of {found.asked:.1f}",
     ]
     if found.carousel is not None:
         said.append(f"gain with the carrying gate at 1 {found.carousel:.2f}")

@@ -34,18 +34,26 @@ class Task:
 
 
 def noise(
-    scale: float = 1.0, *, steps: int = 80, span: int = 50, at: str = "last", loss_scale: float = 1
+    scale: float = 1.0,
+    *,
+    steps: int = 80,
+    span: int = 50,
+    at: str = "last",
+    outputs: int = 1,
+    loss_scale: float = 1,
 ) -> Task:
     """Normal numbers in, normal numbers out: data without any structure of its own."""
 
     def draw(batch: int, generator: Generator) -> tuple[Tensor, Tensor]:
         inputs = scale * torch.randn(steps, batch, 8, generator=generator)
-        return inputs, torch.randn(steps, batch, generator=generator)
+        return inputs, torch.randn(steps, batch, outputs, generator=generator)
 
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        return loss_scale * squared_error(outputs, targets, at)
+    def loss(said: Tensor, targets: Tensor) -> Tensor:
+        return loss_scale * squared_error(said, targets, at)
 
-    return Task(f"noise of size {scale:g}, span {span}, loss at {at}", span, draw, loss)
+    for_how_many = f" in {outputs} numbers" if outputs > 1 else ""
+    name = f"noise of size {scale:g}, span {span}, loss at {at}{for_how_many}"
+    return Task(name, span, draw, loss, outputs=outputs)
 
 
 def bursts(quiet: float, loud: float, *, steps: int = 80, span: int = 50, tail: int = 20) -> Task:
@@ -55,7 +63,7 @@ def bursts(quiet: float, loud: float, *, steps: int = 80, span: int = 50, tail: 
         inputs = torch.randn(steps, batch, 8, generator=generator)
         sizes = torch.full((steps, 1, 1), loud)
         sizes[-tail:] = quiet
-        return inputs * sizes, torch.randn(steps, batch, generator=generator)
+        return inputs * sizes, torch.randn(steps, batch, 1, generator=generator)
 
     return Task(
         f"noise of size {loud:g}, at the end {quiet:g}, span {span}",
@@ -85,7 +93,7 @@ def adding(steps: int = 50) -> Task:
         places = torch.randint(half, (2, batch), generator=generator)
         places[1] += half
         marks = torch.zeros(steps, batch).scatter_(0, places, 1.0)
-        targets = (numbers * marks).sum(0).expand(steps, batch)
+        targets = (numbers * marks).sum(0).expand(steps, batch).unsqueeze(-1)
         return torch.stack([numbers, marks], -1), targets
 
     return Task(f"adding, T = {steps}", steps // 2, draw, _last_error, inputs=2)
@@ -135,7 +143,7 @@ def noisy_sum(lags: int = 10, steps: int = 60) -> Task:
         sums = numbers.cumsum(0)
         targets = (sums - torch.cat([torch.zeros(lags, batch), sums[:-lags]])) / lags**0.5
         noisy = numbers + 0.1 * torch.randn(steps, batch, generator=generator)
-        return noisy.unsqueeze(-1), targets
+        return noisy.unsqueeze(-1), targets.unsqueeze(-1)
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return squared_error(outputs, targets, "all")
@@ -160,7 +168,7 @@ def characters(steps: int = 50, span: int = 20) -> Task:
 
 def squared_error(outputs: Tensor, targets: Tensor, at: str) -> Tensor:
     """The mean squared error, at the last step alone or over all steps."""
-    errors = (outputs.squeeze(-1) - targets).square()
+    errors = (outputs - targets).square()
     return errors[-1].mean() if at == "last" else errors.mean()
 
 

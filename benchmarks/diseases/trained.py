@@ -6,6 +6,7 @@ Good and bad initialisations, good and ruinous learning rates, a few hundred ste
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from benchmarks.diseases import changes
 from benchmarks.diseases.networks import LAYERS, Change, Network, Training
@@ -35,13 +36,12 @@ def trained(
     change: Change | None = None,
     training: Training = SHORT,
     hidden: int = 32,
-    window: int | None = None,
+    **more: int,
 ) -> Network:
     """A network whose name says all."""
+    one = Network("", cell, task, change, hidden, training=training, **more)
     budget = f"{training.steps} steps at {training.rate:g}"
-    detached = f", detached every {window}" if window else ""
-    name = f"{cell} {hidden}, {cause}{detached}, trained on {task.name}, {budget}"
-    return Network(name, cell, task, change, hidden, window=window, training=training)
+    return replace(one, name=f"{one.built}, {cause}, trained on {task.name}, {budget}")
 
 
 def as_torch_makes_them() -> Iterator[Network]:
@@ -61,6 +61,10 @@ def well_begun() -> Iterator[Network]:
     for hidden in (16, 64):
         yield trained("LSTM", "chrono 50", copying(), changes.chrono(50), hidden=hidden)
         yield trained("GRU", "chrono 50", adding(), changes.chrono(50), hidden=hidden)
+    for cell in ("LSTM", "GRU"):
+        change = changes.carry_bias(3.0)
+        yield trained(cell, "carry bias +3", characters(span=10), change, layers=2)
+        yield trained(cell, "as torch makes it", characters(), layers=2)
     yield trained("tanh", "orthogonal", characters(span=10), changes.orthogonal(), LONG, 64)
     yield trained("GRU", "carry bias +3", adding(), changes.carry_bias(3.0), LONG)
 

@@ -3,16 +3,18 @@
 The definitions, for a span of L steps, P_k = ∂s_t/∂s_{t−k} and the loss's own gradients e_t; the
 gain g_k is the median, over loss steps t and sequences, of log10 ‖P_kᵀ e_t‖ / ‖e_t‖:
 
-- vanishing: g_L < −2. exploding: g_L > 2.
-- transient growth: the largest g_k up to L is at least 1, and g_L lies at least 1 below it; not
-  exploding.
-- chaotic: the largest Lyapunov exponent is above 0.02 nats per step, and the states are bounded.
+- vanishing: g_L < −2.
+- exploding: not vanishing, and the largest g_k up to L is above 2.
+- transient growth: the largest g_k up to L is at least 1, and g_L lies at least 1 below it.
+- chaotic: not vanishing, the largest Lyapunov exponent is above 0.02 nats per step, and the states
+  are bounded: their norm grows by less than a tenth of that rate.
 - saturated: vanishing, and at least half of the candidate's tanh slopes are below 0.1 (ReLU: at
   least 95 % of its slopes are 0).
-- gates closed: vanishing, and with the carrying gate at 1 all else equal it would not be.
+- gates closed: vanishing, and with the carrying gate at 1, all else equal, it would not be.
 - truncated: the state is detached on the way, and the longest window is shorter than the span.
-- bottleneck: neither vanishing nor exploding, at least 8 numbers in the state, and the
-  participation ratio of the singular values of P_L below 1.5.
+- bottleneck: neither vanishing nor exploding, and of the directions that the loss asks for (the
+  participation ratio of all e_t, each scaled to norm 1, is at least 3) one comes back (that of
+  P_Lᵀ times all of them, from the last loss step, is below 1.5 in the median sequence).
 - non-finite: a NaN or an infinity in the float32 run, forward or backward. Excludes all others.
 
 None of them is healthy.
@@ -28,8 +30,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.diseases.networks import Reader
+from benchmarks.diseases.products import (
+    directions,
+    gains,
+    growth,
+    largest_exponent,
+    loss_steps,
+    multiplied,
+)
 from benchmarks.diseases.tasks import Task
 from benchmarks.diseases.unrolled import Run, finite, run
+from benchmarks.verdicts.truth import EXPLODED, VANISHED
 
 NON_FINITE, HEALTHY = "non-finite", "healthy"
 LABELS = (
@@ -44,7 +55,6 @@ LABELS = (
     NON_FINITE,
     HEALTHY,
 )
-DIRECTIONS = 4  # tangent vectors that are followed; the largest exponent is read off
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,10 @@ class Figures:
         exponent: the largest Lyapunov exponent, in nats per step, the mean over sequences.
         growth: of the state's norm, in decades per step.
         stuck: share of the slopes of the candidate that are below 0.1; of ReLU's that are 0.
-        carousel: g_L with the carrying gate at 1; None without gates.
-        participation: (Σσ²)²/Σσ⁴ of P_L at the last loss step, the median over sequences.
+        carousel: g_L with the carrying gate at 1; None without gates, or where it does not matter.
+        asked: participation ratio (Σσ²)²/Σσ⁴ of the loss's own gradients, each of norm 1.
+        left: that of what P_L sends back of them, from the last loss step; the median sequence.
         window: the longest stretch without a wall, in steps; None without walls.
-        size: entries of the joint state.
     """
 
     gain: float
@@ -70,17 +80,21 @@ class Figures:
     growth: float
     stuck: float
     carousel: float | None
-    participation: float
+    asked: float
+    left: float
     window: int | None
-    size: int
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The set of diseases, empty if healthy; figures None of a run that is not finite."""
+    """The set of diseases, empty if healthy; figures None of a run that is not finite.
+
+    ``near``: a figure that decides lies near its threshold.
+    """
 
     diseases: frozenset[str]
     figures: Figures | None
+    near: bool = False
 
 
 def figures(model: Reader, inputs: Tensor, targets: Tensor, task: Task) -> Figures:
@@ -88,23 +102,24 @@ def figures(model: Reader, inputs: Tensor, targets: Tensor, task: Task) -> Figur
     seen = run(model, inputs, targets, task.loss)
     by_lag = gains(seen.cut(seen.jacobians), seen.sources, task.span)
     carousel = None
-    if seen.stack.gated:
+    if seen.stack.gated and by_lag[-1] < VANISHED:
         carousel = float(gains(seen.cut(seen.carousel()), seen.sources, task.span)[-1])
-    last = int(_loss_steps(seen.sources)[-1])
-    product = seen.cut(seen.jacobians)[last - task.span + 1 : last + 1]
-    singular, scale = singular_values(product)
+    last = int(loss_steps(seen.sources)[-1])
+    product, scale = multiplied(seen.cut(seen.jacobians)[last - task.span + 1 : last + 1])
+    norms = torch.linalg.matrix_norm(product, ord=2).log10() + scale
+    asked, left = directions(seen.sources, product)
     burn_in = len(seen.states) // 5
     return Figures(
         gain=float(by_lag[-1]),
         peak=float(by_lag[1:].max()),
-        operator_gain=float(np.median((singular.amax(-1).log10() + scale).numpy())),
+        operator_gain=float(np.median(norms.numpy())),
         exponent=largest_exponent(seen.jacobians, burn_in),
         growth=growth(seen.states, burn_in),
         stuck=float((seen.slopes() < (0.1 if squashes(model) else 1e-12)).double().mean()),
         carousel=carousel,
-        participation=participation(singular),
+        asked=asked,
+        left=left,
         window=_longest_window(seen),
-        size=seen.states.shape[-1],
     )
 
 
@@ -113,7 +128,9 @@ def diseases(model: Reader, inputs: Tensor, targets: Tensor, task: Task) -> Trut
     if not finite(model, inputs, targets, task.loss):
         return Truth(frozenset({NON_FINITE}), None)
     found = figures(model, inputs, targets, task)
-    return Truth(labels(found, task.span, tanh=squashes(model)), found)
+    tanh = squashes(model)
+    near = near_a_threshold(found, tanh=tanh)
+    return Truth(labels(found, task.span, tanh=tanh), found, near)
 
 
 def squashes(model: Reader) -> bool:
@@ -123,85 +140,36 @@ def squashes(model: Reader) -> bool:
 
 def labels(found: Figures, span: int, *, tanh: bool) -> frozenset[str]:
     """The set of diseases, by the definitions above; empty if healthy."""
-    vanishing, exploding = found.gain < -2, found.gain > 2
+    vanishing = found.gain < VANISHED
+    exploding = not vanishing and found.peak > EXPLODED
     rate = found.exponent / math.log(10)
-    closed = found.carousel is not None and found.carousel >= -2
+    chaotic = found.exponent > 0.02 and found.growth < 0.1 * rate
     has = {
         "vanishing": vanishing,
         "exploding": exploding,
-        "transient growth": found.peak >= 1 and found.gain <= found.peak - 1 and not exploding,
-        "chaotic": found.exponent > 0.02 and found.growth < 0.1 * rate,
+        "transient growth": found.peak >= 1 and found.gain <= found.peak - 1,
+        "chaotic": not vanishing and chaotic,
         "saturated": vanishing and found.stuck >= (0.5 if tanh else 0.95),
-        "gates closed": vanishing and closed,
+        "gates closed": vanishing and found.carousel is not None and found.carousel >= VANISHED,
         "truncated": found.window is not None and found.window < span,
-        "bottleneck": not vanishing
-        and not exploding
-        and found.size >= 8
-        and found.participation < 1.5,
+        "bottleneck": not (vanishing or exploding) and found.asked >= 3 and found.left < 1.5,
     }
     return frozenset(name for name, present in has.items() if present)
 
 
-def gains(jacobians: Tensor, sources: Tensor, span: int) -> np.ndarray:
-    """g_0 … g_span: each source e_t goes back alone; the median over all t >= k, and sequences.
-
-    A vector is kept near 1 and the logarithm of its norm carried; −inf is an exact zero.
-    """
-    steps, first = len(sources), int(_loss_steps(sources)[0])
-    size = sources[first:].norm(dim=-1)
-    rows, logs = sources[first:] / size.unsqueeze(-1), torch.zeros_like(size)
-    found = [0.0]
-    for lag in range(1, span + 1):
-        # From s_{t−lag+1} to s_{t−lag}, for every loss step t that has so many steps before it.
-        reach = max(first, lag)
-        rows, logs = rows[reach - steps :], logs[reach - steps :]
-        passed = jacobians[reach - lag + 1 : steps - lag + 1]
-        rows = (rows.unsqueeze(-2) @ passed).squeeze(-2)
-        norms = rows.norm(dim=-1)
-        logs = logs + norms.log10()
-        rows = rows / norms.clamp_min(torch.finfo(rows.dtype).tiny).unsqueeze(-1)
-        found.append(float(np.median(logs[~logs.isnan()].numpy())))
-    return np.array(found)
-
-
-def singular_values(jacobians: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the product of J_t (K B S S), latest on the left: (B S), over 10 to the scale (B)."""
-    product, exponent = jacobians[0], jacobians.new_zeros(jacobians.shape[1])
-    for jacobian in jacobians[1:]:
-        scale = product.abs().amax((1, 2)).clamp_min(torch.finfo(product.dtype).tiny)
-        product, exponent = jacobian @ (product / scale[:, None, None]), exponent + scale.log10()
-    return torch.linalg.svdvals(product), exponent
-
-
-def participation(singular: Tensor) -> float:
-    """(Σσ²)²/Σσ⁴, the median over sequences; how many directions survive. NaN if none does."""
-    squares = (singular / singular.amax(-1, keepdim=True)).square()
-    return float(np.median((squares.sum(-1).square() / squares.square().sum(-1)).numpy()))
-
-
-def largest_exponent(jacobians: Tensor, burn_in: int) -> float:
-    """Nats per step: QR at every step, the mean over the steps after the burn-in."""
-    steps, batch, size, _ = jacobians.shape
-    start = torch.Generator().manual_seed(0)
-    width = min(DIRECTIONS, size)
-    frame = torch.randn(batch, size, width, dtype=jacobians.dtype, generator=start)
-    frame, total = torch.linalg.qr(frame)[0], jacobians.new_zeros(batch, width)
-    for t, jacobian in enumerate(jacobians):
-        frame, upper = torch.linalg.qr(jacobian @ frame)
-        if t >= burn_in:
-            total += upper.diagonal(dim1=-2, dim2=-1).abs().log()
-    return float((total / (steps - burn_in)).amax(-1).mean())
-
-
-def growth(states: Tensor, burn_in: int) -> float:
-    """Decades per step: the slope of log10 ‖s_t‖ after the burn-in, the mean over sequences."""
-    norms = states[burn_in:].norm(dim=-1).log10().numpy()
-    return float(np.polyfit(np.arange(len(norms)), norms, 1)[0].mean())
-
-
-def _loss_steps(sources: Tensor) -> Tensor:
-    """The steps t at which the loss sends anything into the state."""
-    return (sources != 0).flatten(1).any(1).nonzero().flatten()
+def near_a_threshold(found: Figures, *, tanh: bool) -> bool:
+    """Whether a figure that decides lies so close to its threshold that a little would turn it."""
+    close = {
+        "gain": abs(found.gain - VANISHED) < 0.3,
+        "peak": abs(found.peak - EXPLODED) < 0.3,
+        "rise": abs(found.peak - 1) < 0.2 and found.gain < found.peak - 0.8,
+        "fall": found.peak > 0.8 and abs(found.peak - found.gain - 1) < 0.2,
+        "exponent": abs(found.exponent - 0.02) < 0.01 and found.growth < 0.002,
+        "stuck": abs(found.stuck - (0.5 if tanh else 0.95)) < 0.05 and found.gain < VANISHED,
+        "carousel": found.carousel is not None and abs(found.carousel - VANISHED) < 0.3,
+        "directions": found.gain > VANISHED and found.asked > 2.7 and abs(found.left - 1.5) < 0.2,
+    }
+    return any(close.values())
 
 
 def _longest_window(seen: Run) -> int | None:

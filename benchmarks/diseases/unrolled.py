@@ -61,7 +61,14 @@ class Run:
 
 
 def run(model: Reader, inputs: Tensor, targets: Tensor, loss: Loss) -> Run:
-    """Run the model in float64, step by step, on the same inputs and targets."""
+    """Follow the model's own run, in float64, step by step.
+
+    A chaotic network leaves the trajectory of its float32 run within some tens of steps, so that
+    every step starts from the h that the model itself put out (of a stack only the top is seen,
+    which then runs freely).
+    """
+    with torch.no_grad():
+        outputs = model.unroll(model.encode(inputs)).double()
     model = deepcopy(model).double()
     inputs = inputs.double() if inputs.is_floating_point() else inputs
     targets = targets.double() if targets.is_floating_point() else targets
@@ -69,8 +76,11 @@ def run(model: Reader, inputs: Tensor, targets: Tensor, loss: Loss) -> Run:
     stack = Stack(model)
     with torch.no_grad():
         states = [xs.new_zeros(xs.shape[1], stack.size)]
-        for x in xs:
-            states.append(stack.step(states[-1], x))
+        for x, output in zip(xs, outputs, strict=True):
+            state = stack.step(states[-1], x)
+            if len(stack.cells) == 1:
+                state[..., : stack.cells[0].hidden] = output
+            states.append(state)
         before, after = torch.stack(states[:-1]), torch.stack(states[1:])
         jacobians = _jacobians(stack.step, before, xs)
     at = after.clone().requires_grad_()

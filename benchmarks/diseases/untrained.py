@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from benchmarks.diseases import changes
 from benchmarks.diseases.networks import Change, Network
@@ -18,10 +19,8 @@ def network(
     cell: str, cause: str, task: Task, change: Change | None = None, hidden: int = 32, **more: int
 ) -> Network:
     """A network whose name says all."""
-    layers = f", {more['layers']} layers" if "layers" in more else ""
-    window = f", detached every {more['window']}" if "window" in more else ""
-    name = f"{cell} {hidden}{layers}, {cause}{window}, {task.name}"
-    return Network(name, cell, task, change, hidden, **more)
+    one = Network("", cell, task, change, hidden, **more)
+    return replace(one, name=f"{one.built}, {cause}, {task.name}")
 
 
 def as_torch_makes_them() -> Iterator[Network]:
@@ -156,14 +155,25 @@ def detached() -> Iterator[Network]:
 
 
 def one_direction() -> Iterator[Network]:
-    for hidden in (8, 16, 64):
-        yield network("tanh", "rank one", QUIET, changes.rank_one(1.0), hidden)
+    """A loss in many numbers, and one way back; beside it those that keep two ways or more."""
+    many = noise(0.1, at="all", outputs=8)
+    for hidden in (8, 16, 32, 64):
+        at_last = noise(0.02, outputs=8)
+        yield network("tanh", "rank one", at_last, changes.rank_one(1.0), hidden)
         change = changes.rank_one(1.0, positive=True)
-        yield network("relu", "rank one", noise(0.1), change, hidden)
+        yield network("relu", "rank one", many, change, hidden)
+    yield network("tanh", "rank one", noise(0.02), changes.rank_one(1.0))
     for cell in GATED:
-        for count, hidden in ((1, 32), (1, 64), (2, 16), (4, 32)):
+        for count, hidden in ((1, 8), (1, 12), (1, 16), (2, 8), (4, 32)):
             cause = f"{count} of the carrying gates open"
-            yield network(cell, cause, noise(0.5, at="all"), changes.open_gates(count), hidden)
+            task = noise(0.5, at="all", outputs=8)
+            yield network(cell, cause, task, changes.open_gates(count), hidden)
+    yield network("tanh", "orthogonal", noise(0.02, outputs=8), changes.orthogonal())
+    yield network("relu", "identity", many, changes.identity())
+    yield network("tanh", "gain 2", many, changes.gaussian(2.0))
+    for cell in GATED:
+        task = noise(at="all", outputs=8)
+        yield network(cell, "carry bias +5", task, changes.carry_bias(5.0))
 
 
 def not_a_number() -> Iterator[Network]:
@@ -183,6 +193,22 @@ def not_a_number() -> Iterator[Network]:
     yield network("tanh", "gain 4, loss × 1e33", huge, changes.gaussian(4.0), 64)
 
 
+def stacks() -> Iterator[Network]:
+    """Two layers, taken jointly: what ails both of them."""
+    two: dict[str, int] = {"layers": 2}
+    yield network("tanh", "6 identity", noise(), changes.identity(6.0), **two)
+    yield network("tanh", "gain 3", noise(0.1), changes.gaussian(3.0), 64, **two)
+    yield network("LSTM", "carry bias −3", noise(at="all"), changes.carry_bias(-3.0), **two)
+    for cell in GATED:
+        task = noise(0.1, at="all", outputs=8)
+        yield network(cell, "carry bias +5", task, changes.carry_bias(5.0), window=20, **two)
+        short = noise(0.1, span=8, at="all", outputs=8)
+        yield network(cell, "carry bias +3", short, changes.carry_bias(3.0), window=40, **two)
+    yield network("GRU", "bad input", spoilt(noise(), math.nan), **two)
+    yield network("relu", "30 identity", noise(), changes.identity(30.0), **two)
+    yield network("tanh", "as torch makes it", noise(span=4, at="all", outputs=8), **two)
+
+
 def _no_bias(cell: str) -> Change:
     return changes.every(*(changes.bias(0.0, gate) for gate in changes.GATES[cell]))
 
@@ -200,6 +226,7 @@ FAMILIES = (
     detached,
     one_direction,
     not_a_number,
+    stacks,
 )
 
 UNTRAINED = tuple(one for family in FAMILIES for one in family())
