@@ -78,6 +78,7 @@ def test_nothing_is_wider_than_the_window(
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800})
     page.goto(pages[name])
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
 
@@ -87,7 +88,7 @@ def test_the_type_in_pictures_is_large_enough_to_read(
     browser: "sync_api.Browser", pages: dict[str, str], width: int
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800})
-    page.goto(pages["stack"])
+    page.goto(pages["explained"])
     heights = page.evaluate(
         "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)"
         ".filter(height => height > 0)"
@@ -118,7 +119,7 @@ def test_text_stands_out_from_the_page(
     browser: "sync_api.Browser", pages: dict[str, str], scheme: str
 ) -> None:
     page = browser.new_page(color_scheme=scheme)
-    page.goto(pages["stack"])
+    page.goto(pages["explained"])
     assert page.evaluate(CONTRAST) >= 4.5
     page.close()
 

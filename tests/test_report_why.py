@@ -275,11 +275,21 @@ def test_what_to_do_next_follows_from_the_kind(backward: bool, kind: str, start:
     assert place.advice(replace(found, kind=kind)).startswith(start)
 
 
-@pytest.mark.parametrize(("backward", "stretch"), [(False, (37, 100)), (True, (0, 38))])
-def test_it_spreads_forward_to_later_steps_and_backward_to_earlier(
-    backward: bool, stretch: tuple[int, int]
+@pytest.mark.parametrize(
+    ("backward", "name", "stretch"),
+    [
+        (False, "lstm.l0", (37, 100)),
+        (True, "lstm.l0", (0, 38)),
+        (False, "lstm.l0.reverse", (0, 38)),
+        (True, "lstm.l0.reverse", (37, 100)),
+    ],
+)
+def test_it_spreads_the_way_a_layer_reads_and_back_against_it(
+    backward: bool, name: str, stretch: tuple[int, int]
 ) -> None:
-    every, spread, first = axes_of(figures.first_non_finite(samples.broken(backward))).patches[-3:]
+    found = samples.broken(backward)
+    found = replace(found, findings=(replace(found.findings[0], subject=name),))
+    every, spread, first = axes_of(figures.first_non_finite(found)).patches[-3:]
     ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in (every, spread, first)]
     assert ends == [(0, 100), stretch, (37, 38)]
 

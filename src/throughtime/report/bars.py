@@ -43,11 +43,11 @@ def shares(entries: Sequence[tuple[str, str, float]], width: int) -> list[str]:
     return lines
 
 
-def strip(step: int, steps: int, backward: bool, width: int) -> list[str]:
-    """The steps of a sequence: finite, broken from ``step`` on, or up to it on the way back."""
+def strip(step: int, steps: int, to_earlier: bool, width: int) -> list[str]:
+    """The steps of a sequence: finite, and broken from ``step`` on, or up to it."""
     room = max(_LEAST, width)
     place = min(room - 1, step * room // steps)
-    before, after = (FULL, EMPTY) if backward else (EMPTY, FULL)
+    before, after = (FULL, EMPTY) if to_earlier else (EMPTY, FULL)
     last = f"{steps - 1:,}"
     return [
         before * place + BROKEN + after * (room - place - 1),

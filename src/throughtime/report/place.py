@@ -14,11 +14,13 @@ class Place:
     """The first number that is not finite; None for what is not known.
 
     ``step`` counts in the time of the sequence, from 0; ``steps`` is its length. ``backward``: it
-    arose on the way back through time, and so spread to earlier steps.
+    arose on the way back through time. ``to_earlier``: the way it spread, which is also the way in
+    which a reverse layer runs forward.
     """
 
     layer: str
     backward: bool
+    to_earlier: bool
     step: int | None
     steps: int | None
     sample: int | None
@@ -99,9 +101,11 @@ _BACKWARD = {"loss": _LOSS, "overflow": _CLIP, "weight": _WEIGHT}
 
 def _place(found: Finding, diagnosis: Diagnosis) -> Place:
     known = found.evidence
+    backward, reverse = known.get("pass") == "backward", found.subject.endswith(".reverse")
     return Place(
         found.subject,
-        known.get("pass") == "backward",
+        backward,
+        backward != reverse,
         _count(known.get("time_step")),
         _count(known.get("steps", diagnosis.run.get("steps"))),
         _count(known.get("sample")),

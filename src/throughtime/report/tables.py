@@ -27,22 +27,25 @@ _TABLES = (
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of text: the first of ``columns`` names the rows, the others what stands in them."""
+    """A table of text: the first of ``columns`` names the rows, the others what stands in them.
+
+    ``numeric``: these are numbers, that stand below one another by their last digit.
+    """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    numeric: bool = True
 
 
 def evidence(findings: Iterable[Finding]) -> tuple[Grid, ...]:
     """The figures that each rule used."""
     return tuple(
         Grid(
-            say("{measurement} of {name}", measurement=say(one.disease), name=one.subject),
+            say("Evidence of {disease} in {name}", disease=say(one.disease), name=one.subject),
             ("", say("evidence")),
-            tuple(
-                (say(wording.named(key)), wording.value(item)) for key, item in one.evidence.items()
-            ),
+            tuple((say(wording.named(key)), wording.value(it)) for key, it in one.evidence.items()),
+            numeric=False,
         )
         for one in findings
         if one.evidence

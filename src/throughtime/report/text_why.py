@@ -40,7 +40,7 @@ def _place(terminal: Terminal, broken: Place) -> None:
     terminal.heading(say("Where it begins"))
     if broken.step is not None and broken.steps and broken.step < broken.steps:
         width = min(60, terminal.width - _INDENT)
-        terminal.picture(bars.strip(broken.step, broken.steps, broken.backward, width))
+        terminal.picture(bars.strip(broken.step, broken.steps, broken.to_earlier, width))
     facts = "; ".join(f"{name}: {value}" for name, value in broken.facts())
     terminal.print(terminal.indented(facts))
     terminal.heading(say("What to do next"))

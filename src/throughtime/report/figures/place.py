@@ -14,13 +14,13 @@ from throughtime.report.language import say
 def first_non_finite(subject: Diagnosis, ax: Axes | None = None) -> Figure:
     """The steps of the sequence: finite, the first that is not, and those it spread to.
 
-    In the forward pass it spreads to later steps, on the way back through time to earlier ones.
+    In the forward pass it spreads the way that the layer reads, on the way back against it.
     """
     axes = ax or style.new_axes(style.STRIP)
     found = place.first_bad(subject)
     if found is None or found.step is None or not found.steps or found.step >= found.steps:
         return style.nothing(axes, say("It is not known at which step."))
-    start, end = (0, found.step + 1) if found.backward else (found.step, found.steps)
+    start, end = (0, found.step + 1) if found.to_earlier else (found.step, found.steps)
     axes.barh(0, found.steps, 0.6, color=style.WALL, alpha=0.35, label=say("finite"))
     axes.barh(
         0, end - start, 0.6, left=start, color=style.BROKEN, alpha=0.45,
@@ -30,7 +30,7 @@ def first_non_finite(subject: Diagnosis, ax: Axes | None = None) -> Figure:
     far = found.step > found.steps / 2
     axes.annotate(
         say("← step {number}", number=f"{found.step:,}")
-        if found.backward
+        if found.to_earlier
         else say("step {number} →", number=f"{found.step:,}"),
         (found.step + 0.5, 0.36), xytext=(0, 3), textcoords="offset points",
         ha="right" if far else "left", va="bottom", color=style.BROKEN, fontsize=10,

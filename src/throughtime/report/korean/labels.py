@@ -62,6 +62,7 @@ LABELS = {
     "Unit": "단위",
     "Axes": "축",
     "evidence": "근거",
+    "Evidence of {disease} in {name}": "{name}의 근거: {disease}",
     "{measurement} of {name}": "{name}: {measurement}",
     "Pass": "방향",
     "forward": "순전파",

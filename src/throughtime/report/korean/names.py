@@ -80,6 +80,11 @@ NAMES = {
     "left": "남은 방향",
     "participation ratio": "참여비",
     "state size": "상태 크기",
+    # The run
+    "batch": "배치",
+    "dtype": "자료형",
+    "device": "장치",
+    "thresholds": "판정 기준",
     # Units and axes
     "decades per step": "스텝당 자릿수",
     "nats per step": "스텝당 nat",
