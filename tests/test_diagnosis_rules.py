@@ -195,6 +195,21 @@ def test_a_dependency_may_travel_through_another_layer() -> None:
     assert "vanishing" in {one.disease for one in found.layers[1].findings}
 
 
+def test_a_layer_of_a_stack_that_vanishes_is_no_bottleneck() -> None:
+    """The lower layer keeps one direction for ever, the upper one and the stack forget."""
+    model = nn.RNN(I, H, num_layers=2, bias=False).double()
+    column = normal(H, seed=1)
+    with torch.no_grad():
+        for index, weight in enumerate(model.parameters()):
+            weight.copy_(0.1 * normal(*weight.shape, seed=index) / H**0.5)
+        model.weight_hh_l0.copy_(torch.outer(column, column) / column.square().sum())
+        model.weight_ih_l1.mul_(1e-4)
+    trace = run(model, 0.01, normal(T, B, H, seed=2))
+    found = tt.diagnose(trace, 20)
+    assert {one.disease for one in found.layers[0].findings} == {"bottleneck", "budget"}
+    assert found.diseases == ("vanishing",)
+
+
 def test_confidence_is_the_share_of_the_sequences_that_say_so() -> None:
     """ReLU units that one sequence of two keeps alive, and the other kills at once."""
     model = nn.RNN(1, 2, nonlinearity="relu", bias=False).double()

@@ -12,6 +12,7 @@ from worlds import captured, fixed_point_world, linear_world, relu_world
 
 import throughtime as tt
 from throughtime.measures import gains, lags, norms
+from throughtime.measures.lags import _quantile
 from throughtime.recurrences import LSTM, Custom, Stacked
 from throughtime.sweeps import lag_norms
 
@@ -193,3 +194,22 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(name: str) -> None:
     trace = captured(nn.GRU(3, H, bidirectional=True), torch.randn(T, B, 3))
     with pytest.raises(tt.InputError, match=sentence):
         call(trace)
+
+
+@pytest.mark.parametrize(
+    ("samples", "q", "expected"),
+    [
+        ([1.0, 2.0, 4.0], 0.5, 2.0),
+        ([1.0, 2.0, 4.0, 8.0], 0.5, 3.0),
+        ([1.0, np.nan, 4.0], 0.5, 2.5),
+        ([-np.inf, -np.inf, 4.0, 8.0], 0.5, 4.0),
+        ([-np.inf, -np.inf, -np.inf, 8.0], 0.5, -np.inf),
+        ([0.0, 10.0], 0.1, 1.0),
+        ([np.nan, np.nan], 0.5, np.nan),
+    ],
+)
+def test_a_quantile_lies_between_finite_samples(
+    samples: list[float], q: float, expected: float
+) -> None:
+    found = _quantile(np.array(samples)[None, :, None], q)
+    np.testing.assert_array_equal(found, [[expected]])

@@ -160,14 +160,15 @@ def _diagnosis(
 
 
 def _findings(layers: list[LayerDiagnosis], whole: LayerDiagnosis | None) -> list[Finding]:
-    """Those of all layers; beside a healthy stack not what ails one of its layers alone.
+    """Those of all layers; of the layers of a stack not what ails one of them and not the whole.
 
     A dependency that dies in one layer may travel back through another.
     """
-    passes = whole is not None and whole.verdict == "healthy"
     found = []
     for one in layers:
-        harmless = _OF_ONE_LAYER if passes and one is not whole else ()
+        harmless: tuple[str, ...] = ()
+        if whole is not None and one is not whole:
+            harmless = _OF_ONE_LAYER if one.verdict != whole.verdict else ("bottleneck",)
         found += [finding for finding in one.findings if finding.disease not in harmless]
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.errors import InputError, UnsupportedError
 from throughtime.findings import Measurement
-from throughtime.measures import contributions, directions, lyapunov, norms, spectrum
+from throughtime.measures import contributions, directions, lyapunov, memory, norms, spectrum
 from throughtime.measures.lags import Floats, LagSweep
 from throughtime.trace import LayerTrace
 
@@ -39,6 +39,7 @@ def deep(layer: LayerTrace, lag: int) -> list[Measurement]:
     measures: tuple[Callable[[], Measurement | Sequence[Measurement]], ...] = (
         lambda: lyapunov(layer),
         lambda: spectrum(layer),
+        lambda: memory(layer),
         lambda: contributions(layer),
         lambda: directions(layer, lag=lag),
     )

@@ -223,11 +223,20 @@ def _defined(norms: torch.Tensor, sources: torch.Tensor) -> Floats:
 
 
 def _quantile(samples: Floats, q: float) -> Floats:
-    """The q-quantile over axis 1, an actual sample (−inf is one), of those that are not NaN."""
+    """The q-quantile over axis 1 of those that are not NaN.
+
+    Between two samples as NumPy has it, if both are finite; else the nearer one (−inf is one).
+    """
     ordered = np.sort(samples, axis=1)
-    count = (~np.isnan(ordered)).sum(1, keepdims=True)
-    index = np.clip(np.round(q * (count - 1)).astype(int), 0, None)
     if not ordered.shape[1]:
         return np.full((ordered.shape[0], ordered.shape[2]), np.nan)
-    found: Floats = np.take_along_axis(ordered, index, axis=1)[:, 0]
+    count = (~np.isnan(ordered)).sum(1, keepdims=True)
+    place = q * np.clip(count - 1, 0, None)
+    below, above, nearest = (
+        np.take_along_axis(ordered, rounded(place).astype(int), axis=1)
+        for rounded in (np.floor, np.ceil, np.round)
+    )
+    with np.errstate(invalid="ignore"):  # −inf − −inf
+        between = below + (place % 1) * (above - below)
+    found: Floats = np.where(np.isfinite(below) & np.isfinite(above), between, nearest)[:, 0]
     return found
