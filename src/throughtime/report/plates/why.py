@@ -26,8 +26,8 @@ def first_non_finite(diagnosis: Diagnosis) -> Plate | None:
     return Plate(
         lambda ax: figures.first_non_finite(diagnosis, ax),
         say(
-            "Where it begins: the first number that is not finite, and the steps that it spread to. "
-            "Forward it spreads the way that the layer reads; back through time against it."
+            "Where it begins: the first number that is not finite, and the steps that it spread "
+            "to. Forward it spreads the way that the layer reads; back through time against it."
         ),
         "; ".join(f"{name}: {value}" for name, value in found.facts()),
         style.STRIP,
