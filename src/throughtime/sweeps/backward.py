@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences import Linearised
-from throughtime.sweeps.scaling import LARGE, SMALL, log_norm, rescale
+from throughtime.sweeps.scaling import LARGE, SMALL, log_norm, norm_of, rescale
 
 _BLOCK_ROWS = 2048
 _LOOK_EVERY = 4  # steps between two looks for what has fallen below the floor
@@ -133,11 +133,14 @@ class _TallSweep:
     exponents: Float[Tensor, "A B"]
     at_source: Float[Tensor, "A B"]
     norms: Float[Tensor, "T P A B"]
+    unsettled: int = 0
+    """Below this step, down to the current one, ``norms`` holds what has yet to be made a log10."""
 
     def block(self, top: int) -> int:
         """Sweep the latest anchors before ``top``, as many as fit; return how many are left."""
         most = max(1, _BLOCK_ROWS // self.sources.shape[1])
         low, rows, full = top, self.sources[top:top], False
+        self.unsettled = self.times[top - 1] + 1
         for k in range(self.times[top - 1], -1, -1):
             joining = low if full else bisect_left(self.times, k, 0, low)
             if joining < low:
@@ -146,6 +149,7 @@ class _TallSweep:
                 low, full = fitting, fitting > joining
             norm = self._record(k, rows, low, top)
             if k in self.blocked or not k:
+                self._settle(k, low, top)
                 self.norms[:k, :, low:top] = -torch.inf
                 break
             if self.floor is not None and not k % _LOOK_EVERY:
@@ -157,29 +161,31 @@ class _TallSweep:
         return low
 
     def _record(self, k: int, rows: Tensor, low: int, top: int) -> Tensor:
-        """Write the norms at step k, and bring the rows back into the range if one has left it."""
-        exponent = self.exponents[low:top]
+        """Note the norms at step k, and bring the rows back into the range if one has left it."""
         norm: Tensor = torch.linalg.vector_norm(rows, dim=-1)
         smallest, largest = map(float, norm.aminmax())
         if not (smallest >= SMALL and largest <= LARGE):  # also where one is NaN
-            rescale(rows, exponent)
+            self._settle(k + 1, low, top)
+            rescale(rows, self.exponents[low:top])
             norm = torch.linalg.vector_norm(rows, dim=-1)
+        noted = self.norms[k]
         for p, part in enumerate(self.parts):
-            of_part = _log(norm) if part == slice(None) else log_norm(rows[..., part])
-            torch.add(exponent, of_part, out=self.norms[k, p, low:top])
+            noted[p, low:top] = norm if part == slice(None) else norm_of(rows[..., part])
         return norm
+
+    def _settle(self, k: int, low: int, top: int) -> None:
+        """Make logarithms of the norms noted since the last time, steps k and later, at once."""
+        noted = self.norms[k : self.unsettled, :, low:top]
+        noted.log10_().add_(self.exponents[low:top])
+        self.unsettled = k
 
     def _give_up(self, k: int, norm: Tensor, low: int, top: int, floor: float) -> int:
         """Where the anchors end, without the latest ones whose gain is below the floor for good."""
+        self._settle(k, low, top)
         start = self.at_source[low:top]
-        gain = self.exponents[low:top] + _log(norm) - start
+        gain = self.exponents[low:top] + norm.double().log10().cpu() - start
         gone = (gain < floor) | start.isneginf()
         alive = (~gone).any(-1).nonzero()
         end = low + (int(alive[-1]) + 1 if len(alive) else 0)
         self.norms[:k, :, end:top] = self.at_source[end:top] + floor
         return end
-
-
-def _log(norm: Tensor) -> Tensor:
-    """log10 on the CPU, in the precision of the sweep: float64 would take longer than the norms."""
-    return norm.to(torch.promote_types(norm.dtype, torch.float32)).log10().cpu()

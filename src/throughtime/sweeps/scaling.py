@@ -11,12 +11,17 @@ from torch import Tensor
 SMALL, LARGE = 1e-8, 1e8
 
 
+def norm_of(values: Float[Tensor, "... S"]) -> Tensor:
+    """The norm of each row, in float64 where one is so small that float32 would lose its square."""
+    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
+    if bool((norm < SMALL).any()):
+        norm = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64)
+    return norm
+
+
 def log_norm(values: Float[Tensor, "... S"]) -> Tensor:
     """log10 of the norm of each row, in float64 on the CPU; −inf where it is zero."""
-    norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
-    if bool((norm < SMALL).any()):  # float32 loses the squares of what is below 1e-23
-        norm = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64)
-    return log(norm)
+    return log(norm_of(values))
 
 
 def log(norm: Tensor) -> Tensor:
