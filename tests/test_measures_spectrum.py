@@ -162,8 +162,9 @@ def test_a_wall_ends_the_path() -> None:
     log = trace[0].gradients.norm(dim=-1).log10()
     wall = T - 5
     expected = float((log[wall] - log[-1]).mean()) / (T - 1 - wall)
-    found = norm_condition(replace(trace[0], walls=(2, wall)))[1]
-    assert found == pytest.approx(expected, abs=1e-10)
+    found = named(spectrum(replace(trace[0], walls=(2, wall))), "norm condition")
+    assert found.values[1] == pytest.approx(expected, abs=1e-10)
+    assert "exact zero" not in found.how
 
 
 def test_padding_is_no_part_of_the_path_of_a_layer_that_reads_backwards() -> None:

@@ -113,7 +113,12 @@ def test_the_figures_of_known_matrices(name: str) -> None:
     matrix, expected = KNOWN[name]
     found = figures(matrix)
     for figure, value in expected.items():
-        assert found[figure] == pytest.approx(value, rel=1e-3, abs=1e-6), figure
+        assert found[figure] == pytest.approx(value, rel=2e-3, abs=1e-6), figure
+
+
+@pytest.mark.parametrize("matrix", [ROTATION, GAUSSIAN + GAUSSIAN.T], ids=["rotation", "symmetric"])
+def test_what_rounding_leaves_of_a_normal_matrix_is_no_departure(matrix: Array) -> None:
+    assert figures(matrix)["departure from normality"] == 0
 
 
 def test_float32_weights_that_are_orthogonal_are_so_to_their_rounding() -> None:
@@ -146,6 +151,7 @@ MATRICES = {
     "triangular": np.triu(GAUSSIAN, 1) + 0.6 * np.eye(40),
     "companion": np.eye(5, k=-1) + np.outer(np.eye(5)[0], [0.3, -0.2, 0.1, 0.2, -0.1]),
     "Jordan block": rotated(np.kron(np.eye(3), JORDAN)),
+    "slow to rise": np.array([[0.995, 1.0], [0.0, 0.985]]),
     "pair on its angle": 0.99 * np.array([[0.8, -2.4], [0.15, 0.8]]),
 }
 every = pytest.mark.parametrize("name", MATRICES)

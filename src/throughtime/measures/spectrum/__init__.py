@@ -22,7 +22,7 @@ from throughtime.trace import LayerTrace, Trace
 __all__ = ["spectrum"]
 
 LARGEST_SLOPE = {"tanh": 1.0, "relu": 1.0, "sigmoid": 0.25}
-_PATHS = 8
+_PATHS = 4
 
 
 def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[Measurement]:

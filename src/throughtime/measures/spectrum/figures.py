@@ -58,11 +58,12 @@ class MatrixFigures:
         summary["smallest singular value"] = float(singular[-1])
         if matrix.shape[0] != matrix.shape[1]:
             return cls(no_eigenvalues, singular.numpy(), _row(summary))
-        eigenvalues, kreiss, power = transient(matrix)
+        numerical = numerical_radius(matrix)
+        eigenvalues, kreiss, power = transient(matrix, numerical)
         eigenvalues = eigenvalues[eigenvalues.abs().argsort(descending=True)]
         radius = float(eigenvalues[0].abs())
         summary["spectral radius"] = radius
-        summary["numerical radius"] = max(radius, numerical_radius(matrix))
+        summary["numerical radius"] = max(radius, numerical)
         summary["departure from normality"] = departure_from_normality(singular, eigenvalues)
         summary["Kreiss bound"] = kreiss
         summary["largest power"] = max(power, summary["largest singular value"])

@@ -21,6 +21,8 @@ _ON_THE_CIRCLE = 1e-6
 # ‖V‖ ‖V⁻¹‖ (Frobenius): beyond it the eigenvectors magnify rounding by more than six digits leave.
 _WORST_BASIS = 1e8
 _LARGEST = 1e100
+# A numerical radius is found to two thousandths.
+_SURELY_INSIDE = 0.99
 # log10 (|z| − 1): nearer to the circle than this, rounding of the weights decides.
 _LOWEST = -4.0
 # Of Lanczos: the norm to 0.1 % in a Gaussian matrix of 1024, exact up to this size.
@@ -40,8 +42,11 @@ class FunctionNorms(Protocol):
         """‖(zI − W)⁻¹‖ for each of the complex points z (Z)."""
 
 
-def transient(matrix: Tensor) -> tuple[Tensor, float, float]:
-    """Eigenvalues (n) of a finite square W (n n, float64), Kreiss bound, largest ‖W^k‖, k ≥ 0."""
+def transient(matrix: Tensor, radius_of_range: float) -> tuple[Tensor, float, float]:
+    """Eigenvalues (n) of a finite square W (n n, float64), Kreiss bound, largest ‖W^k‖, k ≥ 0.
+
+    ``radius_of_range``: its numerical radius. Up to 1, K = 1: ``‖(zI − W)⁻¹‖ ≤ 1 / (|z| − w)``.
+    """
     eigenvalues, vectors = torch.linalg.eig(matrix)
     inverse, failed = torch.linalg.inv_ex(vectors)
     radius = float(eigenvalues.abs().max())
@@ -55,6 +60,8 @@ def transient(matrix: Tensor) -> tuple[Tensor, float, float]:
     power = functions.largest_power()
     if math.isinf(power):
         return eigenvalues, math.inf, math.inf
+    if radius_of_range <= _SURELY_INSIDE:
+        return eigenvalues, 1.0, power
     return eigenvalues, kreiss_bound(functions, eigenvalues), power
 
 
@@ -63,15 +70,15 @@ def kreiss_bound(functions: FunctionNorms, eigenvalues: Tensor) -> float:
 
     W is real: the upper half plane suffices. As |z| → ∞ the expression tends to 1.
     """
-    outermost = eigenvalues[eigenvalues.abs().argsort(descending=True)[:6]].angle().abs()
+    upper = eigenvalues[eigenvalues.imag >= 0]
+    outermost = upper[upper.abs().argsort(descending=True)[:5]].angle()
     even = torch.linspace(0, math.pi, 5, dtype=torch.float64)
-    angles = torch.cat([even, outermost]).unique()
     heights = torch.linspace(_LOWEST, 1, 6, dtype=torch.float64)
-    side = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    angles = torch.cat([outermost, even])[: functions.points // len(heights)]
+    side = torch.linspace(-1, 1, 5 if functions.points >= 25 else 3, dtype=torch.float64)
     best, width, rise = 1.0, math.pi / 8, 0.5
     for _ in range(3):
         grid = torch.cartesian_prod(angles, heights)
-        grid = grid[:: max(1, math.ceil(len(grid) / functions.points))]
         above = 10.0 ** grid[:, 1]
         found = above * functions.resolvent_norms(torch.polar(1 + above, grid[:, 0]))
         at = int(found.argmax())
@@ -83,7 +90,7 @@ def kreiss_bound(functions: FunctionNorms, eigenvalues: Tensor) -> float:
 
 
 class ByEigenbasis:
-    """``f(W) = V f(Λ) V⁻¹``: many functions at once, each one column of three products."""
+    """``f(W) = V f(Λ) V⁻¹``: many functions at once, each one column of a product."""
 
     def __init__(self, eigenvalues: Tensor, vectors: Tensor, inverse: Tensor) -> None:
         self._eigenvalues, self._vectors, self._inverse = eigenvalues, vectors, inverse
@@ -93,22 +100,22 @@ class ByEigenbasis:
         return self._norms(1 / (z - self._eigenvalues.unsqueeze(1)))
 
     def largest_power(self) -> float:
-        """Where ‖W^m‖ ≤ 1, no power beyond m is above those before it."""
-        k = torch.tensor([round(1.5**i) for i in range(36)]).unique()
-        norms = self._power_norms(k)
-        small = (norms <= 1 + _ON_THE_CIRCLE).nonzero()
-        last = int(small[0]) if len(small) else len(k) - 1
-        best = int(norms[: last + 1].argmax())
-        found = max(1.0, float(norms[best]))
-        while True:  # every k between the neighbours of the best, coarsely at first
-            low, high = int(k[max(0, best - 1)]), int(k[min(len(k) - 1, best + 1)])
-            done = high - low < 32
-            k = torch.linspace(low, high, 32).round().unique()
+        """Every power up to a dozen, then a few; where ‖W^m‖ ≤ 1, none beyond m is larger."""
+        found = 1.0
+        for k in (torch.arange(1, 13), torch.logspace(1, 6, 32).round()):
             norms = self._power_norms(k)
-            best = int(norms.argmax())
+            small = (norms <= 1 + _ON_THE_CIRCLE).nonzero()
+            end = int(small[0]) if len(small) else len(k) - 1
+            best = int(norms[: end + 1].argmax())
             found = max(found, float(norms[best]))
-            if done:
-                return found
+            if len(small):
+                break
+        # Between its neighbours: every power, or where they are many, one in a few.
+        low, high = float(k[max(0, best - 1)]), float(k[min(end, best + 1)])
+        if high - low > 2:
+            nearby = torch.linspace(low, high, 32).round()
+            found = max(found, float(self._power_norms(nearby).max()))
+        return found
 
     def _power_norms(self, k: Tensor) -> Tensor:
         sizes, angles = self._eigenvalues.abs().unsqueeze(1), self._eigenvalues.angle().unsqueeze(1)
@@ -130,8 +137,9 @@ class ByProducts:
 
     def __init__(self, matrix: Tensor, radius: float) -> None:
         self._matrix, self._radius = matrix, radius
-        affordable = int(3e8 / len(matrix) ** 3)
-        self.points, self._every_power = (min(max(6, affordable), most) for most in (64, 256))
+        cost = len(matrix) ** 3
+        self.points = min(max(6, int(3e8 / cost)), 64)
+        self._every_power = min(max(6, int(1e9 / cost)), 1000)
 
     def resolvent_norms(self, z: Tensor) -> Tensor:
         unit = torch.eye(len(self._matrix), dtype=torch.complex128)
