@@ -146,7 +146,7 @@ def test_causes_come_first_and_pictures_before_tables() -> None:
 def test_a_cause_has_its_confidence_and_says_nothing_twice() -> None:
     text = Page(rendered("explained LSTM")).text
     lead = samples.explained().sentence
-    assert "Gates closed ( encoder.rnn , 94 % sure) The forget gates are closed" in text
+    assert "Gates closed ( encoder.rnn , confidence 94 %) The forget gates are closed" in text
     assert text.count(lead) == 1
 
 

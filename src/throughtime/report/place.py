@@ -26,7 +26,7 @@ class Place:
     sample: int | None
     unit: str
     gate: str
-    kind: str
+    cause: str
     bad: int | None
     entries: int | None
 
@@ -53,9 +53,9 @@ def first_bad(diagnosis: Diagnosis) -> Place | None:
 
 
 def advice(place: Place) -> str:
-    """What to do next, from the kind of the first number that is not finite."""
+    """What to do next, from the cause of the first number that is not finite."""
     known = _BACKWARD if place.backward else _FORWARD
-    return say(next((text for word, text in known.items() if word in place.kind), _UNKNOWN))
+    return say(next((text for word, text in known.items() if word in place.cause), _UNKNOWN))
 
 
 _CLIP = (
@@ -88,7 +88,7 @@ _LOSS = (
 )
 _UNKNOWN = "Capture the update before this one, and see whether its numbers are still finite."
 
-# A word of the kind, and what to do: the first that fits.
+# A word of the cause, and what to do: the first that fits.
 _FORWARD = {
     "input": _INPUT,
     "initial state": _INITIAL,
@@ -111,7 +111,7 @@ def _place(found: Finding, diagnosis: Diagnosis) -> Place:
         _count(known.get("sample")),
         _word(known.get("unit")),
         _word(known.get("gate")),
-        _word(known.get("kind")),
+        _word(known.get("cause", known.get("kind"))),  # schema 1 knew it in words alone
         _count(known.get("non_finite_entries")),
         _count(known.get("entries")),
     )

@@ -142,7 +142,7 @@ def confidence(found: Finding) -> str:
     value = found.confidence
     if found.disease == "budget" or not isinstance(value, (int, float)) or not math.isfinite(value):
         return ""
-    return say("{share} sure", share=share(min(1.0, max(0.0, value))))
+    return say("confidence {share}", share=share(min(1.0, max(0.0, value))))
 
 
 def power(log10: float | None) -> str:

@@ -44,7 +44,7 @@ CAPTIONS = {
         "Where it begins: the first number that is not finite, and the steps that it spread to. "
         "Forward it spreads the way that the layer reads; back through time against it."
     ): (
-        "시작된 곳: 처음으로 유한하지 않게 된 값과, 거기서 번진 스텝들. 순전파에서는 레이어가 읽는 "
+        "시작된 곳: 처음으로 유한하지 않게 된 값과, 거기서 번진 스텝들. 순전파에서는 층이 읽는 "
         "방향으로, 시간 역전파에서는 그 반대 방향으로 번집니다."
     ),
     (

@@ -116,7 +116,7 @@ SENTENCES = {
         "있습니다."
     ),
     "{number} more layers have no section of their own: the table has them all.": (
-        "나머지 레이어 {number}개는 따로 싣지 않았습니다. 표에는 모두 있습니다."
+        "나머지 층 {number}개는 따로 싣지 않았습니다. 표에는 모두 있습니다."
     ),
     "Written by throughtime {version}. This file needs no network and runs no script.": (
         "throughtime {version}으로 작성했습니다. 이 파일은 네트워크가 필요 없고 스크립트를 "
@@ -127,7 +127,7 @@ SENTENCES = {
     "Direct gradient": "직접 기울기",
     "Stuck": "포화",
     "Carousel": "캐러셀",
-    "Confidence": "확신도",
+    "Confidence": "신뢰도",
     (
         "How large the gradient of one loss still is k steps back, compared with where it started: "
         "‖∂Lₜ/∂sₜ₋ₖ‖ / ‖∂Lₜ/∂sₜ‖."
