@@ -23,6 +23,11 @@ __all__ = ["spectrum"]
 
 LARGEST_SLOPE = {"tanh": 1.0, "relu": 1.0, "sigmoid": 0.25}
 _PATHS = 4
+_SUMMARY = (
+    "departure from normality by Henrici, √(‖W‖_F² − Σ|λ|²); the Kreiss bound, "
+    "sup (|z| − 1) ‖(zI − W)⁻¹‖ over |z| > 1, and the largest power, sup ‖W^k‖ over k ≥ 0, "
+    "are the largest values found, infinite with an eigenvalue outside of the unit circle"
+)
 
 
 def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[Measurement]:
@@ -82,9 +87,7 @@ def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[
             np.stack([f.summary for f in figures]),
             ("gate", "figure"),
             "factor",
-            f"{of}; departure from normality by Henrici, √(‖W‖_F² − Σ|λ|²); the Kreiss bound, "
-            "sup (|z| − 1) ‖(zI − W)⁻¹‖ over |z| > 1, and the largest power, sup ‖W^k‖ over k ≥ 0, "
-            "are the largest values found, infinite with an eigenvalue outside of the unit circle",
+            f"{of}; {_SUMMARY}",
             {**gates, "figure": FIGURES},
         ),
         _norm_condition(one, figures),

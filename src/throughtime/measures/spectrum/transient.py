@@ -9,7 +9,7 @@ bounds: the largest that was found.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
@@ -29,15 +29,17 @@ _LOWEST = -4.0
 _STEPS = 10
 
 
-class FunctionNorms(Protocol):
+class FunctionNorms(ABC):
     """The norms of functions of one matrix."""
 
     points: int
     """How many resolvents can be afforded in one call."""
 
+    @abstractmethod
     def largest_power(self) -> float:
         """max ‖W^k‖ over k ≥ 0, as far as it was looked for."""
 
+    @abstractmethod
     def resolvent_norms(self, z: Tensor) -> Tensor:
         """‖(zI − W)⁻¹‖ for each of the complex points z (Z)."""
 
@@ -89,7 +91,7 @@ def kreiss_bound(functions: FunctionNorms, eigenvalues: Tensor) -> float:
     return best
 
 
-class ByEigenbasis:
+class ByEigenbasis(FunctionNorms):
     """``f(W) = V f(Λ) V⁻¹``: many functions at once, each one column of a product."""
 
     def __init__(self, eigenvalues: Tensor, vectors: Tensor, inverse: Tensor) -> None:
@@ -132,7 +134,7 @@ class ByEigenbasis:
         return largest_eigenvalues(apply, size, count, steps=_STEPS).clamp_min(0).sqrt()
 
 
-class ByProducts:
+class ByProducts(FunctionNorms):
     """Powers by multiplication, resolvents by their singular values: for want of an eigenbasis."""
 
     def __init__(self, matrix: Tensor, radius: float) -> None:
