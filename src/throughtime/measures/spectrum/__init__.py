@@ -61,14 +61,12 @@ def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[
             f"layer {one.name!r} ({one.kind}) has no recurrent matrix that is known: "
             "spectrum needs an RNN, LSTM or GRU"
         )
-    figures = [MatrixFigures.of(block) for block in blocks.values()]
+    figures, gates = [MatrixFigures.of(b) for b in blocks.values()], {"gate": tuple(blocks)}
     of = f"W_hh of {one.name!r} by gate, in float64{_said_of(one, next(iter(blocks.values())))}"
-    gates = {"gate": tuple(blocks)}
-    eigenvalues = np.stack([[f.eigenvalues.real, f.eigenvalues.imag] for f in figures])
     return [
         Measurement(
             "eigenvalues",
-            eigenvalues,
+            np.stack([[f.eigenvalues.real, f.eigenvalues.imag] for f in figures]),
             ("gate", "part", "index"),
             "factor per step",
             f"eigenvalues of {of}",
