@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from throughtime.errors import InputError
-from throughtime.findings import Diagnosis, LayerDiagnosis
+from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.report import causes, chart, curves, place, text_why, wording
 from throughtime.report.language import say, speaking, told
 from throughtime.report.terminal import Terminal
@@ -37,8 +37,14 @@ def render_text(diagnosis: Diagnosis, console: Console | None = None, language: 
             _chart(terminal, [(say("median"), curve)], layer.span)
         every = [*diagnosis.findings, *(f for one in diagnosis.layers for f in one.findings)]
         said = {diagnosis.sentence, *(cause.sentence for cause in causes.sentences(diagnosis))}
-        terminal.listed(say("Findings"), [told(f) for f in every if f.sentence not in said])
+        terminal.listed(say("Findings"), [_named(f) for f in every if f.sentence not in said])
         terminal.listed(say("Notes"), diagnosis.notes)
+
+
+def _named(found: Finding) -> str:
+    """The sentence, behind the name of its layer if it does not say it."""
+    sentence, name = told(found), wording.clean(found.subject)
+    return sentence if name in sentence else f"{name}: {sentence}"
 
 
 def side_by_side(
