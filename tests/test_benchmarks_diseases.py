@@ -184,6 +184,8 @@ def test_the_slopes_are_the_jacobian_over_the_matrix(cell: str) -> None:
         ({"gain": 0.6, "peak": 1.5}, True, set()),
         ({"gain": 2.1, "peak": 4.0}, True, {"exploding", "transient growth"}),
         ({"gain": -3, "peak": 4.0}, True, {"vanishing", "transient growth"}),
+        ({"gain": -3, "peak": 4.0, "window": 30}, True, {"vanishing", "transient growth"}),
+        ({"gain": -math.inf, "peak": 4.0, "window": 20}, True, {"vanishing", "truncated"}),
         ({"exponent": 0.05, "growth": 0.001}, True, {"chaotic"}),
         ({"exponent": 0.05, "growth": 0.001, "gain": -3}, True, {"vanishing"}),
         ({"exponent": 0.05, "growth": 0.01}, True, set()),

@@ -5,7 +5,8 @@ gain g_k is the median, over loss steps t and sequences, of log10 ‖P_kᵀ e_t�
 
 - vanishing: g_L < −2.
 - exploding: not vanishing, and the largest g_k up to L is above 2.
-- transient growth: the largest g_k up to L is at least 1, and g_L lies at least 1 below it.
+- transient growth: the largest g_k up to L is at least 1, and g_L lies at least 1 below it; not
+  where a wall cut it off.
 - chaotic: not vanishing, the largest Lyapunov exponent is above 0.02 nats per step, and the states
   are bounded: their norm grows by less than a tenth of that rate.
 - saturated: vanishing, and at least half of the candidate's tanh slopes are below 0.1 (ReLU: at
@@ -144,10 +145,11 @@ def labels(found: Figures, span: int, *, tanh: bool) -> frozenset[str]:
     exploding = not vanishing and found.peak > EXPLODED
     rate = found.exponent / math.log(10)
     chaotic = found.exponent > 0.02 and found.growth < 0.1 * rate
+    cut = found.window is not None and found.gain == -math.inf
     has = {
         "vanishing": vanishing,
         "exploding": exploding,
-        "transient growth": found.peak >= 1 and found.gain <= found.peak - 1,
+        "transient growth": found.peak >= 1 and found.gain <= found.peak - 1 and not cut,
         "chaotic": not vanishing and chaotic,
         "saturated": vanishing and found.stuck >= (0.5 if tanh else 0.95),
         "gates closed": vanishing and found.carousel is not None and found.carousel >= VANISHED,

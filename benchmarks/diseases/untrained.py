@@ -150,6 +150,7 @@ def detached() -> Iterator[Network]:
         short = noise(0.02, span=8, at="all")
         yield network(cell, "preserving", short, change, window=40)
     yield network("LSTM", "as torch makes it", noise(at="all"), window=20)
+    yield network("tanh", "gain 3", noise(0.1), changes.gaussian(3.0), 64, window=20)
     short = noise(0.1, span=8, at="all")
     yield network("tanh", "gain 3", short, changes.gaussian(3.0), 64, window=40)
 
