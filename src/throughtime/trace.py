@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, UnsupportedError
 from throughtime.findings import Finding
 from throughtime.recurrences import Linearised
 
@@ -230,6 +230,26 @@ class Trace:
 
     def __repr__(self) -> str:
         return "Trace(\n" + "".join(f"  {layer!r},\n" for layer in self.layers) + ")"
+
+
+def one_layer(trace: Trace | LayerTrace, layer: str | int | None, what: str) -> LayerTrace:
+    """The layer that is meant, None for the only one; ``what`` is measured, for the error."""
+    if isinstance(trace, LayerTrace):
+        return trace
+    if layer is None and len(trace) > 1:
+        names = ", ".join(map(repr, trace.names))
+        raise InputError(f"{what} of one layer, choose one with layer=: {names}")
+    return trace[layer or 0]
+
+
+def with_tangent(layer: LayerTrace) -> LayerTrace:
+    """The layer itself; ``UnsupportedError`` for marked states, whose step nobody knows."""
+    if layer.marked:
+        raise UnsupportedError(
+            f"layer {layer.name!r} is known by its marked states alone, which have no tangent: "
+            "give its step to throughtime.recurrences.Custom"
+        )
+    return layer
 
 
 def turn(values: Shaped[Tensor, "T B ..."], lengths: tuple[int, ...] | None) -> Tensor:

@@ -19,7 +19,7 @@ from throughtime.errors import InputError
 from throughtime.findings import Measurement
 from throughtime.recurrences import Linearised
 from throughtime.sweeps import Ledger, lag_norms, ledger
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace, one_layer
 
 AS_IT_IS, WHOLE = "as it is", "whole"
 _ANCHORS = 8
@@ -113,7 +113,7 @@ class StageSweep:
         span: int | None = None,
     ) -> StageSweep:
         """Follow the gradient back. Arguments and errors as for ``budget``."""
-        one = _choose(trace, layer)
+        one = one_layer(trace, layer, "a budget is that")
         if anchors < 1:
             raise InputError(f"anchors must be at least 1, not {anchors}")
         chosen = one.loss_steps(anchors)[::-1]
@@ -171,12 +171,3 @@ class StageSweep:
         if went:
             return gained / went
         return -np.inf if died else np.nan
-
-
-def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> LayerTrace:
-    if isinstance(trace, LayerTrace):
-        return trace
-    if layer is None and len(trace) > 1:
-        names = ", ".join(map(repr, trace.names))
-        raise InputError(f"a budget is that of one layer, choose one with layer=: {names}")
-    return trace[layer or 0]

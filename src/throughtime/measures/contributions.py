@@ -19,16 +19,18 @@ from torch import Tensor
 from throughtime.errors import InputError
 from throughtime.findings import Measurement
 from throughtime.recurrences import Linearised
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace, one_layer
 
 FIGURES = ("share of the update", "share of the norm")
 
 _SMALL, _LARGE = 1e-8, 1e8  # outside of it the rows of a lag are brought back to 1
-_NOTHING = {torch.float64: -12.0}  # log10 of the share of the largest lag that no longer counts,
-_NOTHING_ELSE = -8.0  # and in any other precision
+# log10 of the share of the largest lag that no longer counts.
+_NOTHING = {torch.float64: -12.0}
+_NOTHING_ELSE = -7.0  # a sum in float32 cannot see it
 _MOST = 0.99
 
 
+@torch.no_grad()
 def contributions(
     trace: Trace | LayerTrace,
     layer: str | int | None = None,
@@ -40,7 +42,7 @@ def contributions(
 
     Lag k: the loss went back k steps in time before it met W_hh there; what came through a layer
     above counts from where it entered this one. All times and sequences are swept at once, one lag
-    after another, until less than 1e-8 of the largest lag is left (1e-12 in float64).
+    after another, until less than 1e-7 of the largest lag is left (1e-12 in float64).
 
     Args:
         trace: a ``Trace``, or one of its layers.
@@ -58,7 +60,7 @@ def contributions(
         InputError: for an unknown layer, several of which none was chosen, a layer without a
             recurrent weight that is known, or a lag or a sequence that is not there.
     """
-    one = _choose(trace, layer)
+    one = one_layer(trace, layer, "contributions are those")
     if longest is not None and longest < 0:
         raise InputError(f"longest must be a lag of at least 0, not {longest}")
     chosen = list(range(one.batch)) if sequences is None else list(sequences)
@@ -192,10 +194,3 @@ def _of_sequences(layer: LayerTrace, chosen: Sequence[int]) -> tuple[Linearised,
     direct = direct.clone()
     direct[:, silent] = 0
     return layer.linear, direct
-
-
-def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> LayerTrace:
-    if isinstance(trace, Trace) and layer is None and len(trace) > 1:
-        names = ", ".join(map(repr, trace.names))
-        raise InputError(f"contributions are those of one layer, choose one with layer=: {names}")
-    return trace if isinstance(trace, LayerTrace) else trace[layer or 0]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from throughtime.errors import InputError
 from throughtime.findings import Measurement
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace, one_layer
 
 _MOST = 16
 
@@ -37,7 +37,7 @@ def directions(
     Raises:
         InputError: for a lag below 0, an unknown layer, or several of which none was chosen.
     """
-    one = _choose(trace, layer)
+    one = one_layer(trace, layer, "directions are those")
     if lag < 0:
         raise InputError(f"lag must be at least 0, not {lag}")
     direct = one.turned(one.direct)
@@ -56,15 +56,6 @@ def directions(
     how = f"participation ratio of the loss's gradients, and of what is left of them {lag} back"
     coords = {"figure": ("asked", "left")}
     return Measurement("directions", np.array([asked, left]), ("figure",), "count", how, coords)
-
-
-def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> LayerTrace:
-    if isinstance(trace, LayerTrace):
-        return trace
-    if layer is None and len(trace) > 1:
-        names = ", ".join(map(repr, trace.names))
-        raise InputError(f"directions are those of one layer, choose one with layer=: {names}")
-    return trace[layer or 0]
 
 
 def _left(

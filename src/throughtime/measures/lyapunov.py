@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from throughtime.errors import InputError, UnsupportedError
+from throughtime.errors import InputError
 from throughtime.findings import Measurement
 from throughtime.sweeps import Growth, frame_growth, random_frame
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace, one_layer, with_tangent
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,7 +67,7 @@ def lyapunov(
             after the burn-in in every sequence, or k, burn_in or interval out of range.
         UnsupportedError: for a marked recurrence, which has no tangent.
     """
-    one = _choose(trace, layer)
+    one = with_tangent(one_layer(trace, layer, "exponents are those"))
     _check("k", k, 1)
     _check("burn_in", burn_in, 0)
     _check("interval", interval, 1)
@@ -180,19 +180,6 @@ def _set_anew(layer: LayerTrace, suspects: NDArray[np.bool_]) -> NDArray[np.bool
             jump = (read["state"] - before).abs().amax(-1) > 1e-2 * (1 + before.abs().amax(-1))
             anew |= (jump & alive[t] & alive[t - 1]).cpu().numpy()
     return anew & suspects
-
-
-def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> LayerTrace:
-    if isinstance(trace, Trace) and layer is None and len(trace) > 1:
-        names = ", ".join(map(repr, trace.names))
-        raise InputError(f"exponents are those of one layer, choose one with layer=: {names}")
-    one = trace if isinstance(trace, LayerTrace) else trace[layer or 0]
-    if one.marked:
-        raise UnsupportedError(
-            f"layer {one.name!r} is known by its marked states alone, which have no tangent: give "
-            "its step to throughtime.recurrences.Custom"
-        )
-    return one
 
 
 def _check(name: str, value: int | None, least: int) -> None:

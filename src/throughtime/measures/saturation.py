@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from throughtime.errors import InputError, UnsupportedError
+from throughtime.errors import UnsupportedError
 from throughtime.findings import Measurement
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace, one_layer
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +105,7 @@ def saturation(trace: Trace | LayerTrace, layer: str | int | None = None) -> lis
         InputError: for an unknown layer, or several of which none was chosen.
         UnsupportedError: for a recurrence whose squashing functions are not known.
     """
-    one = _choose(trace, layer)
+    one = one_layer(trace, layer, "saturation is that")
     functions = one.linear.squashing
     if not functions or not one.steps:
         raise UnsupportedError(
@@ -130,15 +130,6 @@ def saturation(trace: Trace | LayerTrace, layer: str | int | None = None) -> lis
             {**names, "figure": FIGURES},
         ),
     ]  # fmt: skip
-
-
-def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> LayerTrace:
-    if isinstance(trace, LayerTrace):
-        return trace
-    if layer is None and len(trace) > 1:
-        names = ", ".join(map(repr, trace.names))
-        raise InputError(f"saturation is that of one layer, choose one with layer=: {names}")
-    return trace[layer or 0]
 
 
 def _shares(

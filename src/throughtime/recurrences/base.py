@@ -273,6 +273,7 @@ def orthogonal_blocks(cell: Recurrence) -> Tensor:
     """W_hh with each block replaced by the nearest orthogonal matrix, its polar factor U Vᵀ."""
     blocks = []
     for block in cell.recurrent_blocks().values():
-        left, _, right = torch.linalg.svd(block, full_matrices=False)
-        blocks.append(left @ right)
+        exact = block if block.dtype.itemsize >= 4 else block.float()  # LAPACK has no half
+        left, _, right = torch.linalg.svd(exact, full_matrices=False)
+        blocks.append((left @ right).to(block.dtype))
     return torch.cat(blocks)

@@ -133,13 +133,13 @@ class LinearisedElman(Linearised):
         return out
 
     def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
-        return (rows * self._slope) @ self._weight_hh
+        return linear(rows * self._slope, self._recurrent)
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
         preactivation = rows * self._slopes[t]
         return {
             "nonlinearity": preactivation,
-            "recurrent matrix": preactivation @ self._weight_hh,
+            "recurrent matrix": linear(preactivation, self._recurrent),
         }
 
     def jvp(
@@ -148,9 +148,9 @@ class LinearisedElman(Linearised):
         columns: Float[Tensor, "... B S"],
         x: Float[Tensor, "... B I"] | None = None,
     ) -> Float[Tensor, "... B S"]:
-        total = columns @ self._weight_hh.T
+        total = linear(columns, self._weight_hh)
         if x is not None:
-            total = total + x @ self._weight_ih.T
+            total = total + linear(x, self._weight_ih)
         return total * self._slopes[t]
 
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:

@@ -175,14 +175,14 @@ class LinearisedGRU(Linearised):
 
     def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
         preactivation = (rows.unsqueeze(-2) * self._gates).flatten(-2)
-        return torch.addcmul(preactivation @ self._weight_hh, rows, self._update)
+        return torch.addcmul(linear(preactivation, self._recurrent), rows, self._update)
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
         kept = rows * self._update_steps[t]
         gates = rows.unsqueeze(-2) * self._gate_steps[t]
         entering = torch.cat([gates[..., 1, :], rows * self._candidate[t], kept], -1)
         reset = torch.cat([gates.flatten(-2), kept], -1)
-        back = torch.add(gates.flatten(-2) @ self._weight_hh, kept)
+        back = torch.add(linear(gates.flatten(-2), self._recurrent), kept)
         return {"gates": entering, "reset": reset, "recurrent matrix": back}
 
     def paths(
@@ -197,9 +197,9 @@ class LinearisedGRU(Linearised):
         columns: Float[Tensor, "... B S"],
         x: Float[Tensor, "... B I"] | None = None,
     ) -> Float[Tensor, "... B S"]:
-        gates = (columns @ self._weight_hh.T).unflatten(-1, (3, -1)) * self._gate_steps[t]
+        gates = linear(columns, self._weight_hh).unflatten(-1, (3, -1)) * self._gate_steps[t]
         if x is not None:
-            driven = (x @ self._weight_ih.T).unflatten(-1, (3, -1))
+            driven = linear(x, self._weight_ih).unflatten(-1, (3, -1))
             gates = gates + driven * self._input_gates(t)
         pushed: Tensor = columns * self._update_steps[t] + gates.sum(-2)
         return pushed

@@ -248,7 +248,8 @@ class LinearisedLSTM(Linearised):
     def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
         parts = self._written, self._output, self._readout
         through_cell, preactivation = self._pull_back(rows, *parts)
-        h = linear(preactivation, self._recurrent).view(*rows.shape[:-1], -1)
+        width = self._cell.output_size
+        h = linear(preactivation, self._recurrent).view(*rows.shape[:-1], width)
         return torch.cat([h, through_cell * self._forget], -1)
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
@@ -264,7 +265,7 @@ class LinearisedLSTM(Linearised):
         preactivation = torch.cat([gates.flatten(-2), h * output], -1)
         kept = through_cell * forget
         found["gates"] = torch.cat([preactivation, kept], -1)
-        found["recurrent matrix"] = torch.cat([preactivation @ self._cell.weight_hh, kept], -1)
+        found["recurrent matrix"] = torch.cat([linear(preactivation, self._recurrent), kept], -1)
         return found
 
     def paths(
@@ -295,9 +296,9 @@ class LinearisedLSTM(Linearised):
     ) -> Float[Tensor, "... B S"]:
         written, output, readout, forget = self._by_step[t]
         h, c = self._cell.split(columns)
-        gates = h @ self._cell.weight_hh.T
+        gates = linear(h, self._cell.weight_hh)
         if x is not None:
-            gates = gates + x @ self._cell.weight_ih.T
+            gates = gates + linear(x, self._cell.weight_ih)
         gates = gates.unflatten(-1, (4, -1))
         c = c * forget + (gates[..., :3, :] * written).sum(-2)
         h = c * readout + gates[..., 3, :] * output
@@ -305,7 +306,9 @@ class LinearisedLSTM(Linearised):
 
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
         _, preactivation = self._pull_back(rows, *self._by_step[t][:3])
-        return (preactivation @ self._cell.weight_ih).view(*rows.shape[:-1], -1)
+        return (preactivation @ self._cell.weight_ih).view(
+            *rows.shape[:-1], self._cell.weight_ih.shape[1]
+        )
 
     def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
         _, preactivation = self._pull_back(rows, self._written, self._output, self._readout)

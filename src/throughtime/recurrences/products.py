@@ -1,7 +1,7 @@
 """One matrix product, by the quickest library that torch brings.
 
 torch's CPU path for float32 is MKL, which leaves half of an AMD processor's vector width unused;
-oneDNN, which torch ships and its own compiler calls, does not. Few rows gain nothing from it.
+oneDNN, which torch ships and its own compiler calls, does not. A small product gains nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_FEW = 64
+_SMALL = 2**20  # multiplications: fewer take longer to hand over than to do
 _ONEDNN = (
     getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     if torch.backends.mkldnn.is_available()
@@ -27,7 +27,7 @@ def linear(
         or torch.is_grad_enabled()
         or rows.dtype != torch.float32
         or rows.device.type != "cpu"
-        or rows.numel() < _FEW * rows.shape[-1]
+        or rows.numel() * len(weight) < _SMALL
     )
     if plain or _ONEDNN is None:
         return torch.nn.functional.linear(rows, weight, bias)

@@ -17,7 +17,7 @@ def find(evidence: Evidence) -> Finding | None:
     window = max(b - a for a, b in pairwise([0, *walls, evidence.steps]))
     if window >= span:
         return None
-    figures = {"walls": list(walls[:100]), "window_steps": window, "span_steps": span}
+    figures = {"walls": walls[:100], "window_steps": window, "span_steps": span}
     return finding("truncated", evidence.name, said(evidence.name, walls, window), figures)
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from throughtime.errors import InputError, UnsupportedError
+from throughtime.errors import InputError
 from throughtime.findings import Measurement
 from throughtime.measures.memory.capacity import memory_capacity
 from throughtime.measures.memory.rank import effective_rank
 from throughtime.measures.memory.sensitivity import input_memory
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace, one_layer, with_tangent
 
 
 def memory(
@@ -57,7 +57,7 @@ def memory(
             are not known, or a number out of range.
         UnsupportedError: for a marked recurrence, which has no tangent.
     """
-    one = _choose(trace, layer)
+    one = with_tangent(one_layer(trace, layer, "memory is that"))
     for name, value in (("longest", longest), ("starts", starts), ("probes", probes)):
         if value is not None and value < 1:
             raise InputError(f"{name} must be at least 1, not {value}")
@@ -76,16 +76,3 @@ def _inputs(layer: LayerTrace) -> Tensor:
     if not known or len(known) < len(read):
         raise InputError(f"the inputs of layer {layer.name!r} were not recorded: capture its run")
     return torch.stack(known)
-
-
-def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> LayerTrace:
-    if isinstance(trace, Trace) and layer is None and len(trace) > 1:
-        names = ", ".join(map(repr, trace.names))
-        raise InputError(f"memory is that of one layer, choose one with layer=: {names}")
-    one = trace if isinstance(trace, LayerTrace) else trace[layer or 0]
-    if one.marked:
-        raise UnsupportedError(
-            f"layer {one.name!r} is known by its marked states alone, which have no tangent: give "
-            "its step to throughtime.recurrences.Custom"
-        )
-    return one

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.errors import InputError, UnsupportedError
+from throughtime.errors import UnsupportedError
 from throughtime.findings import Measurement
 from throughtime.measures.spectrum.figures import FIGURES, MatrixFigures
 from throughtime.sweeps import lag_norms
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace, one_layer
 
 __all__ = ["spectrum"]
 
@@ -54,7 +54,7 @@ def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[
         InputError: for an unknown layer, or several of them.
         UnsupportedError: for a recurrence whose W_hh is not known.
     """
-    one = _choose(trace, layer)
+    one = one_layer(trace, layer, "a spectrum is that")
     blocks = one.linear.recurrent_blocks(one.steps - 1) if one.steps else {}
     if not blocks:
         raise UnsupportedError(
@@ -90,15 +90,6 @@ def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[
         ),
         _norm_condition(one, figures),
     ]
-
-
-def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> LayerTrace:
-    if isinstance(trace, LayerTrace):
-        return trace
-    if layer is None and len(trace) > 1:
-        names = ", ".join(map(repr, trace.names))
-        raise InputError(f"a spectrum is that of one layer, choose one with layer=: {names}")
-    return trace[layer or 0]
 
 
 def _said_of(layer: LayerTrace, block: Tensor) -> str:
