@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -21,10 +22,15 @@ AGREE, AGREE_EXACTLY = 1e-3, 1e-10  # decades
 # What is smaller has lost digits, or is zero, in the float32 of an ordinary derivative.
 MEANINGFUL = -30.0
 
+# log10 of what a sum in float32 cannot see beside a 1.
+FLOOR = math.log10(torch.finfo(torch.float32).eps)
+FADING = Size(256, 16, 128)
+FADING_BAR = 25.0
+
 HEADER = (
     "T", "way", "run ms", "derivatives ms", "all in all", "derivatives alone", "bar", "difference",
 )  # fmt: skip
-OURS = "throughtime"
+OURS, OURS_TO_THE_FLOOR = "throughtime", "throughtime, to the floor"
 BATCHED = "one batched `autograd.grad`, cell loop"
 TODAY: dict[str, Callable[[Task], LagWay]] = {
     "one `autograd.grad` per anchor, cell loop": todays_lags.grad_per_anchor,
@@ -58,6 +64,24 @@ def measure(sizes: tuple[Size, ...] = SIZES, rounds: tuple[int, ...] = ROUNDS) -
     )
 
 
+def measure_fading(size: Size = FADING, rounds: int = ROUNDS[-1]) -> Table:
+    """The same where the rows of a vanishing network are given up below a floor."""
+    task = Task.make("LSTM", size)
+    ours = {OURS_TO_THE_FLOOR: todays_lags.throughtime(task, floor=FLOOR)}
+    rows = _compared(task, ours | {OURS: todays_lags.throughtime(task)}, rounds, FADING_BAR)
+    return Table(
+        "The lag matrix of a network that vanishes",
+        f"nn.LSTM as torch initialises it, {size}, float32. A loss is followed back until its gain "
+        f"is below {10**FLOOR:.1e}, the epsilon of float32, in every sequence: what is smaller "
+        "cannot change a sum in float32, and all of it is given as this floor. Medians of at most "
+        f"{rounds} interleaved rounds; a ratio is how many times as long as ours a way takes.",
+        HEADER,
+        tuple(rows),
+        "The bar is set against the quickest way with one derivative per anchor, all in all. The "
+        "difference is the largest one, in decades, where the gain is above the floor.",
+    )
+
+
 def make_task(size: Size) -> Task:
     """The LSTM of the table: its gradient stays in the range of float32."""
     task = Task.make("LSTM", size)
@@ -68,22 +92,28 @@ def make_task(size: Size) -> Task:
     return task
 
 
-def differences(task: Task) -> dict[str, float]:
+def differences(task: Task, floor: float | None = None) -> dict[str, float]:
     """The largest difference of each way from ours, in decades, over all t ≥ k."""
     ways = {name: way(task) for name, way in TODAY.items()}
-    return _agreement(task, {name: (way.part, _matrix(way)) for name, way in ways.items()})
+    return _agreement(task, {name: (way.part, _matrix(way)) for name, way in ways.items()}, floor)
 
 
-def _agreement(task: Task, seen: dict[str, tuple[str, Tensor]]) -> dict[str, float]:
+def _agreement(
+    task: Task, seen: dict[str, tuple[str, Tensor]], floor: float | None = None
+) -> dict[str, float]:
     """What each way has seen, of that part of the state, against ours."""
-    ours = {part: _matrix(todays_lags.throughtime(task, part)) for part in ("s", "h")}
-    return {name: _difference(theirs, ours[part]) for name, (part, theirs) in seen.items()}
+    ours = {part: _matrix(todays_lags.throughtime(task, part, floor)) for part in ("s", "h")}
+    return {name: _difference(theirs, ours[part], floor) for name, (part, theirs) in seen.items()}
 
 
-def _difference(theirs: Tensor, ours: Tensor) -> float:
+def _difference(theirs: Tensor, ours: Tensor, floor: float | None) -> float:
+    """Where the norm is one that float32 can hold, and the gain is above the floor."""
     if not torch.equal(theirs.isnan(), ours.isnan()):
         raise RuntimeError("the ways do not agree on which anchors can see which steps")
     meaningful = theirs >= MEANINGFUL
+    if floor is not None:
+        at_the_loss = theirs.diagonal().T.unsqueeze(1)
+        meaningful &= theirs - at_the_loss >= floor
     return float((theirs - ours)[meaningful].abs().max())
 
 
@@ -93,35 +123,42 @@ def _matrix(way: LagWay) -> Tensor:
 
 def _rows(size: Size, rounds: int) -> list[tuple[str, ...]]:
     task = make_task(size)
-    ways = {OURS: todays_lags.throughtime(task), **{name: way(task) for name, way in TODAY.items()}}
-    seen: dict[str, Tensor] = {}
+    return _compared(task, {OURS: todays_lags.throughtime(task)}, rounds, BARS.get(size.steps))
+
+
+def _compared(
+    task: Task, ours: dict[str, LagWay], rounds: int, bar: float | None
+) -> list[tuple[str, ...]]:
+    """One row for every way; all are measured against the first of ``ours``."""
+    ways = {**ours, **{name: way(task) for name, way in TODAY.items()}}
+    first, seen = next(iter(ours)), dict[str, Tensor]()
 
     def stages(name: str, way: LagWay) -> tuple[Stage, Stage]:
         return way.prepare, lambda graph: seen.update({name: way.sweep(graph)})
 
     laps = interleaved({name: stages(name, way) for name, way in ways.items()}, rounds, warm_up=0)
-    agreement = _agreement(task, {name: (ways[name].part, seen[name]) for name in TODAY})
+    floor = FLOOR if first == OURS_TO_THE_FLOOR else None
+    others = {name: (way.part, seen[name]) for name, way in ways.items() if name != first}
+    agreement = _agreement(task, others, floor)
     if max(agreement.values()) > AGREE:
-        raise RuntimeError(f"{size}: the ways do not agree with each other: {agreement}")
-    overall = {name: ratio(total(laps[name]), total(laps[OURS])) for name in TODAY}
-    bar = _bar(size, overall)
+        raise RuntimeError(f"{task.size}: the ways do not agree with each other: {agreement}")
+    overall = {name: ratio(total(laps[name]), total(laps[first])) for name in others}
+    said = {} if bar is None else _bar(bar, {name: overall[name] for name in TODAY})
     rows = []
     for name, mine in laps.items():
         prepare, sweep = (milliseconds([lap[i] for lap in mine]) for i in (0, 1))
-        if name == OURS:
-            rows.append((str(size.steps), OURS, prepare, sweep, "1", "1", "", ""))
+        if name == first:
+            rows.append((str(task.size.steps), name, prepare, sweep, "1", "1", "", ""))
             continue
-        alone = str(ratio(last(mine), last(laps[OURS])))
+        alone = str(ratio(last(mine), last(laps[first])))
         rows.append(
-            ("", name, prepare, sweep, str(overall[name]), alone, bar.get(name, ""),
+            ("", name, prepare, sweep, str(overall[name]), alone, said.get(name, ""),
              f"{agreement[name]:.0e}")
         )  # fmt: skip
     return rows
 
 
-def _bar(size: Size, overall: dict[str, Spread]) -> dict[str, str]:
-    """The bar of this length, at the quickest way with one derivative per anchor."""
-    if size.steps not in BARS:
-        return {}
+def _bar(bar: float, overall: dict[str, Spread]) -> dict[str, str]:
+    """The bar, at the quickest way with one derivative per anchor."""
     quickest = min(overall.keys() - {BATCHED}, key=lambda name: overall[name].median)
-    return {quickest: at_least(BARS[size.steps], overall[quickest])}
+    return {quickest: at_least(bar, overall[quickest])}

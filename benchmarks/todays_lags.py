@@ -27,7 +27,7 @@ class LagWay:
     part: str = "s"
 
 
-def throughtime(task: Task, part: str = "s") -> LagWay:
+def throughtime(task: Task, part: str = "s", floor: float | None = None) -> LagWay:
     """A captured training step and its trace; then the sweep of all anchors at once."""
 
     def prepare() -> tt.Trace:
@@ -36,7 +36,8 @@ def throughtime(task: Task, part: str = "s") -> LagWay:
         return run.trace
 
     def sweep(trace: tt.Trace) -> Tensor:
-        measured = tt.measures.lags(trace, anchors=list(range(task.size.steps)), part=part)
+        anchors = list(range(task.size.steps))
+        measured = tt.measures.lags(trace, anchors=anchors, part=part, floor=floor)
         return torch.from_numpy(measured.values)
 
     return LagWay(prepare, sweep, part)
