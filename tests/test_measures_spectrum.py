@@ -16,6 +16,7 @@ from worlds import captured
 import throughtime as tt
 from throughtime.findings import Measurement
 from throughtime.measures import spectrum
+from throughtime.measures.spectrum.figures import FIGURES
 from throughtime.recurrences import Elman, Segment, Segments
 from throughtime.textbook import nilpotent, scalar
 from throughtime.trace import LayerTrace
@@ -266,3 +267,12 @@ def test_what_cannot_be_measured_is_refused_in_a_sentence(name: str) -> None:
     call, error, sentence = BAD[name]
     with pytest.raises(error, match=sentence):
         call()
+
+
+def test_without_the_transient_the_rest_is_the_same() -> None:
+    trace = captured(nn.GRU(3, 5).double(), torch.randn(6, 2, 3, dtype=torch.float64))
+    whole, rest = (spectrum(trace, transient=wanted)[2] for wanted in (True, False))
+    left_out = [name in ("numerical radius", "Kreiss bound", "largest power") for name in FIGURES]
+    assert np.isnan(rest.values[:, left_out]).all()
+    kept = ~np.array(left_out)
+    np.testing.assert_allclose(rest.values[:, kept], whole.values[:, kept], rtol=1e-9)

@@ -26,7 +26,7 @@ _OF_ONE_LAYER = (
 # Loss steps to sweep from: enough for quantiles, fewer of a large layer, whose rows are
 # _ENTRIES long together. A marked recurrence sweeps through autograd.
 _ANCHORS, _FEWEST_ANCHORS, _MARKED_ANCHORS = 48, 12, 8
-_ENTRIES = 2**18
+_ENTRIES = 2**17
 
 
 def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = False) -> Diagnosis:

@@ -21,6 +21,8 @@ _OPENED = ("forget gate at 1", "update gate at 1")
 _CANDIDATES = ("h", "g", "n")
 # Explanations look at as many sequences as make up so many entries of state, and no fewer than 4.
 _ENTRIES, _FEWEST = 2048, 4
+# They follow so many loss steps, of a state beyond _LARGE entries half of them.
+_ANCHORS, _LARGE = 8, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,9 @@ class Evidence:
         """Where the decades go over the span, by which path, and what if not."""
         if self.some is None:
             return None
-        return StageSweep.run(self.some, span=self.reach.span)
+        large = self.some.states.shape[-1] > _LARGE
+        anchors = _ANCHORS // 2 if large else _ANCHORS
+        return StageSweep.run(self.some, anchors=anchors, span=self.reach.span)
 
     @cached_property
     def budget(self) -> Measurement | None:

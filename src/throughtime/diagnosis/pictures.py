@@ -36,9 +36,10 @@ def explanations(evidence: Evidence) -> list[Measurement]:
 
 def deep(layer: LayerTrace, lag: int) -> list[Measurement]:
     """What takes longer: exponents, spectrum, memory, contributions, directions."""
+    gated = len(layer.linear.squashing) > 1  # whose steps take no powers of one matrix
     measures: tuple[Callable[[], Measurement | Sequence[Measurement]], ...] = (
         lambda: lyapunov(layer),
-        lambda: spectrum(layer),
+        lambda: spectrum(layer, transient=not gated),
         lambda: memory(layer),
         lambda: contributions(layer),
         lambda: directions(layer, lag=lag),

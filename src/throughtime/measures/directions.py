@@ -17,6 +17,7 @@ from throughtime.findings import Measurement
 from throughtime.trace import LayerTrace, Trace, one_layer
 
 _MOST = 16
+_RESCALED_EVERY = 8  # steps: no product of so few Jacobians leaves the range of floating point
 
 
 @torch.no_grad()
@@ -67,9 +68,10 @@ def _left(
         if t in layer.walls:
             return torch.full((layer.batch,), torch.nan)
         swept = layer.linear.vjp(t, swept)
-        # One factor for all rows of a sequence: they are to be compared with one another.
-        largest = swept.abs().amax((0, 2), keepdim=True)
-        swept = swept / torch.where(largest > 0, largest, torch.ones_like(largest))
+        if (start - t) % _RESCALED_EVERY == 0:
+            # One factor for all rows of a sequence: they are to be compared with one another.
+            largest = swept.abs().amax((0, 2), keepdim=True)
+            swept = swept / torch.where(largest > 0, largest, torch.ones_like(largest))
     return _participation(swept.transpose(0, 1).double()).cpu()
 
 

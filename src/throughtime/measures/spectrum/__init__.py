@@ -30,12 +30,16 @@ _SUMMARY = (
 )
 
 
-def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[Measurement]:
+def spectrum(
+    trace: Trace | LayerTrace, layer: str | int | None = None, *, transient: bool = True
+) -> list[Measurement]:
     """Eigenvalues, singular values and their kin of W_hh by gate, and the norm condition.
 
     Args:
         trace: a ``Trace``, or one of its layers.
         layer: which layer; None for the only one.
+        transient: also the numerical radius, the Kreiss bound and the largest power, which take
+            most of the time. They are about powers of one matrix, which no gated cell takes.
 
     Returns:
         Float64, of the weights of the last step in the order of computation:
@@ -47,8 +51,8 @@ def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[
         - ``"norm condition"`` (figure,), decades per step: ``log10 γ σ_max(W_hh)``, which no step
           can exceed (NaN for a gated cell), and the mean log10 gain per step that was measured.
 
-        NaN where a weight is not finite; beyond the singular values also where a block of an LSTM
-        with a projection is not square.
+        NaN where it was not asked for, and where a weight is not finite; beyond the singular values
+        also where a block of an LSTM with a projection is not square.
 
     Raises:
         InputError: for an unknown layer, or several of them.
@@ -61,8 +65,15 @@ def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[
             f"layer {one.name!r} ({one.kind}) has no recurrent matrix that is known: "
             "spectrum needs an RNN, LSTM or GRU"
         )
-    figures, gates = [MatrixFigures.of(b) for b in blocks.values()], {"gate": tuple(blocks)}
-    of = f"W_hh of {one.name!r} by gate, in float64{_said_of(one, next(iter(blocks.values())))}"
+    figures = [MatrixFigures.of(block, transient) for block in blocks.values()]
+    return [*_by_gate(one, blocks, figures), _norm_condition(one, figures)]
+
+
+def _by_gate(
+    layer: LayerTrace, blocks: dict[str, Tensor], figures: list[MatrixFigures]
+) -> list[Measurement]:
+    of = f"W_hh of {layer.name!r} by gate, in float64{_said_of(layer, next(iter(blocks.values())))}"
+    gates = {"gate": tuple(blocks)}
     return [
         Measurement(
             "eigenvalues",
@@ -88,7 +99,6 @@ def spectrum(trace: Trace | LayerTrace, layer: str | int | None = None) -> list[
             f"{of}; {_SUMMARY}",
             {**gates, "figure": FIGURES},
         ),
-        _norm_condition(one, figures),
     ]
 
 

@@ -44,8 +44,11 @@ class MatrixFigures:
     summary: Floats
 
     @classmethod
-    def of(cls, block: Tensor) -> MatrixFigures:
-        """The figures of a real block (H P); all NaN if an entry is not finite."""
+    def of(cls, block: Tensor, powers: bool = True) -> MatrixFigures:
+        """The figures of a real block (H P); all NaN if an entry is not finite.
+
+        ``powers``: also those that are about the powers of W.
+        """
         matrix = block.detach().double().cpu()
         size = min(matrix.shape)
         nothing = np.full(size, np.nan)
@@ -58,15 +61,17 @@ class MatrixFigures:
         summary["smallest singular value"] = float(singular[-1])
         if matrix.shape[0] != matrix.shape[1]:
             return cls(no_eigenvalues, singular.numpy(), _row(summary))
-        numerical = numerical_radius(matrix)
-        eigenvalues, kreiss, power = transient(matrix, numerical)
+        if not powers:
+            eigenvalues = torch.linalg.eigvals(matrix)
+        else:
+            numerical = numerical_radius(matrix)
+            eigenvalues, kreiss, power = transient(matrix, numerical)
+            summary["numerical radius"] = max(numerical, float(eigenvalues.abs().max()))
+            summary["Kreiss bound"] = kreiss
+            summary["largest power"] = max(power, summary["largest singular value"])
         eigenvalues = eigenvalues[eigenvalues.abs().argsort(descending=True)]
-        radius = float(eigenvalues[0].abs())
-        summary["spectral radius"] = radius
-        summary["numerical radius"] = max(radius, numerical)
+        summary["spectral radius"] = float(eigenvalues[0].abs())
         summary["departure from normality"] = departure_from_normality(singular, eigenvalues)
-        summary["Kreiss bound"] = kreiss
-        summary["largest power"] = max(power, summary["largest singular value"])
         return cls(eigenvalues.numpy(), singular.numpy(), _row(summary))
 
 
