@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import capture, lags, long, lyapunov, machine, outside
+from benchmarks import capture, deep, lag_rate, lags, long, lyapunov, machine, outside
 from benchmarks.tables import Table
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -16,7 +16,10 @@ BENCHMARKS: dict[str, Callable[[], Table]] = {
     "capture": capture.measure,
     "outside": outside.measure,
     "lags": lags.measure,
+    "fading": lags.measure_fading,
+    "rate": lag_rate.measure,
     "lyapunov": lyapunov.measure,
+    "deep": deep.measure,
     "long": long.measure,
 }
 

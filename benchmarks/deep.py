@@ -22,7 +22,16 @@ STEPS = 5  # plain steps in a row, of which the median round counts one
 
 CAPTURE, QUICK = "capture", "verdict, causes"
 DEEP = ("lyapunov", "spectrum", "memory", "contributions", "directions")
-HEADER = ("layer", "plain step ms", "deep diagnosis ms", "plain steps", "bar", CAPTURE, QUICK, *DEEP)
+HEADER = (
+    "layer",
+    "plain step ms",
+    "deep diagnosis ms",
+    "plain steps",
+    "bar",
+    CAPTURE,
+    QUICK,
+    *DEEP,
+)
 
 
 def measure(size: Size = SIZE, rounds: int = ROUNDS, kinds: Sequence[str] = KINDS) -> Table:
