@@ -110,4 +110,5 @@ def _suite(cases: Sequence[Case]) -> Table:
         ordered = [label for label in LABELS if label in wanted]
         rows.append((", ".join(ordered), str(count), f"{right}", "; ".join(list(names)[:3])))
     header = ("what they suffer from", "networks", "named right", "for example")
-    return Table("The suite, by what is true of it", "", header, tuple(rows))
+    about = f"Every network counts once, under its whole set; named right: by {OURS}, all of it."
+    return Table("The suite, by what is true of it", about, header, tuple(rows))
