@@ -196,6 +196,19 @@ def test_the_first_non_finite_number_is_named(name: str) -> None:
     assert (shown, kind in seen["kind"]) == ((layer, phase, step, sample, gate), True)
 
 
+def test_the_layer_where_it_began_decides() -> None:
+    """A loss on the upper layer breaks it first, and from there the lower one."""
+    model, x = nn.LSTM(2, 4, num_layers=2), torch.randn(9, 3, 2)
+    with tt.capture(model) as run:
+        output = model(x)[0]
+        (output.sum() + (output[4, 1] * 0).sum().log()).backward()
+    found = tt.diagnose(run.trace)
+    assert {layer.verdict for layer in found.layers if layer.kind == "LSTM"} == {"non-finite"}
+    assert found.decided_by == "lstm.l1"
+    assert found.sentence.startswith("The backward pass of layer 'lstm.l1' goes non-finite first")
+    assert [cause.subject for cause in found.causes if cause.disease == "non-finite"] == ["lstm.l1"]
+
+
 CAUSES = {
     "input": ("bad input", None),
     "infinite input": ("bad input", None),

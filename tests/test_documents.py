@@ -21,6 +21,7 @@ from throughtime.cli import app
 ROOT = Path(__file__).parent.parent
 ENGLISH, KOREAN, DESIGN = "README.md", "README.ko.md", "docs/design.md"
 SCORES = "benchmarks/verdicts/results.md"
+DISEASES = "benchmarks/diseases/results.md"
 DOCUMENTS = [ENGLISH, KOREAN, DESIGN, "CHANGELOG.md", "CONTRIBUTING.md"]
 EXAMPLES = [f"examples/{file.name}" for file in sorted((ROOT / "examples").glob("*.py"))]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -122,6 +123,17 @@ def test_the_scores_are_those_of_the_benchmark(document: str) -> None:
     score = re.compile(r"\d+ of 160")
     sums = next(row for row in read(SCORES).splitlines() if row.startswith("| in all"))
     assert score.findall(read(document)) == score.findall(sums)
+
+
+@pytest.mark.parametrize("document", [ENGLISH, KOREAN])
+def test_the_f1_scores_are_those_of_the_suite(document: str) -> None:
+    score = re.compile(r"[01]\.\d{3}\b")
+    rows = [row for row in read(DISEASES).splitlines() if row.startswith("| macro-F1")]
+    said = [
+        row for row in read(document).splitlines() if row.startswith("| ") and score.search(row)
+    ]
+    (every,), (ours, *others) = (score.findall(row) for row in rows)
+    assert [one for row in said for one in score.findall(row)] == [ours, every, *others]
 
 
 def shape(document: str) -> list[tuple[str, str]]:

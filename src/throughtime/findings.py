@@ -158,8 +158,19 @@ class Diagnosis:
 
     @property
     def causes(self) -> tuple[Finding, ...]:
-        """The findings that explain the verdict, those of the deciding layer first."""
-        found = [finding for finding in self.findings if finding.disease in _EXPLAINS]
+        """The findings that explain the verdict, those of the deciding layer first.
+
+        What the verdict says of the whole is not said again of every layer: ``layers`` has it.
+        """
+        said = any(
+            one.disease == self.verdict and one.subject == self.decided_by for one in self.findings
+        )
+        found = [
+            one
+            for one in self.findings
+            if one.disease in _EXPLAINS
+            and not (said and one.disease == self.verdict and one.subject != self.decided_by)
+        ]
         return tuple(
             sorted(
                 found,

@@ -173,9 +173,11 @@ def _findings(layers: list[LayerDiagnosis], whole: LayerDiagnosis | None) -> lis
     return found
 
 
-def _severity(one: LayerDiagnosis) -> tuple[int, float]:
+def _severity(one: LayerDiagnosis) -> tuple[int, bool, float]:
+    """The gravest first; of broken layers the one where it began, not those where it spread to."""
     horizon = float("inf") if one.horizon is None else one.horizon
-    return _SEVERITY.index(one.verdict), horizon
+    spread = any("origin_layer" in finding.evidence for finding in one.findings)
+    return _SEVERITY.index(one.verdict), spread, horizon
 
 
 def _notes(layers: list[LayerDiagnosis]) -> list[str]:
