@@ -68,13 +68,13 @@ def contributions(
         if not 0 <= b < one.batch:
             raise InputError(f"sequence {b} lies outside of the batch of {one.batch}")
     linear, direct = _of_sequences(one, chosen)
-    if linear.recurrent_weight_gradient(torch.zeros_like(direct)) is None:
+    most = one.steps - 1 if longest is None else min(longest, one.steps - 1)
+    buckets = _swept(linear, direct, frozenset(one.walls), most)
+    if not buckets:
         raise InputError(
             f"layer {one.name!r} has no recurrent weight that is known: contributions need an "
             "nn.RNN, nn.LSTM or nn.GRU, or one of their cells"
         )
-    most = one.steps - 1 if longest is None else min(longest, one.steps - 1)
-    buckets = _swept(linear, direct, frozenset(one.walls), most)
     shares = _shares(buckets)
     cumulated = shares[1].cumsum()
     within = [bucket.last for bucket, sum_ in zip(buckets, cumulated, strict=True) if sum_ >= _MOST]
@@ -131,7 +131,7 @@ class _Lag:
 def _swept(
     linear: Linearised, direct: Tensor, walls: frozenset[int], longest: int
 ) -> list[_Bucket]:
-    """The gradient of W_hh, bucket by bucket."""
+    """The gradient of W_hh, bucket by bucket; none if there is no such weight."""
     buckets = [_Bucket(0, 0)]
     while buckets[-1].last < longest:
         first = buckets[-1].last + 1
@@ -149,8 +149,9 @@ def _swept(
                 break
             lag.total += lag.rows
         gradient = linear.recurrent_weight_gradient(lag.total)
-        assert gradient is not None
-        bucket.gradient, bucket.exponent = gradient.double().cpu(), lag.exponent
+        if gradient is None:
+            return []
+        bucket.gradient, bucket.exponent = gradient, lag.exponent
         if ended:
             break
         lag.total.zero_()
@@ -168,12 +169,13 @@ def _shares(buckets: Sequence[_Bucket]) -> NDArray[np.float64]:
     reached = [bucket for bucket in buckets if bucket.gradient is not None]
     flat = torch.stack([one.gradient.flatten() for one in reached if one.gradient is not None])
     exponents = torch.tensor([one.exponent for one in reached], dtype=torch.float64)
-    logs = torch.linalg.vector_norm(flat, dim=-1).log10() + exponents
+    logs = flat.abs().amax(1).double().cpu().log10() + exponents
     top = logs.max() if bool(logs.isfinite().any()) else torch.zeros((), dtype=torch.float64)
-    flat = flat * (10 ** (exponents - top)).unsqueeze(-1)
-    whole, norms = flat.sum(0), torch.linalg.vector_norm(flat, dim=-1)
+    flat *= (10 ** (exponents - top)).to(flat).unsqueeze(1)
+    products = (flat @ flat.T).double().cpu()
+    norms = products.diagonal().sqrt()
     shares = torch.zeros(len(FIGURES), len(buckets), dtype=torch.float64)
-    shares[0, : len(reached)] = flat @ whole / (whole @ whole)
+    shares[0, : len(reached)] = products.sum(1) / products.sum()
     shares[1, : len(reached)] = norms / norms.sum()
     if not shares.isfinite().all():
         shares.fill_(torch.nan)

@@ -153,18 +153,17 @@ def _explained(
     )
     features = read[split.fit]
     mean, target_mean = features.mean(0), fit.mean(0)
-    centred, shape = features - mean, fit.shape[1:]
-    values, vectors = torch.linalg.eigh(centred.T @ centred)
-    values = values.clamp(min=0)
+    centred, shape, size = features - mean, fit.shape[1:], features.shape[1]
+    values, vectors = _axes(centred)
     projected = vectors.T @ (centred.T @ (fit - target_mean).flatten(1))
     choosing = (read[split.choose] - mean) @ vectors
     missed = []
     for strength in _STRENGTHS:
-        weights = _shrunk(values, strength) * projected
+        weights = _shrunk(values, strength, size) * projected
         errors = choose - target_mean - (choosing @ weights).unflatten(-1, shape)
         missed.append(errors.square().sum((0, 2)))
     best = torch.stack(missed).argmin(0)  # by lag
-    shrunk = torch.cat([_shrunk(values, strength) for strength in _STRENGTHS], -1)[:, best]
+    shrunk = torch.cat([_shrunk(values, one, size) for one in _STRENGTHS], -1)[:, best]
     weights = projected.unflatten(-1, shape) * shrunk.unsqueeze(-1)
     deviations = test - target_mean
     found = ((read[split.test] - mean) @ vectors) @ weights.flatten(1)
@@ -174,7 +173,18 @@ def _explained(
     return result
 
 
-def _shrunk(values: Float[Tensor, " F"], strength: float) -> Float[Tensor, "F 1"]:
+def _axes(centred: Float[Tensor, "N F"]) -> tuple[Float[Tensor, " E"], Float[Tensor, "F E"]]:
+    """Eigenvalues and eigenvectors of XᵀX; of the smaller XXᵀ where samples are few."""
+    if len(centred) >= centred.shape[1]:
+        values, vectors = torch.linalg.eigh(centred.T @ centred)
+        return values.clamp(min=0), vectors
+    values, vectors = torch.linalg.eigh(centred @ centred.T)
+    seen = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
+    values = values[seen]
+    return values, centred.T @ vectors[:, seen] / values.sqrt()
+
+
+def _shrunk(values: Float[Tensor, " E"], strength: float, size: int) -> Float[Tensor, "E 1"]:
     """1 / (λ + ridge) of every eigenvalue; 0 where nothing varies at all."""
-    ridged = values + strength * values.mean()
+    ridged = values + strength * values.sum() / size
     return torch.where(ridged > 0, 1 / ridged, torch.zeros_like(ridged)).unsqueeze(-1)
