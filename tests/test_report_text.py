@@ -88,7 +88,8 @@ def test_the_verdict_comes_first() -> None:
 @pytest.mark.parametrize(
     "expected",
     [
-        "Why 1 Vanishing (encoder.rnn, confidence 100 %) 2 Gates closed (encoder.rnn, confidence 94 %): The",
+        "Why 1 Vanishing (encoder.rnn, confidence 100 %) 2 Gates closed (encoder.rnn,",
+        "confidence 94 %): The",
         "gates −0.148",
         "forget gate at 1 −0.004",
         "carousel 62 % █",

@@ -91,7 +91,8 @@ class Evidence:
         if self.some is None or change is None:
             return None
         changed = replace(self.some, linear=self.some.linear.variant(change))
-        sweep = LagSweep.run(changed, anchors=len(self.sweep.anchors), parts=("s",))
+        anchors = _ANCHORS if changed.states.shape[-1] > _LARGE else len(self.sweep.anchors)
+        sweep = LagSweep.run(changed, anchors=anchors, parts=("s",))
         found = reach.read(sweep.gains(), self.steps, self.reach.span)
         return replace(self, sweep=sweep, reach=found, layer=changed)
 

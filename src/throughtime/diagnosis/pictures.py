@@ -17,6 +17,8 @@ from throughtime.trace import LayerTrace
 QUANTILES = (0.1, 0.5, 0.9)
 # A picture needs no more points than it has pixels, and a report has to stay small.
 _POINTS, _ROWS, _DECIMALS = 256, 64, 4
+# What follows many rows for each sequence looks at as many as make up so many entries of state.
+_ENTRIES = 1024
 
 
 def pictures(layer: LayerTrace | None, sweep: LagSweep) -> list[Measurement]:
@@ -36,13 +38,14 @@ def explanations(evidence: Evidence) -> list[Measurement]:
 
 def deep(layer: LayerTrace, lag: int) -> list[Measurement]:
     """What takes longer: exponents, spectrum, memory, contributions, directions."""
+    few = layer.some(max(2, _ENTRIES // layer.states.shape[-1]))
     gated = len(layer.linear.squashing) > 1  # whose steps take no powers of one matrix
     measures: tuple[Callable[[], Measurement | Sequence[Measurement]], ...] = (
         lambda: lyapunov(layer),
         lambda: spectrum(layer, transient=not gated),
         lambda: memory(layer),
-        lambda: contributions(layer),
-        lambda: directions(layer, lag=lag),
+        lambda: contributions(few),
+        lambda: directions(few, lag=lag),
     )
     found: list[Measurement] = []
     for measure in measures:

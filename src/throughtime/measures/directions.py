@@ -48,15 +48,24 @@ def directions(
     samples = (samples / norms)[(norms.isfinite() & (norms > 0)).squeeze(-1)]
     asked = left = float("nan")
     if len(samples):
-        _, weights, basis = torch.linalg.svd(samples, full_matrices=False)
-        asked = float(_participation(torch.diag(weights)))
-        rows = (weights.unsqueeze(-1) * basis)[:_MOST].to(direct.dtype)
+        asked = float(_participation(samples if len(samples) < samples.shape[1] else samples.mT))
+        rows = _principal(samples).to(direct.dtype)
         sending = (direct[steps[-1]] != 0).any(-1)
         if steps[-1] >= lag:
             left = _median(_left(one, rows, steps[-1], lag)[sending.cpu()])
     how = f"participation ratio of the loss's gradients, and of what is left of them {lag} back"
     coords = {"figure": ("asked", "left")}
     return Measurement("directions", np.array([asked, left]), ("figure",), "count", how, coords)
+
+
+def _principal(samples: Float[Tensor, "N S"]) -> Float[Tensor, "M S"]:
+    """The principal directions, 16 at most, each as long as its singular value."""
+    if len(samples) < samples.shape[1]:
+        left: Tensor = torch.linalg.eigh(samples @ samples.mT)[1]  # U: Uᵀ samples = Σ Vᵀ
+        return left[:, -_MOST:].mT @ samples
+    squares, vectors = torch.linalg.eigh(samples.mT @ samples)
+    rows: Tensor = (vectors * squares.clamp_min(0).sqrt()).mT
+    return rows[-_MOST:]
 
 
 def _left(

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from throughtime.recurrences import Linearised
-from throughtime.sweeps.scaling import log_norm, rescale
+from throughtime.sweeps.scaling import SMALL, log, log_norm, rescale
 
 
 @dataclass(eq=False)
@@ -67,7 +67,7 @@ def _step(book: Ledger, linear: Linearised, k: int, rows: Tensor, active: slice)
     """Book step k, and return the rows behind it."""
     vectors = linear.stages(k, rows)
     back = list(vectors.values())[-1]
-    logs = torch.stack([log_norm(rows), *(log_norm(vector) for vector in vectors.values())])
+    logs = _log_norms([rows, *vectors.values()])
     gains = logs.diff(dim=0)
     went = gains.isfinite().all(0)
     book.steps[active] += went
@@ -80,6 +80,14 @@ def _step(book: Ledger, linear: Linearised, k: int, rows: Tensor, active: slice)
     back = back.clone()
     rescale(back, torch.zeros_like(logs[0]))
     return back
+
+
+def _log_norms(vectors: Sequence[Tensor]) -> Float[Tensor, "N A B"]:
+    """``log_norm`` of each, at once where none is so small that it needs float64."""
+    norms = torch.stack([torch.linalg.vector_norm(vector, dim=-1) for vector in vectors])
+    if bool((norms < SMALL).any()):
+        return torch.stack([log_norm(vector) for vector in vectors])
+    return log(norms)
 
 
 def _add(sums: dict[str, Tensor], name: str, like: Tensor, active: slice, values: Tensor) -> None:
