@@ -74,7 +74,7 @@ def page(
 
 def _lead(rows: Sequence[Row]) -> str:
     criterion = next((row["criterion"] for row in rows if row["criterion"]), None)
-    paired = "Every remedy began with the same weights and read the same batches, seed by seed."
+    paired = "For one seed, every remedy changes the same first weights and reads the same batches."
     if criterion is None:
         return f"{paired} The task has no bound at which it counts as solved."
     return f"Solved means: {criterion}, on data kept apart from training. {paired}"

@@ -108,7 +108,8 @@ class Processes(Workers):
         return future
 
     def _new_pool(self) -> Any:
-        return ProcessPoolExecutor(self._jobs, initializer=_belong_to_parent, env=_ONE_THREAD)
+        with _quiet_tracker():
+            return ProcessPoolExecutor(self._jobs, initializer=_belong_to_parent, env=_ONE_THREAD)
 
 
 class Cluster(Workers):
@@ -128,6 +129,24 @@ class Cluster(Workers):
             return future.result()
         except self._lost:
             return Outcome("failed", "every worker that ran it was lost (out of memory?)")
+
+
+@contextmanager
+def _quiet_tracker() -> Iterator[None]:
+    """A resource tracker (a process of joblib's own) that starts inside the block warns of nothing.
+
+    Interrupted with the rest of its group, it would tell of semaphores that it clears away itself.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = quiet if not before else f"{before},{quiet}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 @contextmanager
