@@ -1,0 +1,87 @@
+"""``treated``: a copy of a problem with one remedy, or several joined by ``+``, applied to it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from itertools import pairwise
+
+from torch import Generator, nn
+
+from throughtime.errors import InputError
+from throughtime.prescription.clipping import CLIPPING
+from throughtime.prescription.initialising import INITIALISING
+from throughtime.prescription.treatment import SLOTS, Treatment
+from throughtime.prescription.undisturbed import undisturbed
+from throughtime.problem import Problem
+
+NONE = "none"
+
+TREATMENTS: dict[str, Treatment] = {one.name: one for one in (*INITIALISING, *CLIPPING)}
+"""Every remedy by name. ``+`` may join those of different slots; ``none`` stands alone."""
+
+
+def treated(problem: Problem, name: str, span: int, seed: int = 0) -> Problem:
+    """A copy of the problem with these remedies applied; the problem itself is left untouched.
+
+    Its weights, gradients, modes, hooks and buffers stay as they are, and so do the random states
+    of torch, numpy and Python.
+
+    Args:
+        problem: what to treat.
+        name: a name in ``TREATMENTS``, several joined by ``+`` in any order (``"chrono+clip"``), or
+            ``"none"`` for an untreated copy.
+        span: how many steps back the task needs to see.
+        seed: of what the remedies draw.
+
+    Raises:
+        InputError: a remedy is not known or does not fit, two overwrite each other, or the model
+            cannot be copied.
+    """
+    return apply(replace(problem, model=copied(problem)), name, span, seed)
+
+
+def apply(problem: Problem, name: str, span: int, seed: int = 0) -> Problem:
+    """Apply remedies to the model of this very problem, which is a copy already.
+
+    Arguments and errors are those of ``treated``.
+    """
+    parts = canonical(name).split("+")
+    with undisturbed(problem.model, seed):
+        draw = Generator().manual_seed(seed)
+        for part in parts:
+            problem = problem if part == NONE else TREATMENTS[part].apply(problem, span, draw)
+    return problem
+
+
+def canonical(name: str) -> str:
+    """The same remedies in the order in which they are applied.
+
+    Raises:
+        InputError: one is not known, there twice, or would be overwritten by another.
+    """
+    parts = name.split("+")
+    if parts == [NONE]:
+        return NONE
+    for part in parts:
+        if part not in TREATMENTS:
+            alone = f"{NONE} stands alone" if part == NONE else f"{part!r} is no remedy"
+            raise InputError(f"{name!r}: {alone}: join some of {', '.join(TREATMENTS)} by +")
+    parts.sort(key=lambda part: SLOTS.index(TREATMENTS[part].slot))
+    for first, second in pairwise(parts):
+        if TREATMENTS[first].slot == TREATMENTS[second].slot:
+            raise InputError(f"{name!r}: {first} and {second} overwrite each other: choose one")
+    return "+".join(parts)
+
+
+def copied(problem: Problem) -> nn.Module:
+    """A copy of the model, without the gradients that its parameters hold."""
+    try:
+        model = copy.deepcopy(problem.model)
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
+        raise InputError(
+            f"{problem.name}: its model cannot be copied ({error}): keep no tensor of a past "
+            "forward pass, open file or lock in it"
+        ) from error
+    model.zero_grad(set_to_none=True)
+    return model
