@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice, repeat
@@ -240,6 +240,40 @@ def test_pieces_without_a_loss_are_walked_over() -> None:
     x, y = next(problem.batches(0))
     expected = (model(x)[-4:] - y[-4:]).square().mean().item()
     assert train(problem, 1, window=4).losses == pytest.approx([expected])
+
+
+def test_the_problem_says_how_it_is_trained() -> None:
+    problem = replace(running_sum(), window=4, clip=0.1)
+    assert train(problem, 5).losses == train(running_sum(), 5, window=4, clip=0.1).losses
+
+
+def test_a_clipper_and_a_backward_pass_of_ones_own_may_do_nothing() -> None:
+    def nothing(parameters: Sequence[nn.Parameter]) -> Tensor:
+        return clip_grad_norm_(parameters, math.inf)
+
+    def plainly(_: nn.Module, make_loss: Callable[[], Tensor]) -> Tensor:
+        loss = make_loss()
+        loss.backward()
+        return loss
+
+    for window in (None, 4):
+        done = train(replace(running_sum(), clip=nothing, backward=plainly, window=window), 5)
+        expected = train(running_sum(), 5, clip=None, window=window)
+        assert (done.losses, done.clipped) == (expected.losses, 0.0)
+
+
+def test_the_updates_that_a_clipper_changed_are_counted() -> None:
+    def bounded(parameters: Sequence[nn.Parameter]) -> Tensor:
+        return clip_grad_norm_(parameters, 0.8)
+
+    expected = train(running_sum(), 30, clip=0.8).clipped_steps
+    assert 0 < expected < 30
+    assert train(replace(running_sum(), clip=bounded), 30).clipped_steps == expected
+
+
+def test_what_is_diagnosed_is_cut_where_it_is_trained_so() -> None:
+    found = diagnose(replace(running_sum(), window=4))
+    assert "truncated" in [one.disease for one in found.findings]
 
 
 def test_without_windows_the_state_goes_on_from_batch_to_batch() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Adam
 
 from throughtime.problem import Criterion, Problem, seeded
@@ -133,6 +134,40 @@ class Deck:
         self.position = state["position"]
 
 
+class Remembering:
+    """Whatever changes gradients from update to update by what it counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def state_dict(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.count = state["count"]
+
+
+class Tightening(Remembering):
+    """Clips shorter and shorter."""
+
+    def __call__(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        self.count += 1
+        return clip_grad_norm_(parameters, 1 / self.count)
+
+
+class Growing(Remembering):
+    """Weighs the loss more and more."""
+
+    def __call__(self, _: nn.Module, make_loss: Callable[[], Tensor]) -> Tensor:
+        self.count += 1
+        loss = make_loss()
+        (self.count * loss).backward()
+        return loss
+
+
 def tied() -> Problem:
     problem = running_sum()
     problem.model.twin = problem.model.readout
@@ -154,4 +189,6 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         lambda: torch.from_numpy(np.random.standard_normal((12, 6, 3))).float()  # noqa: NPY002
     ),
     "batches with a state": lambda: replace(running_sum(), batches=Deck),
+    "a clipper with a memory": lambda: replace(running_sum(), clip=Tightening()),
+    "a backward pass with a memory": lambda: replace(running_sum(), backward=Growing()),
 }

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from throughtime.carried import State, detached
 from throughtime.errors import InputError
 
-State = Any  # what a model carries from one window to the next
 Batch = Any  # whatever ``loss`` understands: a pair of tensors, a PackedSequence, a dictionary
+
+
+class Clipper(Protocol):
+    """An object that bounds gradients: called between the backward pass and the update."""
+
+    def __call__(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Change ``.grad`` in place; returns the norm before that, of what was finite."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers, in plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what another one remembered."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,13 @@ class Problem:
         shard: ``shard(batch, rank, world)`` gives one of ``world`` equal shares of a batch, for a
             training over several processes; None for a tuple of tensors with the batch on axis 1,
             or on axis 0 of those that have one axis only.
+        clip: a longer gradient, of all parameters together, is scaled down to it before an update;
+            or an object that bounds gradients (``throughtime.remedies``); None for never.
+        window: truncated backpropagation: batches are cut into pieces of so many time steps; None
+            for none.
+        backward: ``backward(model, make_loss)`` leaves the gradient of ``make_loss()`` in the
+            parameters, and returns that loss: for what adds to a gradient. None for
+            ``loss.backward()``.
     """
 
     name: str
@@ -71,14 +94,28 @@ class Problem:
     windows: Callable[[Batch, int], Iterable[Batch]] | None = None
     carry: Callable[[nn.Module, Batch, State], tuple[Tensor | None, State]] | None = None
     shard: Callable[[Batch, int, int], Batch] | None = None
+    clip: float | Clipper | None = 1.0
+    window: int | None = None
+    backward: Callable[[nn.Module, Callable[[], Tensor]], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.span < 1:
             raise InputError(f"Problem {self.name!r}: span is {self.span}, and must be at least 1")
 
     def closure(self, seed: int = 0) -> Tensor:
-        """The loss of the model on the first batch of ``seed``: what ``diagnose`` looks at."""
-        return self.loss(self.model, next(iter(self.batches(seed))))
+        """The loss of the model on the first batch of ``seed``: what ``diagnose`` looks at.
+
+        As it is trained: where there is a ``window``, no gradient crosses from one to the next.
+        """
+        batch = next(iter(self.batches(seed)))
+        if self.window is None or self.windows is None or self.carry is None:
+            return self.loss(self.model, batch)
+        losses, state = [], None
+        for piece in self.windows(batch, self.window):
+            part, state = self.carry(self.model, piece, state)
+            losses += [] if part is None else [part]
+            state = detached(state)
+        return torch.stack(losses).mean()
 
 
 @contextmanager

@@ -74,7 +74,10 @@ Schedule = Annotated[
         help="Of it: constant, linear, cosine, warmup-linear or warmup-cosine.",
     ),
 ]
-Clip = Annotated[float, _real_option("--clip", "Longest gradient; 0 clips nothing.")]
+Clip = Annotated[
+    float | None,
+    _real_option("--clip", "Longest gradient, 0: any; default: the problem's own, or 1."),
+]
 Window = Annotated[
     int | None, number_option("--window", "Truncate backpropagation to so many steps.")
 ]
@@ -134,7 +137,7 @@ def train(
     batch: BatchSize = None,
     lr: Rate = None,
     schedule: Schedule = None,
-    clip: Clip = 1.0,
+    clip: Clip = None,
     window: Window = None,
     initialisation: Initialisation = "default",
     forget_bias: ForgetBias = None,
@@ -153,8 +156,8 @@ def train(
         "seed": seed,
         "lr": lr,
         "schedule": schedule,
-        "clip": clip or None,
-        "window": window,
+        "clip": "own" if clip is None else clip or None,
+        "window": window or "own",
         "run": None if run is None else run.absolute(),  # a user's file may chdir
         "resume": resume,
         "checkpoint_every": checkpoint_every,

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+from throughtime.carried import moved
 from throughtime.errors import DivergedError, InputError
-from throughtime.problem import Batch, Problem
+from throughtime.problem import Batch, Clipper, Problem
 from throughtime.training import checkpoint
-from throughtime.training.carried import moved
 from throughtime.training.looking import Gauge, evaluate
-from throughtime.training.plan import MakeOptimizer, OnStep, Plan, Run
+from throughtime.training.plan import MakeOptimizer, OnStep, Own, Plan, Run
 from throughtime.training.processes import Processes
 from throughtime.training.progress import Show, shown
 from throughtime.training.randomness import randomness
@@ -36,8 +36,8 @@ def train(
     optimizer: MakeOptimizer | None = None,
     lr: float | None = None,
     schedule: str | Schedule | None = None,
-    clip: float | None = 1.0,
-    window: int | None = None,
+    clip: float | Clipper | Own | None = "own",
+    window: int | Own | None = "own",
     measure_every: int = 0,
     span: int | None = None,
     evaluate_every: int = 0,
@@ -61,8 +61,10 @@ def train(
         optimizer: makes the optimiser from the parameters; None for the problem's.
         lr: learning rate, where it is not the optimiser's own.
         schedule: factor on it: one of ``SCHEDULES``, or a function of the updates made before.
-        clip: a longer gradient, of all parameters together, is scaled down to it; None for never.
-        window: truncated backpropagation: batches are cut into pieces of so many time steps.
+        clip: a longer gradient, of all parameters together, is scaled down to it; or an object that
+            bounds gradients; None for never; "own" as the problem says.
+        window: truncated backpropagation: batches are cut into pieces of so many time steps; None
+            for none; "own" as the problem says.
         measure_every: updates between two looks at how far back the gradient reaches; 0: never.
         span: how many steps back the task needs to see, where it is not the problem's.
         evaluate_every: updates between two evaluations; the last update is always followed by one.
@@ -87,7 +89,7 @@ class Loop:
     """One sitting of a training. With several processes every one runs it, in step."""
 
     def __init__(self, problem: Problem, plan: Plan) -> None:
-        plan.check(problem)
+        plan = plan.settled(problem)
         self._problem, self._plan = problem, plan
         self._processes = Processes()
         self._updater = Updater(problem, plan, self._processes)
@@ -172,9 +174,9 @@ class Loop:
         if so_far.steps == 0 and plan.measure_every:
             self._measure()
         step = so_far.steps + 1
-        loss, self._norm = self._updater(step, self._batch)
+        loss, self._norm, clipped = self._updater(step, self._batch)
         so_far.losses.append(loss)
-        so_far.clipped_steps += plan.clip is not None and self._norm > plan.clip
+        so_far.clipped_steps += clipped
         if plan.measure_every and step % plan.measure_every == 0:
             self._measure()
         if plan.evaluate_every and step % plan.evaluate_every == 0:

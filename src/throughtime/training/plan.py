@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from torch import nn
 from torch.optim import Optimizer
 
 from throughtime.errors import InputError
-from throughtime.problem import Problem
+from throughtime.problem import Clipper, Problem
 from throughtime.runs import RunDirectory
 from throughtime.training.schedules import Schedule, check_schedule
 from throughtime.training.stopping import Stop, check_stop
@@ -20,6 +20,7 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 Run = str | os.PathLike[str] | RunDirectory | None
 _OFF = (None, False)
 OnStep = Callable[[int, float], object]
+Own = Literal["own"]  # the problem's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class Plan:
     optimizer: MakeOptimizer | None
     lr: float | None
     schedule: str | Schedule | None
-    clip: float | None
-    window: int | None
+    clip: float | Clipper | Own | None
+    window: int | Own | None
     measure_every: int
     span: int | None
     evaluate_every: int
@@ -43,6 +44,18 @@ class Plan:
     settings: Mapping[str, Any] | None
     on_step: OnStep | None
     progress: bool
+
+    def settled(self, problem: Problem) -> Self:
+        """The same plan with what it left to the problem; checked.
+
+        Raises:
+            InputError: with what to give instead.
+        """
+        clip = problem.clip if self.clip == "own" else self.clip
+        window = problem.window if self.window == "own" else self.window
+        plan = replace(self, clip=clip, window=window)
+        plan.check(problem)
+        return plan
 
     def check(self, problem: Problem) -> None:
         """Refuse what is out of range, and what the problem has not got.
@@ -57,7 +70,7 @@ class Plan:
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise InputError(f"{name} is {number}: give at least 1")
-        if self.clip is not None and not self.clip > 0:
+        if isinstance(self.clip, int | float) and not self.clip > 0:
             raise InputError(f"clip is {self.clip}: give a norm above 0, or None to clip nothing")
         if self.lr is not None and not self.lr >= 0:
             raise InputError(f"lr is {self.lr}: give a learning rate of at least 0")
@@ -81,9 +94,10 @@ class Plan:
             "seed": self.seed,
             "optimizer": _described(optimizer),
             "schedule": schedule.__qualname__ if callable(schedule) else schedule,
-            "clip": self.clip,
+            "clip": repr(self.clip) if callable(self.clip) else self.clip,
             "window": self.window,
             "processes": processes,
+            **({"backward": _named(problem.backward)} if problem.backward else {}),
             **(self.settings or {}),
         }
 
@@ -98,3 +112,8 @@ def _described(optimizer: Optimizer) -> str:
         if told not in groups:
             groups.append(told)
     return f"{type(optimizer).__name__}({'; '.join(groups)})"
+
+
+def _named(function: object) -> str:
+    """An object by its settings, which its ``repr`` tells; a function by its name."""
+    return str(getattr(function, "__qualname__", repr(function)))

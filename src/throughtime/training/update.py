@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
+from throughtime.carried import State, detached
 from throughtime.errors import DivergedError, InputError
-from throughtime.problem import Batch, Problem, State, seeded
-from throughtime.training.carried import detached
+from throughtime.problem import Batch, Problem, seeded
 from throughtime.training.plan import Plan
 from throughtime.training.processes import Processes
 from throughtime.training.schedules import make_schedule
 
+_ROUNDING = 1e-5  # relative: a smaller difference of two norms is none
+
+
+class _NothingAskedError(Exception):
+    """A piece of a sequence has no loss."""
+
 
 class Updated(NamedTuple):
-    """What an update saw: its loss, and the norm of its gradient before clipping."""
+    """What an update saw: its loss, the norm of its gradient before clipping, whether it was."""
 
     loss: float
     norm: float
+    clipped: bool
 
 
 class Updater:
@@ -49,6 +56,9 @@ class Updater:
         # Without ``windows`` a state can only be meant to go on from one batch to the next.
         self._follows = problem.carry is not None and problem.windows is None
         self.carried: State = None
+        helpers: tuple[Any, ...] = (plan.clip, problem.backward)
+        self.helpers = [one for one in helpers if hasattr(one, "state_dict")]
+        """What remembers something from update to update, beside the optimiser."""
 
     def __call__(self, step: int, batch: Batch) -> Updated:
         """Make update number ``step``, from 1.
@@ -59,7 +69,7 @@ class Updater:
         with self._randomness(step):
             loss = self._backward(self._processes.share(self.problem, batch))
         loss = self._processes.average(self.parameters, loss)
-        norm = self._clip()
+        norm, clipped = self._clip()
         if not torch.isfinite(loss + norm):
             raise DivergedError(
                 f"{self.problem.name}: at step {step} the loss is {loss.item():.3g} and its "
@@ -71,7 +81,7 @@ class Updater:
                 group["lr"] = rate * factor
         self.optimizer.step()
         self._processes.same([b for b in self.model.buffers() if b.is_floating_point()])
-        return Updated(loss.item(), norm.item())
+        return Updated(loss.item(), norm.item(), clipped)
 
     def _randomness(self, step: int) -> AbstractContextManager[None]:
         """Several processes draw different dropout masks, and go on drawing the same batches."""
@@ -83,17 +93,12 @@ class Updater:
     def _backward(self, batch: Batch) -> Tensor:
         """The loss of a batch, its gradients left in the parameters."""
         if self._plan.window is None and not self._follows:
-            loss = self.problem.loss(self.model, batch)
-            loss.backward()
-            return loss.detach()
+            return self._differentiated(lambda: self.problem.loss(self.model, batch))
         state = self.carried if self._follows else None
         losses: list[Tensor] = []
         for piece in self._pieces(batch):
-            assert self.problem.carry is not None
-            part, state = self.problem.carry(self.model, piece, state)
-            if part is not None:
-                part.backward()
-                losses.append(part.detach())
+            part, state = self._of_piece(piece, state)
+            losses += [] if part is None else [part]
             state = detached(state)
         if not losses:
             raise InputError(f"{self.problem.name}: no piece of the batch has a loss")
@@ -106,13 +111,47 @@ class Updater:
                 parameter.grad /= len(losses)
         return torch.stack(losses).mean()
 
-    def _pieces(self, batch: Batch) -> Iterable[Batch]:
-        if self._plan.window is None or self.problem.windows is None:
-            return (batch,)
-        return self.problem.windows(batch, self._plan.window)
+    def _of_piece(self, piece: Batch, state: State) -> tuple[Tensor | None, State]:
+        """The loss of a piece, its gradients added to the parameters'; and the state after it."""
 
-    def _clip(self) -> Tensor:
-        """Scale the gradient down to ``clip``; returns its norm before that."""
-        if self._plan.clip is not None:
-            return clip_grad_norm_(self.parameters, self._plan.clip)
+        def make_loss() -> Tensor:
+            nonlocal state
+            assert self.problem.carry is not None
+            part, state = self.problem.carry(self.model, piece, state)
+            if part is None:
+                raise _NothingAskedError
+            return part
+
+        try:
+            part = self._differentiated(make_loss)
+        except _NothingAskedError:
+            return None, state
+        return part, state
+
+    def _differentiated(self, make_loss: Callable[[], Tensor]) -> Tensor:
+        """The loss, its gradients in the parameters."""
+        if self.problem.backward is not None:
+            return self.problem.backward(self.model, make_loss).detach()
+        loss = make_loss()
+        loss.backward()
+        return loss.detach()
+
+    def _pieces(self, batch: Batch) -> Iterable[Batch]:
+        window = self._plan.window
+        if self.problem.windows is None or not isinstance(window, int):
+            return (batch,)
+        return self.problem.windows(batch, window)
+
+    def _clip(self) -> tuple[Tensor, bool]:
+        """Bound the gradient; returns its norm before that, and whether it was changed."""
+        clip = self._plan.clip
+        if callable(clip):
+            norm = clip(self.parameters)
+            return norm, bool(self._norm() < norm * (1 - _ROUNDING))
+        if not isinstance(clip, int | float):
+            return self._norm(), False
+        norm = clip_grad_norm_(self.parameters, clip)
+        return norm, bool(norm > clip)
+
+    def _norm(self) -> Tensor:
         return get_total_norm([p.grad for p in self.parameters if p.grad is not None])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from throughtime.problem import State
+State = Any  # tensors, in whatever tuples, lists and dictionaries a model keeps them in
 
 
 def detached(state: State) -> State:
