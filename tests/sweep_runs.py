@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from throughtime.trials import Setting, make_grid
-from throughtime.trials.one import result_of, run_path, run_setting
+from throughtime.trials.one import result_of, run_path, run_trial
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def setting(**change: Any) -> Setting:
 
 def ran(folder: Path, asked: Setting) -> dict[str, Any]:
     """The result of a setting, after it was run here."""
-    outcome = run_setting(asked, str(folder), str(folder / "stop"))
+    outcome = run_trial(asked, str(folder), str(folder / "stop"))
     result = result_of(run_path(folder, asked))
     assert result is not None
     assert outcome == (result["status"], result.get("reason", ""))

@@ -93,7 +93,7 @@ def test_a_sweep_from_beginning_to_end_and_again(folder: Path) -> None:
     first = swept("--jobs", "2")
     assert (first.returncode, journals(folder)) == (0, dict.fromkeys(journals(folder), ONCE))
     assert "4 settings" in first.stdout
-    assert "settings 4/4" in first.stderr
+    assert "trials 4/4" in first.stderr
     table = (folder / "out" / "results.csv").read_bytes()
     again = swept("--json")
     told = json.loads(again.stdout)

@@ -14,7 +14,8 @@ from throughtime.problem import Problem
 from throughtime.runs import RunDirectory
 from throughtime.runs.lock import locked
 from throughtime.trials import Setting, one
-from throughtime.trials.one import claim_path, is_finished, run_path, run_setting
+from throughtime.trials import setting as module
+from throughtime.trials.one import claim_path, is_finished, run_path, run_trial
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def test_a_stop_leaves_what_is_gone_on_with_to_the_same_losses(
     asked, halted = setting(), tmp_path / "halted"
     whole = ran(tmp_path / "whole", asked)
     monkeypatch.setattr(Path, "exists", stopping_after(13, Path.exists))
-    assert run_setting(asked, str(halted), str(halted / "stop")).status == "stopped"
+    assert run_trial(asked, str(halted), str(halted / "stop")).status == "stopped"
     monkeypatch.undo()
     assert (len(journal(halted, asked)), claim_path(halted, asked).exists()) == (13, False)
     again = ran(halted, asked)
@@ -81,7 +82,7 @@ def stopping_after(steps: int, exists: Callable[..., bool]) -> Callable[..., boo
 
 def test_nothing_is_begun_after_a_stop(tmp_path: Path) -> None:
     (tmp_path / "stop").touch()
-    assert run_setting(setting(), str(tmp_path), str(tmp_path / "stop")).status == "stopped"
+    assert run_trial(setting(), str(tmp_path), str(tmp_path / "stop")).status == "stopped"
     assert not (tmp_path / "runs").exists()
 
 
@@ -89,7 +90,7 @@ def test_what_another_process_holds_is_left_to_it(tmp_path: Path) -> None:
     asked = setting()
     (tmp_path / "runs").mkdir()
     with locked(claim_path(tmp_path, asked)):
-        outcome = run_setting(asked, str(tmp_path), str(tmp_path / "stop"))
+        outcome = run_trial(asked, str(tmp_path), str(tmp_path / "stop"))
     assert outcome.status == "busy"
     assert f"is being written by process {os.getpid()}" in outcome.reason
     assert not run_path(tmp_path, asked).exists()
@@ -138,7 +139,7 @@ def test_whatever_a_task_raises_is_one_line(
     def broken(_name: str, **_settings: Any) -> Problem:
         raise error
 
-    monkeypatch.setattr(one, "make_task", broken)
+    monkeypatch.setattr(module, "make_task", broken)
     result = ran(tmp_path, setting())
     said = f"{type(error).__name__}: {str(error).replace(chr(10), ' ')}".removesuffix(": ")
     assert (result["status"], result["reason"]) == ("failed", said)
@@ -149,7 +150,7 @@ def test_a_failed_setting_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mon
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(one, "make_task", broken)
+        patch.setattr(module, "make_task", broken)
         ran(tmp_path, setting())
     assert ran(tmp_path, setting())["status"] == "done"
 
@@ -158,13 +159,13 @@ def test_a_damaged_run_fails_alone(tmp_path: Path) -> None:
     asked = setting()
     run_path(tmp_path, asked).mkdir(parents=True)
     (run_path(tmp_path, asked) / "manifest.json").write_text("{")
-    outcome = run_setting(asked, str(tmp_path), str(tmp_path / "stop"))
+    outcome = run_trial(asked, str(tmp_path), str(tmp_path / "stop"))
     assert (outcome.status, "manifest" in outcome.reason) == ("failed", True)
 
 
 def test_a_directory_that_cannot_be_written_fails(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
-    outcome = run_setting(setting(), str(tmp_path), str(tmp_path / "stop"))
+    outcome = run_trial(setting(), str(tmp_path), str(tmp_path / "stop"))
     assert outcome.status == "failed"
 
 
@@ -176,7 +177,7 @@ def test_remedies_read_the_same_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
     seen: dict[str, list[torch.Tensor]] = {}
-    make = one.make_task
+    make = module.make_task
 
     def spied(name: str, **settings: Any) -> Problem:
         problem = make(name, **settings)
@@ -187,7 +188,7 @@ def test_remedies_read_the_same_batches(
 
         return Problem(**{**vars(problem), "loss": loss})
 
-    monkeypatch.setattr(one, "make_task", spied)
+    monkeypatch.setattr(module, "make_task", spied)
     for remedy in ("none", other):
         ran(tmp_path, setting(cells=["lstm"], remedies=[remedy], steps=5))
     assert torch.equal(torch.stack(seen["none"]), torch.stack(seen[other]))

@@ -1,4 +1,4 @@
-"""One setting, in its own run directory: trained once, wherever it is asked for.
+"""One trial, in its own run directory: trained once, wherever it is asked for.
 
 Beside the run directory lies its claim, a lock that is held from the first look to the recorded
 result. The run's own lock is let go of when the training ends, a moment before its result is
@@ -7,10 +7,11 @@ written: nobody shall find the run in that moment and think that it is not finis
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -28,15 +29,13 @@ from throughtime.errors import (
 from throughtime.problem import Problem
 from throughtime.runs import RunDirectory
 from throughtime.runs.lock import locked
-from throughtime.tasks import make_task
 from throughtime.training import Training, train
-from throughtime.trials import remedy
 from throughtime.trials.curve import thinned
-from throughtime.trials.setting import Setting
+from throughtime.trials.trial import Trial
 
 RUNS = "runs"
-FINAL = ("solved", "done", "diverged")  # a failed setting is tried again by the next sweep
-_LOOK = 0.5  # seconds between two looks whether the sweep was stopped
+FINAL = ("solved", "done", "diverged")  # a failed trial is tried again by the next study
+_LOOK = 0.5  # seconds between two looks whether the study was stopped
 
 Status = Literal["solved", "done", "diverged", "failed", "busy", "stopped"]
 Result = Mapping[str, Any]
@@ -45,11 +44,11 @@ _ONE_AT_A_TIME = threading.Lock()  # trainings of one process share torch's rand
 
 
 class Outcome(NamedTuple):
-    """How a worker left a setting.
+    """How a worker left a trial.
 
     Attributes:
         status: ``solved``, ``done`` or ``diverged`` for good; ``failed``; ``busy`` where another
-            process holds it; ``stopped`` where the sweep was.
+            process holds it; ``stopped`` where the study was.
         reason: one line about all but the first two.
     """
 
@@ -58,44 +57,44 @@ class Outcome(NamedTuple):
 
 
 class _StoppedError(Exception):
-    """The sweep was stopped; what was trained since the last checkpoint is trained again."""
+    """The study was stopped; what was trained since the last checkpoint is trained again."""
 
 
-def run_setting(setting: Setting, folder: str, stop: str) -> Outcome:
-    """Train a setting, or go on with it, unless it is finished; and record its result.
+def run_trial(trial: Trial, folder: str, stop: str) -> Outcome:
+    """Train a trial, or go on with it, unless it is finished; and record its result.
 
     Args:
-        setting: what to train.
-        folder: the sweep's directory.
+        trial: what to train.
+        folder: the study's directory.
         stop: a file; once it is there, the training ends.
     """
     torch.set_num_threads(1)
     with _ONE_AT_A_TIME, ExitStack() as stack:
         if Path(stop).exists():
             return Outcome("stopped")
-        path = run_path(folder, setting)
+        path = run_path(folder, trial)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(claim_path(folder, setting)))
+            stack.enter_context(locked(claim_path(folder, trial)))
         except RunError as error:
             return Outcome("busy", plain(error))
         except OSError as error:
             return Outcome("failed", _told(error))
-        return _finish(setting, path, Path(stop))
+        return _finish(trial, path, Path(stop))
 
 
-def run_path(folder: str | Path, setting: Setting) -> Path:
-    """The run directory of a setting."""
-    return Path(folder) / RUNS / setting.key
+def run_path(folder: str | Path, trial: Trial) -> Path:
+    """The run directory of a trial."""
+    return Path(folder) / RUNS / trial.key
 
 
-def claim_path(folder: str | Path, setting: Setting) -> Path:
-    """The lock of whoever runs a setting; it is there as long as that takes."""
-    return Path(folder) / RUNS / f"{setting.key}.lock"
+def claim_path(folder: str | Path, trial: Trial) -> Path:
+    """The lock of whoever runs a trial; it is there as long as that takes."""
+    return Path(folder) / RUNS / f"{trial.key}.lock"
 
 
 def result_of(path: Path) -> Result | None:
-    """What a run directory says of its setting; None before there is a result."""
+    """What a run directory says of its trial; None before there is a result."""
     with suppress(ThroughtimeError):
         result = RunDirectory.open(path).manifest.get("result")
         return result if isinstance(result, dict) else None
@@ -103,55 +102,39 @@ def result_of(path: Path) -> Result | None:
 
 
 def is_finished(result: Result | None) -> bool:
-    """Whether a setting need never be run again."""
+    """Whether a trial need never be run again."""
     return result is not None and result.get("status") in FINAL
 
 
-def _finish(setting: Setting, path: Path, stop: Path) -> Outcome:
+def _finish(trial: Trial, path: Path, stop: Path) -> Outcome:
     found = result_of(path)
     if found is None or not is_finished(found):
         try:
-            found = _result(setting, path, stop)
+            found = _result(trial, path, stop)
         except _StoppedError:
             return Outcome("stopped")
         try:
-            _record(setting, path, found)
+            _record(trial, path, found)
         except (ThroughtimeError, OSError) as error:
             return Outcome("failed", _told(error))
     return Outcome(found["status"], found.get("reason", ""))
 
 
-def _result(setting: Setting, path: Path, stop: Path) -> Result:
+def _result(trial: Trial, path: Path, stop: Path) -> Result:
     """Train, and tell how it went, whatever happened."""
     problem: Problem | None = None
     try:
-        problem = _problem(setting)
-        return _solved_or_done(setting, problem, _train(setting, problem, path, stop))
+        problem = trial.problem()
+        return _solved_or_done(trial, problem, _train(trial, problem, path, stop))
     except _StoppedError:
         raise
     except DivergedError as error:
-        return {**_known(problem), **_so_far(setting, path, "diverged", error)}
-    except Exception as error:  # noqa: BLE001  — a setting that fails does not end the sweep
-        return {**_known(problem), **_so_far(setting, path, "failed", error)}
+        return {**_known(problem), **_so_far(trial, path, "diverged", error)}
+    except Exception as error:  # noqa: BLE001  — a trial that fails does not end the others
+        return {**_known(problem), **_so_far(trial, path, "failed", error)}
 
 
-def _problem(setting: Setting) -> Problem:
-    """The setting's task with its first weights: paired over all remedies of the same seed."""
-    more = {} if setting.variant is None else {"variant": setting.variant}
-    problem = make_task(
-        setting.task,
-        cell=setting.cell,
-        length=setting.length,
-        hidden=setting.hidden,
-        batch=setting.batch,
-        seed=setting.seed,
-        **more,
-    )
-    remedy.initialise(problem, setting.remedy, setting.seed)
-    return problem
-
-
-def _train(setting: Setting, problem: Problem, path: Path, stop: Path) -> Training:
+def _train(trial: Trial, problem: Problem, path: Path, stop: Path) -> Training:
     last = time.monotonic()
 
     def look(_step: int, _loss: float) -> None:
@@ -165,19 +148,10 @@ def _train(setting: Setting, problem: Problem, path: Path, stop: Path) -> Traini
         warnings.simplefilter("ignore", ThroughtimeWarning)  # a full disk fails in _record
         return train(
             problem,
-            setting.steps,
-            seed=setting.seed,
-            lr=setting.lr,
-            schedule=setting.schedule,
-            clip=setting.clip,
-            window=setting.window,
-            measure_every=setting.measure_every,
-            evaluate_every=setting.evaluate_every,
-            stop="solved" if setting.until_solved else None,
+            **trial.options(),
             run=path,
             resume=True,
-            checkpoint_every=setting.checkpoint_every,
-            settings={"setting": setting.facts},
+            settings={"setting": trial.facts},
             on_step=look,
         )
 
@@ -192,7 +166,7 @@ def _known(problem: Problem | None) -> dict[str, Any]:
     }
 
 
-def _solved_or_done(setting: Setting, problem: Problem, done: Training) -> Result:
+def _solved_or_done(trial: Trial, problem: Problem, done: Training) -> Result:
     return {
         **_known(problem),
         "status": "done" if done.solved_at is None else "solved",
@@ -201,13 +175,25 @@ def _solved_or_done(setting: Setting, problem: Problem, done: Training) -> Resul
         "scores": done.scores,
         "solved_at": done.solved_at,
         "horizon": done.horizon,
-        "clipped": done.clipped if setting.clip is not None else None,
+        "solved": None if problem.solved is None else problem.solved.met(done.scores),
+        "closing_loss": _closing(done.losses),
+        "clipped": done.clipped if _clips(trial, problem) else None,
         "seconds": done.seconds,
-        "curve": thinned(done.losses, setting.steps),
+        "curve": thinned(done.losses, trial.steps),
     }
 
 
-def _so_far(setting: Setting, path: Path, status: Status, error: Exception) -> Result:
+def _closing(losses: Sequence[float]) -> float | None:
+    """The mean of the last tenth of the training's losses."""
+    last = losses[-math.ceil(len(losses) / 10) :]
+    return math.fsum(last) / len(last) if last else None
+
+
+def _clips(trial: Trial, problem: Problem) -> bool:
+    return trial.options().get("clip", problem.clip) is not None
+
+
+def _so_far(trial: Trial, path: Path, status: Status, error: Exception) -> Result:
     """What is known of a training that came to no good end."""
     losses = []
     with suppress(ThroughtimeError):
@@ -217,15 +203,15 @@ def _so_far(setting: Setting, path: Path, status: Status, error: Exception) -> R
         "reason": _told(error),
         "updates": len(losses),
         "loss": losses[-1] if losses else None,
-        "curve": thinned(losses, setting.steps),
+        "curve": thinned(losses, trial.steps),
     }
 
 
-def _record(setting: Setting, path: Path, result: Result) -> None:
+def _record(trial: Trial, path: Path, result: Result) -> None:
     there = RunDirectory.is_at(path)
     run = RunDirectory.open(path, for_writing=True) if there else RunDirectory.create(path)
     with run.lock():
-        run.update(setting=setting.facts, result=result)
+        run.update(setting=trial.facts, result=result)
 
 
 def _told(error: BaseException) -> str:

@@ -1,6 +1,6 @@
-"""A sweep as it goes, on standard error: a live bar in a terminal, plain lines elsewhere.
+"""A study as it goes, on standard error: a live bar in a terminal, plain lines elsewhere.
 
-How far a setting has come is read from its journal, so that it is seen wherever it runs.
+How far a trial has come is read from its journal, so that it is seen wherever it runs.
 """
 
 from __future__ import annotations
@@ -17,50 +17,50 @@ from rich.console import Console
 from throughtime.errors import plain
 from throughtime.runs.plain_json import from_json
 from throughtime.trials.one import FINAL, Outcome, claim_path, is_finished, result_of, run_path
-from throughtime.trials.setting import Setting
+from throughtime.trials.trial import Trial
 
 _LOOK, _LINE = 1.0, 10.0  # seconds between two looks, and between two plain lines
 _TAIL = 4096  # bytes at the end of a journal that hold its last whole line
 
 
 class Progress:
-    """What is known of a sweep under way.
+    """What is known of a study under way.
 
     Args:
-        settings: all of the grid.
-        folder: the sweep's directory.
+        trials: all of them.
+        folder: the study's directory.
     """
 
-    def __init__(self, settings: Sequence[Setting], folder: Path) -> None:
+    def __init__(self, trials: Sequence[Trial], folder: Path) -> None:
         self._folder = folder
-        self._left: dict[Setting, float] = {}  # what is not finished, and which share of it is done
-        self.total = len(settings)
+        self._left: dict[Trial, float] = {}  # what is not finished, and which share of it is done
+        self.total = len(trials)
         self.counts: Counter[str] = Counter()
-        for setting in settings:
-            result = result_of(run_path(folder, setting))
+        for trial in trials:
+            result = result_of(run_path(folder, trial))
             if result is not None and is_finished(result):
                 self.counts[result["status"]] += 1
             else:
-                self._left[setting] = self._share(setting)
+                self._left[trial] = self._share(trial)
         self._first = self._cost_left()
         self._began = time.monotonic()
 
     @property
     def done(self) -> int:
-        """Settings that this sweep is through with."""
+        """Trials that this study is through with."""
         return self.total - len(self._left)
 
-    def tell(self, setting: Setting, outcome: Outcome) -> None:
+    def tell(self, trial: Trial, outcome: Outcome) -> None:
         """Take note of an outcome."""
-        if outcome.status in (*FINAL, "failed") and setting in self._left:
-            del self._left[setting]
+        if outcome.status in (*FINAL, "failed") and trial in self._left:
+            del self._left[trial]
             self.counts[outcome.status] += 1
 
     def described(self) -> str:
-        """Settings running, diverged and failed, and the time that is left, in words."""
+        """Trials running, diverged and failed, and the time that is left, in words."""
         running = [one for one in list(self._left) if claim_path(self._folder, one).exists()]
-        for setting in running:
-            self._left[setting] = self._share(setting)
+        for trial in running:
+            self._left[trial] = self._share(trial)
         counts = {"running": len(running)} | {name: self.counts[name] for name in _TROUBLES}
         said = [f"{number} {name}" for name, number in counts.items() if number]
         return ", ".join([*said, *self._time_left()])
@@ -71,52 +71,52 @@ class Progress:
         return [f"{_clock(left * took / made)} left"] if made > 0 and left > 0 else []
 
     def _cost_left(self) -> float:
-        return sum(setting.cost * (1 - share) for setting, share in self._left.items())
+        return sum(trial.cost * (1 - share) for trial, share in self._left.items())
 
-    def _share(self, setting: Setting) -> float:
-        """The share of its updates that a setting has made, by the last line of its journal."""
+    def _share(self, trial: Trial) -> float:
+        """The share of its updates that a trial has made, by the last line of its journal."""
         with suppress(OSError, ValueError, IndexError):
-            journal = run_path(self._folder, setting) / "journal.jsonl"
+            journal = run_path(self._folder, trial) / "journal.jsonl"
             with journal.open("rb") as file:
                 file.seek(max(0, file.seek(0, 2) - _TAIL))
                 whole = file.read().rpartition(b"\n")[0]
             step = from_json(whole.split(b"\n")[-1]).get("step", 0)
-            return min(1.0, float(step / setting.steps))
+            return min(1.0, float(step / trial.steps))
         return 0.0
 
 
 _TROUBLES = ("diverged", "failed")
 
-Tell = Callable[[Setting, Outcome], None]
+Tell = Callable[[Trial, Outcome], None]
 
 
 @contextmanager
-def shown(settings: Sequence[Setting], folder: Path, *, wanted: bool) -> Iterator[Tell]:
-    """Show how a sweep comes on; gives what takes note of an outcome.
+def shown(trials: Sequence[Trial], folder: Path, *, wanted: bool) -> Iterator[Tell]:
+    """Show how a study comes on; gives what takes note of an outcome.
 
     Args:
-        settings: all of the grid.
-        folder: the sweep's directory.
+        trials: all of them.
+        folder: the study's directory.
         wanted: False shows nothing.
     """
-    progress = Progress(settings, folder)
+    progress = Progress(trials, folder)
     if not wanted:
         yield progress.tell
         return
     console = Console(stderr=True)
     over = threading.Event()
-    told: set[tuple[Setting, Outcome]] = set()
+    told: set[tuple[Trial, Outcome]] = set()
     with _bar(console, progress) if console.is_terminal else _lines(console, progress) as show:
 
         def look() -> None:
             while not over.wait(_LOOK):
                 show()
 
-        def tell(setting: Setting, outcome: Outcome) -> None:
-            progress.tell(setting, outcome)
-            if outcome.reason and (setting, outcome) not in told:  # who waits asks again and again
-                told.add((setting, outcome))
-                line = f"{setting.key}: {outcome.status}: {plain(outcome.reason)}"
+        def tell(trial: Trial, outcome: Outcome) -> None:
+            progress.tell(trial, outcome)
+            if outcome.reason and (trial, outcome) not in told:  # who waits asks again and again
+                told.add((trial, outcome))
+                line = f"{trial.key}: {outcome.status}: {plain(outcome.reason)}"
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         thread = threading.Thread(target=look, daemon=True)
@@ -135,7 +135,7 @@ def _bar(console: Console, progress: Progress) -> Iterator[Callable[[], None]]:
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("settings"),
+        TextColumn("trials"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TextColumn("{task.description}", markup=False),
@@ -155,7 +155,7 @@ def _lines(console: Console, progress: Progress) -> Iterator[Callable[[], None]]
         if now - last < _LINE and progress.done == before:
             return
         last, before = now, progress.done
-        said = [f"settings {before}/{progress.total}", progress.described()]
+        said = [f"trials {before}/{progress.total}", progress.described()]
         line = ", ".join(part for part in said if part)
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -1,11 +1,14 @@
-"""One setting of a sweep: what is trained, and how; and the name that it keeps for ever."""
+"""One setting of a sweep: the trial at a point of a grid."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from throughtime.problem import Problem
+from throughtime.tasks import make_task
+from throughtime.trials import remedy
+from throughtime.trials.trial import keyed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +60,41 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """A readable name and a short digest of all of it: the name of its run directory.
-
-        What is None is no part of the digest, so that a setting keeps its key when a later version
-        learns to vary something more.
-        """
-        said = {name: value for name, value in self.facts.items() if value is not None}
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
-        return f"{self.task}-{self.length}-{self.cell}-{self.remedy}-seed{self.seed}-{digest}"
+        """A readable name and a short digest of all of it: the name of its run directory."""
+        name = f"{self.task}-{self.length}-{self.cell}-{self.remedy}-seed{self.seed}"
+        return keyed(name, self.facts)
 
     @property
-    def cost(self) -> int:
+    def cost(self) -> float:
         """How long it takes beside other settings: time steps of all updates."""
         return self.steps * self.length
+
+    def problem(self) -> Problem:
+        """The task with its first weights: paired over all remedies of the same seed."""
+        more = {} if self.variant is None else {"variant": self.variant}
+        problem = make_task(
+            self.task,
+            cell=self.cell,
+            length=self.length,
+            hidden=self.hidden,
+            batch=self.batch,
+            seed=self.seed,
+            **more,
+        )
+        remedy.initialise(problem, self.remedy, self.seed)
+        return problem
+
+    def options(self) -> dict[str, Any]:
+        """How ``train`` is called; no remedy but clipping has a part in it."""
+        return {
+            "steps": self.steps,
+            "seed": self.seed,
+            "lr": self.lr,
+            "schedule": self.schedule,
+            "clip": self.clip,
+            "window": self.window,
+            "measure_every": self.measure_every,
+            "evaluate_every": self.evaluate_every,
+            "stop": "solved" if self.until_solved else None,
+            "checkpoint_every": self.checkpoint_every,
+        }

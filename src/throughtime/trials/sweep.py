@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from joblib import cpu_count  # type: ignore[import-untyped]
-
-from throughtime.errors import InputError, MissingExtraError, RunError, StorageError, plain
-from throughtime.files import read_plainly, sweep_spares, write_atomically
+from throughtime.errors import MissingExtraError
+from throughtime.files import write_atomically
 from throughtime.runs.lock import one_at_a_time
-from throughtime.runs.plain_json import from_json, to_json
-from throughtime.trials import page, table, workers
-from throughtime.trials.engine import work_through
+from throughtime.trials import page, table
 from throughtime.trials.grid import Grid
 from throughtime.trials.one import Outcome
-from throughtime.trials.progress import shown
 from throughtime.trials.setting import Setting
+from throughtime.trials.study import carry_out, prepared
+from throughtime.trials.trial import Trial
 
 SIGN, CSV, PARQUET, PAGE = "sweep.json", "results.csv", "results.parquet", "index.html"
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -66,53 +62,12 @@ def sweep(
         MissingExtraError, ClusterError: there is no such cluster.
         StorageError: the results could not be written.
     """
-    place = _prepared(Path(folder).absolute())
-    with (
-        _workers(place, jobs, cluster) as work,
-        shown(grid.settings, place, wanted=progress) as tell,
-    ):
-        left = work_through(grid.settings, place, work, tell)
+    place = prepared(Path(folder).absolute(), SIGN, "a sweep")
+    left = carry_out(grid.settings, place, jobs=jobs, cluster=cluster, progress=progress)
     return _written(grid.settings, place, left)
 
 
-def _workers(
-    folder: Path, jobs: int | None, cluster: str | None
-) -> AbstractContextManager[workers.Workers]:
-    if cluster is None:
-        return workers.processes(cpu_count() if jobs is None else jobs)
-    if jobs is not None:
-        raise InputError("give jobs or a cluster, not both: a cluster has its own workers")
-    return workers.cluster(cluster, folder)
-
-
-def _prepared(folder: Path) -> Path:
-    """The directory, with the sign of a sweep in it: what is in another one is not ours."""
-    name = plain(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(folder):
-            if not (folder / SIGN).exists():
-                sweep_spares(folder)
-                if any(folder.iterdir()):
-                    raise RunError(f"{name} holds other files: name a new directory")
-                write_atomically(folder / SIGN, to_json({"schema": SCHEMA}, SIGN) + "\n")
-    except StorageError:
-        raise
-    except OSError as error:
-        reason = plain(error.strerror)
-        raise RunError(f"{name} cannot hold a sweep ({reason}): name another directory") from error
-    schema = None
-    with suppress(OSError, ValueError, InputError):
-        schema = from_json(read_plainly(folder / SIGN)).get("schema")
-    if schema != SCHEMA:
-        raise RunError(
-            f"{plain(folder / SIGN)} has schema {plain(repr(schema))}, and this version of "
-            f"throughtime knows {SCHEMA}: name another directory"
-        )
-    return folder
-
-
-def _written(settings: Sequence[Setting], folder: Path, left: Mapping[Setting, Outcome]) -> Sweep:
+def _written(settings: Sequence[Setting], folder: Path, left: Mapping[Trial, Outcome]) -> Sweep:
     """Read all results and write them; of two sweeps that end, one after the other."""
     with one_at_a_time(folder):
         rows = table.rows(settings, folder, left)

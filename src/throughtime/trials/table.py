@@ -13,6 +13,7 @@ from throughtime.errors import MissingExtraError
 from throughtime.files import write_atomically
 from throughtime.trials.one import RUNS, Outcome, result_of, run_path
 from throughtime.trials.setting import Setting
+from throughtime.trials.trial import Trial
 
 Row = dict[str, Any]
 
@@ -30,7 +31,7 @@ SCORE = "score_"
 """Before the name of a score: ``score_loss``."""
 
 
-def rows(settings: Sequence[Setting], folder: Path, left: Mapping[Setting, Outcome]) -> list[Row]:
+def rows(settings: Sequence[Setting], folder: Path, left: Mapping[Trial, Outcome]) -> list[Row]:
     """One row for each setting: its axes, what came of it, and ``run``, relative to ``folder``.
 
     Args:

@@ -1,14 +1,14 @@
-"""Where settings are run: processes of this machine, or a Dask cluster. Both take one at a time.
+"""Where trials are run: processes of this machine, or a Dask cluster. Both take one at a time.
 
 Both are ``concurrent.futures`` executors, so that one loop (``engine.py``) serves them:
 
 - here joblib's own (loky). ``joblib.Parallel`` would lose every result of a batch with one killed
-  worker, and not say which settings had begun.
+  worker, and not say which trials had begun.
 - on a cluster ``distributed``'s futures, not joblib's Dask backend, which packs several calls into
   one task of the scheduler: they would be lost together, and moved together. The scheduler gives
-  the task of a worker that it has lost to another one, up to three times; there the setting takes
+  the task of a worker that it has lost to another one, up to three times; there the trial takes
   over the lock of the dead process and goes on from its checkpoint. Should the worker be alive
-  after all (a broken connection), its lock is refused, and the setting comes back as ``busy``.
+  after all (a broken connection), its lock is refused, and the trial comes back as ``busy``.
 
 So nothing rests on where a result was computed: what is finished is told by the run directories.
 """
@@ -37,15 +37,15 @@ from joblib.externals.loky.process_executor import (  # type: ignore[import-unty
 
 from throughtime.errors import InputError, MissingExtraError, ThroughtimeError, plain
 from throughtime.files import write_atomically
-from throughtime.trials.one import Outcome, run_setting
-from throughtime.trials.setting import Setting
+from throughtime.trials.one import Outcome, run_trial
+from throughtime.trials.trial import Trial
 
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
 _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
 _CONNECT = 5.0  # seconds to reach the scheduler
-_ORPHAN = 1.0  # seconds until a process sees that its sweep is gone
+_ORPHAN = 1.0  # seconds until a process sees that its study is gone
 _APPEAR = 10.0  # seconds for a first worker to be there
 
 
@@ -56,16 +56,16 @@ class ClusterError(ThroughtimeError, ConnectionError):
 
 
 class LostWorkerError(ThroughtimeError, RuntimeError):
-    """The process that ran a setting was killed."""
+    """The process that ran a trial was killed."""
 
     exit_code = 3
 
 
 class Workers(Protocol):
-    """Processes that run settings, one each at a time."""
+    """Processes that run trials, one each at a time."""
 
-    def submit(self, setting: Setting, folder: str, stop: str) -> Future[Outcome]:
-        """Have ``run_setting`` called, now or when a process is free; ``stop`` names a file."""
+    def submit(self, trial: Trial, folder: str, stop: str) -> Future[Outcome]:
+        """Have ``run_trial`` called, now or when a process is free; ``stop`` names a file."""
 
     def outcome(self, future: Future[Outcome]) -> Outcome:
         """What came of it.
@@ -85,13 +85,13 @@ class Processes(Workers):
         self._jobs = jobs
         self._pool = self._new_pool()
 
-    def submit(self, setting: Setting, folder: str, stop: str) -> Future[Outcome]:
+    def submit(self, trial: Trial, folder: str, stop: str) -> Future[Outcome]:
         try:
-            return self._submit(setting, folder, stop)
+            return self._submit(trial, folder, stop)
         except BrokenProcessPool:  # a killed process takes its whole pool with it
             self.close()
             self._pool = self._new_pool()
-            return self._submit(setting, folder, stop)
+            return self._submit(trial, folder, stop)
 
     def outcome(self, future: Future[Outcome]) -> Outcome:
         try:
@@ -103,8 +103,8 @@ class Processes(Workers):
         """End all processes, whatever they do."""
         self._pool.shutdown(kill_workers=True)
 
-    def _submit(self, setting: Setting, folder: str, stop: str) -> Future[Outcome]:
-        future: Future[Outcome] = self._pool.submit(run_setting, setting, folder, stop)
+    def _submit(self, trial: Trial, folder: str, stop: str) -> Future[Outcome]:
+        future: Future[Outcome] = self._pool.submit(run_trial, trial, folder, stop)
         return future
 
     def _new_pool(self) -> Any:
@@ -113,14 +113,14 @@ class Processes(Workers):
 
 
 class Cluster(Workers):
-    """The workers of a Dask cluster, which see the sweep's directory under the same path."""
+    """The workers of a Dask cluster, which see the study's directory under the same path."""
 
     def __init__(self, client: Any, distributed: ModuleType) -> None:
         self._lost = distributed.scheduler.KilledWorker
         self._executor: Executor = client.get_executor(pure=False)
 
-    def submit(self, setting: Setting, folder: str, stop: str) -> Future[Outcome]:
-        return self._executor.submit(run_setting, setting, folder, stop)
+    def submit(self, trial: Trial, folder: str, stop: str) -> Future[Outcome]:
+        return self._executor.submit(run_trial, trial, folder, stop)
 
     def outcome(self, future: Future[Outcome]) -> Outcome:
         if future.cancelled():
@@ -230,9 +230,9 @@ def _reads(path: str) -> str:
 
 
 def _belong_to_parent() -> None:
-    """Ctrl-C reaches every process of a terminal; the sweep alone decides what it means.
+    """Ctrl-C reaches every process of a terminal; the study alone decides what it means.
 
-    And a process whose sweep was killed ends as well, at any moment: run directories bear it.
+    And a process whose study was killed ends as well, at any moment: run directories bear it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
