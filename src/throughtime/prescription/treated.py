@@ -13,11 +13,12 @@ from throughtime.prescription.clipping import CLIPPING
 from throughtime.prescription.initialising import INITIALISING
 from throughtime.prescription.treatment import SLOTS, Treatment
 from throughtime.prescription.undisturbed import undisturbed
+from throughtime.prescription.windowing import WINDOWING
 from throughtime.problem import Problem
 
 NONE = "none"
 
-TREATMENTS: dict[str, Treatment] = {one.name: one for one in (*INITIALISING, *CLIPPING)}
+TREATMENTS: dict[str, Treatment] = {one.name: one for one in (*INITIALISING, *CLIPPING, *WINDOWING)}
 """Every remedy by name. ``+`` may join those of different slots; ``none`` stands alone."""
 
 

@@ -1,0 +1,79 @@
+"""Which remedies to try for what was found, the best guess first.
+
+The order is a guess, from what trained how far in our own trainings (``docs/forecast.md``, "What
+was learned"): of the cells JANET, then GRU and LSTM with chrono biases, learned over the longest
+distances; of the first weights of a plain network the identity did, under ReLU.
+"""
+
+from __future__ import annotations
+
+from throughtime.errors import InputError
+from throughtime.findings import Diagnosis
+from throughtime.prescription.treated import TREATMENTS, canonical
+from throughtime.problem import Problem
+from throughtime.remedies.weights import recurrent_weights
+
+_CELLS = ("janet+chrono", "gru+chrono", "lstm+chrono", "lru")
+_BOUNDED = ("orthogonal+clip", "critical+clip", "clip", "gru+chrono+clip", "lstm+chrono+clip")
+
+PLAIN: dict[str, tuple[str, ...]] = {
+    "vanishing": ("identity", *_CELLS, "orthogonal", "critical", "orthogonal-weights", "omega"),
+    "exploding": (*_BOUNDED, "orthogonal-weights+clip", "identity+clip", "spectral-margin+clip"),
+    "chaotic": ("orthogonal+clip", "critical+clip", "gru+chrono+clip", "flossing+clip", "clip"),
+    "transient growth": ("orthogonal+clip", "orthogonal-weights+clip", "gru+chrono+clip"),
+    "saturated": ("orthogonal", "identity", "critical", *_CELLS),
+    "bottleneck": ("orthogonal", "orthogonal-weights", *_CELLS),
+    "non-finite": ("orthogonal+clip", "critical+clip", "clip", "gru+chrono+clip"),
+}
+"""By disease, for a network without a gate that keeps its state."""
+
+GATED: dict[str, tuple[str, ...]] = {
+    "vanishing": ("chrono", *_CELLS, "forget-bias", "uniform-gates", "orthogonal+chrono", "omega"),
+    "gates closed": ("chrono", "forget-bias", "uniform-gates", *_CELLS),
+    "exploding": ("orthogonal+clip", "chrono+clip", "clip", "critical+clip", "clip-states"),
+    "chaotic": ("orthogonal+clip", "chrono+clip", "critical+clip", "clip"),
+    "transient growth": ("orthogonal+clip", "chrono+clip", "orthogonal-weights+clip"),
+    "saturated": ("orthogonal+chrono", "chrono", *_CELLS),
+    "bottleneck": ("orthogonal+chrono", "chrono", *_CELLS),
+    "non-finite": ("orthogonal+clip", "chrono+clip", "critical+clip", "clip"),
+}
+"""By disease, for a network with one: LSTM, GRU, JANET, minGRU."""
+
+
+def fitting(diagnosis: Diagnosis, problem: Problem) -> tuple[str, ...]:
+    """The remedies, and joined ones, that are meant for what was found; the best guess first.
+
+    Those that only bound a gradient are joined to others where the problem is trained without
+    clipping. Where the training is truncated before the span, nothing helps without a longer
+    window: every name has it.
+
+    Args:
+        diagnosis: of the problem.
+        problem: whose model and settings decide what there is to choose from.
+
+    Returns:
+        Names for ``treated``; none where the diagnosis is healthy.
+    """
+    table = GATED if _keeps(problem) else PLAIN
+    names = [name for disease in diagnosis.diseases for name in table.get(disease, ())]
+    names += [one.name for one in TREATMENTS.values() if set(one.fits) & set(diagnosis.diseases)]
+    names = [_without_clip(name, problem) for name in names]
+    if "truncated" in diagnosis.diseases and problem.window is not None:
+        names = ["window", *(f"window+{name}" for name in names if "window" not in name)]
+    known = [name for name in names if name and set(name.split("+")) <= TREATMENTS.keys()]
+    return tuple(dict.fromkeys(canonical(name) for name in known))
+
+
+def _without_clip(name: str, problem: Problem) -> str:
+    """The same without ``clip`` where the problem is clipped as it is."""
+    if problem.clip is None:
+        return name
+    return "+".join(part for part in name.split("+") if part != "clip")
+
+
+def _keeps(problem: Problem) -> bool:
+    """Whether a layer of the model has a gate that keeps its state."""
+    try:
+        return any(weights.keeping is not None for weights in recurrent_weights(problem.model))
+    except InputError:
+        return False

@@ -1,0 +1,86 @@
+"""``Trainee``: a copy of a problem that makes a few updates, each of them timed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import repeat
+from math import inf, nan
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from throughtime.errors import InputError
+from throughtime.prescription.undisturbed import undisturbed
+from throughtime.problem import Batch, Problem
+
+
+def loss_on(problem: Problem, batch: Batch) -> Callable[[], Tensor]:
+    """What gives the loss of this very batch, cut through time as the problem is trained."""
+    return replace(problem, batches=lambda _seed: repeat(batch)).closure
+
+
+class Trainee:
+    """A copy of a problem that is trained, in place, for a few updates.
+
+    Attributes:
+        problem: the copy.
+        diverged: its loss or gradient was no longer finite; it is trained no further.
+
+    Raises:
+        InputError: no parameter of the model requires a gradient.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.diverged = False
+        self._parameters = [p for p in problem.model.parameters() if p.requires_grad]
+        if not self._parameters:
+            raise InputError(f"{problem.name}: no parameter of the model requires a gradient")
+        self._optimizer = problem.optimizer(self._parameters)
+        self._seconds: list[float] = []
+
+    @property
+    def seconds(self) -> float:
+        """How long an update takes: the median; nan before the first."""
+        return statistics.median(self._seconds) if self._seconds else nan
+
+    def update(self, batch: Batch, seed: int = 0) -> None:
+        """One update on this batch, unless it has diverged."""
+        if self.diverged:
+            return
+        with undisturbed(self.problem.model, seed):
+            started = time.perf_counter()
+            self._optimizer.zero_grad()
+            loss = self._backward(loss_on(self.problem, batch))
+            norm = self._clip()
+            self.diverged = not bool(torch.isfinite(loss) & torch.isfinite(norm))
+            if not self.diverged:
+                self._optimizer.step()
+            self._seconds.append(time.perf_counter() - started)
+
+    def loss(self, batch: Batch, seed: int = 0) -> float:
+        """The loss on a batch as the model is now; nan if it has diverged."""
+        if self.diverged:
+            return nan
+        with undisturbed(self.problem.model, seed):
+            return float(loss_on(self.problem, batch)().detach())
+
+    def _backward(self, make_loss: Callable[[], Tensor]) -> Tensor:
+        """The loss, its gradients in the parameters."""
+        if self.problem.backward is not None:
+            return self.problem.backward(self.problem.model, make_loss).detach()
+        loss = make_loss()
+        if all(parameter.grad is None for parameter in self._parameters):
+            loss.backward()  # a closure may have done so itself
+        return loss.detach()
+
+    def _clip(self) -> Tensor:
+        """The norm of the gradient before it was clipped as the problem says."""
+        clip = self.problem.clip
+        if clip is None or isinstance(clip, int | float):
+            return clip_grad_norm_(self._parameters, inf if clip is None else clip)
+        return clip(self._parameters)

@@ -1,0 +1,76 @@
+"""The sentences of a prescription."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from throughtime.findings import Diagnosis
+from throughtime.prescription.answer import Option, Reading
+from throughtime.prescription.treated import TREATMENTS
+
+_BOUNDS = ("clipping", "states")
+_PROOF = (
+    "a gradient that arrives is neither necessary nor enough to learn; `throughtime treat` "
+    "proves a remedy by paired trainings"
+)
+_USELESS = (
+    "clipping is not among them: it bounds a gradient that is too large, and here it vanishes"
+)
+_INPUT = "no remedy helps against a NaN or an infinity in what the network is given: mend the data"
+_WEIGHT = "a weight is NaN or infinite already: go back to a checkpoint from before that update"
+
+
+def healthy(before: Diagnosis) -> str:
+    """Nothing to prescribe."""
+    return (
+        "Nothing to prescribe: nothing was found that stops the gradient, or blows it up, within "
+        f"{_steps(before.span)}."
+    )
+
+
+def result(options: Sequence[Option], span: int) -> str:
+    """What it comes to, in one sentence."""
+    if not options:
+        return "No remedy that is known here fits this model."
+    best = options[0]
+    if best.verdict == "healthy":
+        several = sum(option.verdict == "healthy" for option in options)
+        return (
+            f"{several} of {len(options)} remedies bring a useful gradient over {_steps(span)}; "
+            f"try {best.name} first."
+        )
+    if best.verdict == "exploding" and best.loss is not None:
+        return (
+            f"None of {len(options)} remedies tames the gradient over {_steps(span)}; {best.name} "
+            "bounds at least the step that it makes."
+        )
+    reached = "none" if best.horizon is None else _steps(best.horizon)
+    return (
+        f"None of {len(options)} remedies brings a useful gradient over {_steps(span)}: the best, "
+        f"{best.name}, reaches {reached}."
+    )
+
+
+def note(name: str, treated: Reading, untreated: Reading) -> str:
+    """What a remedy does not do, where that is easily taken for granted."""
+    slots = {TREATMENTS[part].slot for part in name.split("+") if part in TREATMENTS}
+    if slots and slots <= set(_BOUNDS) and untreated.verdict == "exploding":
+        return "bounds the step; the gradient on its way back explodes as before"
+    if slots and slots <= {"gradient"} and treated == untreated:
+        return "works while training: the gradient changes only with the updates"
+    return ""
+
+
+def notes(before: Diagnosis, options: Sequence[Option]) -> tuple[str, ...]:
+    """What a reader must know beside the ranking."""
+    found = [_PROOF] if options else []
+    if before.verdict == "vanishing":
+        found.append(_USELESS)
+    causes = {finding.evidence.get("cause") for finding in before.findings}
+    found += [_INPUT] if causes & {"bad input", "bad loss", "bad initial state"} else []
+    found += [_WEIGHT] if "bad weight" in causes else []
+    return tuple(found)
+
+
+def _steps(number: int) -> str:
+    return f"{number} step" if number == 1 else f"{number} steps"
