@@ -14,6 +14,7 @@ from throughtime.errors import InputError
 from throughtime.problem import seeded
 from throughtime.recurrences.mingru import MinGRU
 from throughtime.remedies import INITIALISATIONS, chrono_, forget_bias_, identity_, orthogonal_
+from throughtime.remedies.initialisation import uniform_gates_
 from throughtime.remedies.weights import LayerWeights, recurrent_weights
 
 I, H = 3, 8
@@ -52,16 +53,12 @@ def recurrent_blocks(module: nn.Module) -> list[Tensor]:
     return [block for one in found for block in one.recurrent_blocks.values()]
 
 
-def bias(weights: LayerWeights, gate: str) -> Tensor:
-    return torch.stack([weights.blocks(one)[gate] for one in weights.biases]).sum(0)
-
-
 def kept(weights: LayerWeights) -> Tensor:
     """The biases that say how much each unit keeps: in a minGRU those of z say how little."""
     return (
-        -bias(weights, "z")
+        -weights.bias("z")
         if weights.recurrence is MinGRU
-        else bias(weights, "f" if "f" in weights.gates else "z")
+        else weights.bias("f" if "f" in weights.gates else "z")
     )
 
 
@@ -121,9 +118,34 @@ def test_chrono_times_are_uniform(kind: type[nn.RNNBase]) -> None:
     assert quantiles.tolist() == pytest.approx([251, 501, 750], abs=30)
 
 
-def test_a_chrono_lstm_writes_as_much_as_it_forgets() -> None:
-    weights = recurrent_weights(chrono_(nn.LSTM(I, H), 100, generator=drawing()))[0]
-    assert torch.equal(bias(weights, "i"), -bias(weights, "f"))
+@pytest.mark.parametrize("draw", [lambda m: chrono_(m, 100), uniform_gates_], ids=["chrono", "u"])
+def test_an_lstm_writes_as_much_as_it_forgets(draw: Callable[[nn.Module], nn.Module]) -> None:
+    with seeded(0):
+        weights = recurrent_weights(draw(nn.LSTM(I, H)))[0]
+    assert torch.equal(weights.bias("i"), -weights.bias("f"))
+
+
+@pytest.mark.parametrize("make", GATED.values(), ids=GATED)
+def test_uniform_gates_lie_between_the_bounds(make: Make) -> None:
+    found = recurrent_weights(uniform_gates_(made(make), drawing()))
+    gates = torch.sigmoid(torch.cat([kept(one) for one in found]))
+    assert 1 / H < gates.min().item() < gates.max().item() < 1 - 1 / H
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, cells.JANET, cells.MinGRU])
+def test_uniform_gates_are_uniform(kind: Callable[..., nn.Module]) -> None:
+    layer = uniform_gates_(kind(1, 2000), drawing())
+    gates = torch.sigmoid(kept(recurrent_weights(layer)[0])).sort().values
+    uniform = torch.linspace(0, 1, 2000)
+    assert (gates - uniform).abs().max() < 0.04  # Kolmogorov and Smirnov, p < 0.01
+
+
+def test_uniform_gates_have_time_scales_up_to_the_number_of_units() -> None:
+    weights = recurrent_weights(uniform_gates_(nn.LSTM(1, 2000), drawing()))[0]
+    times = 1 / (1 - torch.sigmoid(kept(weights)))
+    assert [(times > tau).double().mean().item() for tau in (2, 20, 200)] == pytest.approx(
+        [1 / 2, 1 / 20, 1 / 200], rel=0.5
+    )
 
 
 @pytest.mark.parametrize("make", GATED.values(), ids=GATED)
@@ -146,6 +168,7 @@ CHANGES: dict[str, tuple[Callable[[nn.Module], object], dict[str, Make], str]] =
     "orthogonal": (lambda module: orthogonal_(module, generator=drawing()), MODULES, "weight_hh"),
     "chrono": (lambda module: chrono_(module, 30, generator=drawing()), GATED, "bias"),
     "forget bias": (lambda module: forget_bias_(module, 2.0), GATED, "bias"),
+    "uniform gates": (lambda module: uniform_gates_(module, drawing()), GATED, "bias"),
 }
 
 
@@ -172,7 +195,7 @@ def test_chrono_leaves_the_other_gates_alone(gate: str) -> None:
     module, before = made(MODULES["LSTM"]), made(MODULES["LSTM"])
     chrono_(module, 30, generator=drawing())
     pairs = zip(recurrent_weights(module), recurrent_weights(before), strict=True)
-    assert all(torch.equal(bias(after, gate), bias(one, gate)) for after, one in pairs)
+    assert all(torch.equal(after.bias(gate), one.bias(gate)) for after, one in pairs)
 
 
 @pytest.mark.parametrize("name", INITIALISATIONS)
@@ -203,12 +226,14 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "diagonal": (lambda: orthogonal_(cells.IndRNN(2, 4)), r"shape \(4,\)"),
     "oscillators": (lambda: identity_(cells.CoRNN(2, 4)), "coRNN has no recurrent matrix"),
     "antisymmetric": (lambda: orthogonal_(cells.AntisymmetricRNN(2, 4)), "no recurrent matrix"),
-    "orthogonal already": (lambda: orthogonal_(cells.OrthogonalRNN(2, 4)), "no recurrent matrix"),
+    "orthogonal already": (lambda: orthogonal_(cells.OrthogonalRNN(2, 4)), "is parametrised"),
     "no matrix": (lambda: orthogonal_(cells.MinGRU(2, 4)), "no recurrent matrix"),
     "no gate": (lambda: forget_bias_(nn.RNN(2, 4)), "RNN_l0 has no gate that keeps its state"),
     "no bias": (lambda: chrono_(nn.LSTM(2, 4, bias=False), 30), "LSTM_l0 has no bias"),
     "a short time": (lambda: chrono_(nn.LSTM(2, 4), 30, 1), "t_min = 1"),
     "times out of order": (lambda: chrono_(nn.LSTM(2, 4), 30, 40), "to t_max = 30"),
+    "a single unit": (lambda: uniform_gates_(nn.GRU(2, 1)), "GRU_l0 has too few units"),
+    "uniform, no gate": (lambda: uniform_gates_(nn.RNN(2, 4)), "no gate that keeps its state"),
     "no time at all": (lambda: chrono_(nn.LSTM(2, 4), math.nan), "t_max = nan"),
 }
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from throughtime.cells.layer import RecurrentLayer, Shapes
+from throughtime.cells.parametrised import make_portable
 from throughtime.errors import InputError
 from throughtime.recurrences import modrelu
 
@@ -22,8 +23,7 @@ class OrthogonalRNN(RecurrentLayer):
 
     φ is modReLU, ``sign(a) ReLU(|a| + b)``, or tanh or ReLU of ``a + b``. W_hh is parametrised by
     ``torch.nn.utils.parametrizations.orthogonal``: the optimizer sees A, whose lower triangle is
-    ``parametrizations.weight_hh_l0.original``. A layer cannot be pickled, as torch says of all
-    that are parametrised; its ``state_dict`` can.
+    ``parametrizations.weight_hh_l0.original``.
 
     Rotations start as Henaff et al. (2016): A in blocks of 2 by 2, phases in U(−π, π); under the
     Cayley map in U(0, π/2), as Helfrich et al. (2018). W_ih starts as He's normal, b in
@@ -63,6 +63,7 @@ class OrthogonalRNN(RecurrentLayer):
             parametrizations.orthogonal(
                 self, name, orthogonal_map=orthogonal_map, use_trivialization=False
             )
+        make_portable(self)
 
     def shapes(self, reads: int) -> Shapes:
         size = self.hidden_size

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.errors import InputError
-from throughtime.remedies.weights import LayerWeights, recurrent_weights
+from throughtime.remedies.weights import LayerWeights, square_blocks, with_keeping_gate
 
 Module = TypeVar("Module", bound=nn.Module)
 
 WRITING = "i"  # of an LSTM, whose forget gate does not say how much is written
+FEWEST = 3  # units: from 1/H to 1 − 1/H there is nothing between two
 
 
 @torch.no_grad()
@@ -25,6 +26,13 @@ def orthogonal_(
     module: Module, gain: float = 1.0, generator: torch.Generator | None = None
 ) -> Module:
     """Give every gate its own random orthogonal recurrent matrix (Saxe et al. 2014).
+
+    Helps an Elman network most: a product of such matrices keeps every direction, where one of
+    Gaussian or uniform matrices keeps a few. Not to the end under tanh: the slope of the squashing
+    still shrinks the gradient at every step, the more the stronger the input (``critical_`` makes
+    up for that). In a gated cell it changes only the paths through the gates: what the state
+    keeps is up to the bias of the forget gate. Training moves the matrix away from it
+    (``orthogonal_weights_`` does not let it).
 
     Args:
         module: a recurrent layer or cell, or a model that holds some: all of them are changed.
@@ -37,8 +45,9 @@ def orthogonal_(
     Raises:
         InputError: no recurrent layer in it, or one whose blocks are no square matrices.
     """
-    for block in _blocks(module, "orthogonal"):
-        nn.init.orthogonal_(block, gain, generator)
+    for _, blocks in square_blocks(module, "an orthogonal start"):
+        for block in blocks:
+            nn.init.orthogonal_(block, gain, generator)
     return module
 
 
@@ -50,6 +59,12 @@ def identity_(
     generator: torch.Generator | None = None,
 ) -> Module:
     """``W_hh = scale · I`` and no bias: with ReLU the IRNN (Le, Jaitly & Hinton 2015).
+
+    Helps an Elman network with ReLU that has to add up what it reads: units that are on keep their
+    state, and its gradient, for ever. It needs a small learning rate and a
+    clipped gradient: nothing holds a largest eigenvalue just above 1. A ``scale`` below 1 forgets
+    on purpose, for tasks of short memory. Little use under tanh, whose slope shrinks what the
+    identity keeps, and in gated cells.
 
     Args:
         module: a recurrent layer or cell, or a model that holds some: all of them are changed.
@@ -64,9 +79,9 @@ def identity_(
         InputError: no recurrent layer in it, or one whose blocks are neither square matrices nor
             diagonals (H).
     """
-    for block in _blocks(module, "the identity", diagonal=True):
-        block.fill_(scale) if block.dim() == 1 else nn.init.eye_(block).mul_(scale)
-    for weights in recurrent_weights(module):
+    for weights, blocks in square_blocks(module, "the identity", diagonal=True):
+        for block in blocks:
+            block.fill_(scale) if block.dim() == 1 else nn.init.eye_(block).mul_(scale)
         nn.init.normal_(weights.weight_ih, 0.0, input_std, generator)
         for bias in weights.biases:
             bias.zero_()
@@ -82,6 +97,11 @@ def chrono_(
     The time scales are uniform between ``t_min`` and ``t_max``, and ``σ(log(τ − 1)) = 1 − 1/τ``:
     so ``b_f = log(τ − 1)``, as the paper has it with its ``t_min`` of 2. An LSTM writes as much as
     it forgets: ``b_i = −b_f``. What is kept is f in an LSTM, z in a GRU, 1 − z in a minGRU.
+
+    Helps a gated cell whose gradient fades before the span, where that is known: from the start
+    there are units for every time scale up to it. Does not help where recent input decides, since
+    slow units hardly write; and a gradient that arrives is not yet a task that is learned: with a
+    ``t_max`` far beyond the task's the cell learns slowly. Without a span: ``uniform_gates_``.
 
     Args:
         module: a gated layer or cell, or a model that holds some: all of them are changed.
@@ -100,18 +120,21 @@ def chrono_(
             f"chrono draws times from t_min = {t_min:g} to t_max = {t_max:g}: they must be in "
             "order, and above 1 step"
         )
-    for weights, keeping, sign in _with_keeping_gate(module, "chrono"):
+    for weights, keeping, sign in with_keeping_gate(module, "chrono"):
         times = torch.empty_like(weights.blocks(weights.biases[0])[keeping])
         bias = times.uniform_(t_min, t_max, generator=generator).sub_(1).log_()
-        weights.set_bias(keeping, sign * bias)
-        if WRITING in weights.gates:
-            weights.set_bias(WRITING, -bias)
+        _keep(weights, keeping, sign, bias)
     return module
 
 
 @torch.no_grad()
 def forget_bias_(module: Module, value: float = 1.0) -> Module:
     """Start every forget gate near ``σ(value)`` (Gers, Schmidhuber & Cummins 2000).
+
+    torch adds two biases: with both at 1 an LSTM has ``value`` 2. Helps where the span is a few
+    times ``1 + exp(value)`` steps at most: so long a unit remembers. Beyond that all units forget
+    alike and too soon: ``chrono_`` or ``uniform_gates_`` spread them. A large ``value`` keeps
+    everything, and the gate saturates: it is slow to learn to forget.
 
     Args:
         module: a gated layer or cell, or a model that holds some: all of them are changed.
@@ -123,42 +146,52 @@ def forget_bias_(module: Module, value: float = 1.0) -> Module:
     Raises:
         InputError: the module has no gate that keeps, or no bias.
     """
-    for weights, keeping, sign in _with_keeping_gate(module, "a forget bias"):
+    for weights, keeping, sign in with_keeping_gate(module, "a forget bias"):
         weights.set_bias(keeping, sign * value)
     return module
 
 
-def _blocks(module: nn.Module, what: str, *, diagonal: bool = False) -> list[Tensor]:
-    """Every recurrent block (H H), or diagonal (H), of every gate: all found before one changes."""
-    found = []
-    for weights in recurrent_weights(module):
-        if not weights.recurrent_blocks:
+@torch.no_grad()
+def uniform_gates_(module: Module, generator: torch.Generator | None = None) -> Module:
+    """Forget gates spread evenly between 0 and 1: no time scale to choose (Gu et al. 2020, UGI).
+
+    ``b_f = −log(1/u − 1)`` with ``u ~ U(1/H, 1 − 1/H)``, so that ``σ(b_f) = u``: half of the units
+    forget within 2 steps, and one in τ keeps for τ steps or more, up to H. The paper's cells tie
+    the input gate, ``i = 1 − f``; an LSTM here starts as if it did: ``b_i = −b_f``. What is kept
+    is f in an LSTM, z in a GRU, 1 − z in a minGRU.
+
+    Helps a gated cell where the span is unknown, or the task needs many: most units stay quick to
+    write and none saturates. Does not help beyond about H steps, where hardly a unit remembers:
+    ``chrono_`` with the span has more. The paper gains most with its refine gate, which is another
+    cell.
+
+    Args:
+        module: a gated layer or cell, or a model that holds some: all of them are changed.
+        generator: what the gates are drawn from; None for torch's global one.
+
+    Returns:
+        The module.
+
+    Raises:
+        InputError: the module has no gate that keeps, or no bias, or fewer than 3 units, between
+            which nothing is left to draw from.
+    """
+    found = with_keeping_gate(module, "uniform gates")
+    for weights, keeping, _ in found:
+        if len(weights.bias(keeping)) < FEWEST:
             raise InputError(
-                f"{weights.name}: {weights.recurrence.kind} has no recurrent matrix that {what} "
-                "could be the start of: leave it as it is"
+                f"{weights.name} has too few units to spread its gates between 1/H and 1 − 1/H: "
+                f"uniform gates need at least {FEWEST}"
             )
-        for gate, block in weights.recurrent_blocks.items():
-            square = block.dim() == 2 and block.shape[0] == block.shape[1]
-            if not square and not (diagonal and block.dim() == 1):
-                raise InputError(
-                    f"{weights.name}: its recurrent weights of gate {gate} have the shape "
-                    f"{tuple(block.shape)}, and {what} needs a square matrix: take a layer "
-                    "without projection or diagonal weights"
-                )
-            found.append(block)
-    return found
+    for weights, keeping, sign in found:
+        gates = torch.empty_like(weights.bias(keeping))
+        bias = gates.uniform_(1 / len(gates), 1 - 1 / len(gates), generator=generator).logit_()
+        _keep(weights, keeping, sign, bias)
+    return module
 
 
-def _with_keeping_gate(module: nn.Module, what: str) -> list[tuple[LayerWeights, str, int]]:
-    """Every layer beside the gate that keeps its state, and the sign of the bias that does."""
-    found = []
-    for weights in recurrent_weights(module):
-        if weights.keeping is None:
-            raise InputError(
-                f"{weights.name} has no gate that keeps its state, and {what} sets the bias of "
-                "one: take an LSTM, a GRU, a JANET or a minGRU"
-            )
-        if not weights.biases:
-            raise InputError(f"{weights.name} has no bias for {what} to set: make it with bias")
-        found.append((weights, *weights.keeping))
-    return found
+def _keep(weights: LayerWeights, keeping: str, sign: int, bias: Tensor) -> None:
+    """Let the gate keep by this bias (H), and an LSTM write as much as it forgets."""
+    weights.set_bias(keeping, sign * bias)
+    if WRITING in weights.gates:
+        weights.set_bias(WRITING, -bias)
