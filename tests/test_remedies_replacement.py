@@ -1,0 +1,263 @@
+"""``replace_``: the caller's code goes on around every cell, and no state is lost on the way."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from cases import normal
+from torch import Tensor, nn
+from user_models import MODELS, PAIRED, Classifier, LanguageModel, Packed, Shared, UserModel, made
+
+import throughtime as tt
+from throughtime.cells import CELLS, RecurrentLayer, make_cell
+from throughtime.remedies.replacement import replace_
+from throughtime.remedies.stand_in import CarriedState, StandIn
+
+T, B, I, H, WINDOW = 6, 3, 3, 4, 2
+TORCHS = ("rnn", "gru", "lstm")
+CLOSE = {"rtol": 1e-10, "atol": 1e-10}
+PAIRS = [(before, after) for before in CELLS for after in CELLS]
+# One caller of each kind: of torch's and of ours, of one tensor and of a pair.
+CALLED = [(before, after) for before in ("rnn", "lstm", "janet", "lem", "lru") for after in CELLS]
+
+
+def drawing(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def changed(kind: type[UserModel], before: str, after: str, **settings: Any) -> UserModel:
+    return replace_(made(kind, before), after, generator=drawing(), **settings)
+
+
+def layers(model: nn.Module) -> list[nn.Module]:
+    return [part for part in model.modules() if isinstance(part, (nn.RNNBase, RecurrentLayer))]
+
+
+MODEL_PAIRS = [
+    (name, before, after)
+    for name in list(MODELS)[1:]
+    for before in ("rnn", "lstm")
+    for after in ("gru", "lstm", "janet", "lem", "lru")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"), [*(("classifier", *pair) for pair in PAIRS), *MODEL_PAIRS]
+)
+def test_a_model_is_captured_and_trained_around_any_cell(
+    name: str, before: str, after: str
+) -> None:
+    model = changed(MODELS[name], before, after)
+    with tt.capture(model) as run:
+        loss = model.loss()
+        loss.backward()
+    assert [one.name for one in run.trace if one.verified is None or one.verified > 1e-8] == []
+    torch.optim.SGD(model.parameters(), lr=1e-5).step()
+    assert model.loss() < loss
+
+
+@pytest.mark.parametrize(("before", "after"), CALLED)
+def test_a_carried_state_goes_on_as_if_the_sequence_were_whole(before: str, after: str) -> None:
+    model = changed(LanguageModel, before, after)
+    x = normal(T, B, I)
+    whole = model.head(model.rnn(model.embedding(x))[0])
+    torch.testing.assert_close(model(x), whole, **CLOSE)
+
+
+@pytest.mark.parametrize(("before", "after"), CALLED)
+def test_the_gradient_goes_through_a_state_that_was_not_detached(before: str, after: str) -> None:
+    model = changed(MODELS["whole"], before, after)
+    x = normal(T, B, I).requires_grad_()
+    (through,) = torch.autograd.grad(model(x)[-1].sum(), x)
+    whole = model.head(model.rnn(model.embedding(x))[0])
+    (wanted,) = torch.autograd.grad(whole[-1].sum(), x)
+    torch.testing.assert_close(through, wanted, **CLOSE)
+
+
+@pytest.mark.parametrize(("before", "after"), CALLED)
+def test_no_gradient_goes_through_one_that_was(before: str, after: str) -> None:
+    model = changed(LanguageModel, before, after)
+    x = normal(T, B, I).requires_grad_()
+    (through,) = torch.autograd.grad(model(x)[-1].sum(), x)
+    assert not through[:-WINDOW].any()
+
+
+TURNED = [pair for pair in CALLED if pair[0] != "lru"]  # whose own h is not its output
+
+
+@pytest.mark.parametrize(("before", "after"), TURNED)
+def test_the_last_state_is_the_last_output(before: str, after: str) -> None:
+    model = changed(Packed, before, after)
+    sequences = [normal(n, I, seed=n) for n in (4, 6, 2)]
+    packed = nn.utils.rnn.pack_sequence(sequences, enforce_sorted=False)
+    output, state = model.rnn(packed)
+    padded, lengths = nn.utils.rnn.pad_packed_sequence(output)
+    ends = torch.cat([padded[lengths - 1, torch.arange(B), :H], padded[0, :, H:]], 1)
+    h = model.h(state)
+    torch.testing.assert_close(torch.cat([h[-2], h[-1]], 1), ends, **CLOSE)
+
+
+@pytest.mark.parametrize("after", CELLS)
+@pytest.mark.parametrize("before", TORCHS)
+def test_batch_first_and_no_batch_are_as_torch_has_them(before: str, after: str) -> None:
+    model = nn.ModuleList([make_cell(before, I, H, batch_first=True, bidirectional=True)])
+    layer = replace_(model, after, generator=drawing())[0]
+    x = normal(B, T, I, dtype=torch.float32)
+    output, state = layer(x)
+    alone, one = layer(x[1])
+    known = (lambda pair: pair[0]) if before in PAIRED else (lambda h: h)
+    found = (output.shape, known(state).shape, alone.shape, known(one).shape)
+    assert found == ((B, T, 2 * H), (2, B, H), (T, 2 * H), (2, H))
+    torch.testing.assert_close((alone, known(one)), (output[1], known(state)[:, 1]))
+
+
+KEPT = {
+    "a stack": {"num_layers": 3, "dropout": 0.3, "batch_first": True, "dtype": torch.float64},
+    "directions": {"bias": False, "bidirectional": True, "dtype": torch.bfloat16},
+}
+
+
+@pytest.mark.parametrize("what", KEPT)
+@pytest.mark.parametrize("after", CELLS)
+@pytest.mark.parametrize("before", ["rnn", "lstm", "janet"])
+def test_the_new_layer_is_made_as_the_old_one_was(before: str, after: str, what: str) -> None:
+    model = nn.Sequential(make_cell(before, I, H, **KEPT[what]), nn.Linear(H, 1)).eval()
+    names = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
+    names += ("bidirectional", "training")
+
+    def facts(layer: Any) -> list[object]:
+        return [getattr(layer, name) for name in names] + [next(layer.parameters()).dtype]
+
+    before_facts = facts(model[0])
+    assert facts(replace_(model, after)[0]) == before_facts
+
+
+@pytest.mark.parametrize(("before", "after"), [("rnn", "lstm"), ("lstm", "gru"), ("gru", "janet")])
+def test_all_else_is_untouched(before: str, after: str) -> None:
+    model, twin = made(LanguageModel, before), made(LanguageModel, before)
+    rest = [model.embedding.weight, model.head.weight, model.head.bias]
+    replace_(model, after)
+    now = [model.embedding.weight, model.head.weight, model.head.bias]
+    assert all(a is b for a, b in zip(rest, now, strict=True))
+    wanted = {name: value for name, value in twin.state_dict().items() if "rnn" not in name}
+    kept = {name: value for name, value in model.state_dict().items() if "rnn" not in name}
+    torch.testing.assert_close(kept, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("after", CELLS)
+def test_a_layer_at_two_places_stays_one(after: str) -> None:
+    model = changed(Shared, "rnn", after)
+    assert model.rnn is model.again["rnn"]
+
+
+def test_only_the_layers_that_are_named_are_replaced() -> None:
+    model = nn.ModuleDict({"a": nn.RNN(I, H), "b": nn.GRU(I, H)})
+    replace_(model, "lstm", layers=["b"])
+    assert [type(one) for one in layers(model)] == [nn.RNN, nn.LSTM]
+
+
+def test_one_name_of_a_shared_layer_means_all_its_places() -> None:
+    model = replace_(made(Shared, "rnn"), "lstm", layers=["again.rnn"])
+    assert isinstance(model.rnn, StandIn)
+    assert model.rnn is model.again["rnn"]
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "wanted"),
+    [("rnn", "gru", nn.GRU), ("lstm", "lstm", nn.LSTM), ("lstm", "lem", StandIn)],
+)
+def test_it_can_be_replaced_again(before: str, then: str, wanted: type) -> None:
+    model = changed(Classifier, before, "lru")
+    replace_(model, then)
+    assert (type(model.rnn), len(layers(model))) == (wanted, 1)
+    model.loss().backward()
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize("after", [name for name in CELLS if name != "orthogonal"])
+@pytest.mark.parametrize("before", ["rnn", "lstm"])
+def test_copies_are_as_the_model(
+    before: str, after: str, twin: Callable[[UserModel], UserModel]
+) -> None:
+    model = changed(LanguageModel, before, after)
+    torch.testing.assert_close(twin(model).loss(), model.loss(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("after", CELLS)
+@pytest.mark.parametrize("before", ["rnn", "lstm"])
+def test_its_weights_are_saved_and_loaded_strictly(before: str, after: str) -> None:
+    model, file = changed(LanguageModel, before, after), io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    other = replace_(made(LanguageModel, before, seed=4), after, generator=drawing(9))
+    other.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    torch.testing.assert_close(other.loss(), model.loss(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("after", CELLS)
+def test_weights_are_drawn_from_the_generator_alone(after: str) -> None:
+    state = torch.random.get_rng_state()
+    drawn = []
+    for seed in (0, 0, 1):
+        model = nn.Sequential(nn.RNN(I, H))
+        torch.random.set_rng_state(state)
+        replace_(model, after, generator=drawing(seed))
+        assert torch.equal(state, torch.random.get_rng_state())
+        drawn.append(torch.cat([weight.flatten() for weight in model.parameters()]))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize(("before", "after"), [("rnn", "lstm"), ("lstm", "gru"), ("gru", "janet")])
+def test_what_a_caller_asks_of_its_layer_is_answered(before: str, after: str) -> None:
+    layer: Any = changed(Classifier, before, after).rnn
+    layer.flatten_parameters()
+    assert (layer.hidden_size, layer.proj_size, layer.weight_ih_l1.shape[1]) == (H, 0, H)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = layer.nothing
+
+
+def test_a_cell_is_made_with_its_own_settings() -> None:
+    layer: Any = replace_(nn.Sequential(nn.RNN(I, H)), "antisymmetric", gamma=0.5)[0]
+    assert layer.settings["gamma"] == 0.5
+
+
+def test_a_subclass_that_only_changes_its_weights_is_replaced() -> None:
+    class Ours(nn.LSTM):
+        def reset_parameters(self) -> None:
+            for weight in self.parameters():
+                nn.init.zeros_(weight)
+
+    assert isinstance(replace_(nn.Sequential(Ours(I, H)), "gru")[0], StandIn)
+
+
+# What may be done to a carried state, and what it is to do to each of its parts.
+MOVED: dict[str, Callable[[Tensor], Tensor]] = {
+    "detached": lambda h: h.detach(),
+    "its data": lambda h: h.data,
+    "a copy": lambda h: h.clone(),
+    "the same precision": lambda h: h.to(torch.float64),
+    "another order": lambda h: h[:, [2, 0, 1]],
+    "beams": lambda h: h.index_select(1, torch.tensor([1, 1, 0])),
+    "beams of all": lambda h: h.repeat_interleave(2, dim=1),
+    "the topmost layer": lambda h: h[-1:],
+    "there and back": lambda h: h.transpose(0, 1).contiguous().transpose(0, 1),
+    "a deep copy": lambda h: copy.deepcopy(h.detach()),
+}
+
+
+@pytest.mark.parametrize("how", MOVED)
+@pytest.mark.parametrize("after", ["lstm", "lru"])
+def test_what_is_done_to_h_is_done_to_every_part(after: str, how: str) -> None:
+    layer = changed(LanguageModel, "rnn", after).rnn
+    _, state = layer(normal(T, B, I))
+    _, parts = layer.cell(normal(T, B, I))
+    moved = MOVED[how](state)
+    assert isinstance(moved, CarriedState)
+    torch.testing.assert_close(moved.parts, tuple(map(MOVED[how], parts)))
