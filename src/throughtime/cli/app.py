@@ -9,7 +9,9 @@ from typer.core import TyperGroup
 
 from throughtime.cli import help  # noqa: A004  — it is the help
 
-_ORDER = ("demo", "diagnose", "train", "sweep", "reproduce", "textbook")
+_ORDER = (
+    "demo", "diagnose", "prescribe", "treat", "train", "sweep", "reproduce", "textbook"
+)  # fmt: skip
 
 
 class _InOrder(TyperGroup):

@@ -96,3 +96,15 @@ the same command goes on. DIR gets results.csv (and results.parquet, with the ex
 index.html, a page of small loss curves. With --cluster the workers of a Dask cluster do the work;
 they must see DIR under the same path.
 """
+
+PRESCRIBE = """Try the remedies that fit what ails a model, each on a copy of it, and rank them.
+
+\b
+    throughtime prescribe FILE.py:FUNCTION --span 200
+    throughtime prescribe adding --cell rnn --length 100
+
+FUNCTION returns a throughtime.Problem, or (model, closure) as for diagnose; a pair is made anew
+for each remedy. The same batch is captured on every copy, before and after a few updates in which
+the copies take turns; your own model is not touched. Prints the ranking, what a step costs, and
+the lines of code to paste. It takes seconds, and proves nothing.
+"""

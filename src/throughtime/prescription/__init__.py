@@ -2,9 +2,11 @@
 
 from throughtime.prescription.answer import Option, Prescription, Reading, Refused
 from throughtime.prescription.fitting import fitting
+from throughtime.prescription.pair import from_pair
 from throughtime.prescription.prescribe import prescribe
 from throughtime.prescription.treated import TREATMENTS, canonical, treated
 from throughtime.prescription.treatment import Treatment
+from throughtime.prescription.undisturbed import undisturbed
 
 __all__ = [
     "TREATMENTS",
@@ -15,6 +17,8 @@ __all__ = [
     "Treatment",
     "canonical",
     "fitting",
+    "from_pair",
     "prescribe",
     "treated",
+    "undisturbed",
 ]

@@ -2,86 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
-from torch import Generator, nn
-
-from throughtime.prescription.places import place
-from throughtime.prescription.treatment import Slot, Treatment
-from throughtime.problem import Problem
-from throughtime.remedies.initialisation import chrono_, forget_bias_, identity_, orthogonal_
-
-_Initialise = Callable[[nn.Module, int, Generator], object]
-
-
-def _treatment(
-    name: str,
-    slot: Slot,
-    verb: str,
-    arguments: str,
-    initialise: _Initialise,
-    sentence: str,
-    paper: str,
-    fits: tuple[str, ...],
-) -> Treatment:
-    apply, code = partial(_apply, initialise), partial(_code, verb, arguments)
-    return Treatment(name, slot, sentence, paper, fits, apply, code)
-
-
-def _apply(initialise: _Initialise, problem: Problem, span: int, generator: Generator) -> Problem:
-    initialise(problem.model, span, generator)
-    return problem
-
-
-def _code(verb: str, arguments: str, problem: Problem, span: int) -> str:
-    return f"tt.remedies.{verb}({place(problem.model)}{arguments.format(t_max=t_max(span))})"
-
-
-def t_max(span: int) -> int:
-    """The longest time scale of a task that looks back so far: its shortest one is 2 steps."""
-    return max(3, span)
-
+from throughtime.prescription.verbs import verb
+from throughtime.remedies.initialisation import (
+    chrono_,
+    forget_bias_,
+    identity_,
+    orthogonal_,
+    uniform_gates_,
+)
 
 INITIALISING = (
-    _treatment(
+    verb(
         "orthogonal",
         "matrix",
-        "orthogonal_",
-        "",
-        lambda module, _span, draw: orthogonal_(module, generator=draw),
+        lambda model, _span, draw: orthogonal_(model, generator=draw),
+        "orthogonal_({model})",
         "gives every gate a random orthogonal recurrent matrix",
         "Saxe, McClelland & Ganguli 2014",
         ("vanishing", "exploding", "chaotic", "transient growth", "saturated", "bottleneck"),
     ),
-    _treatment(
+    verb(
         "identity",
         "matrix",
-        "identity_",
-        "",
-        lambda module, _span, draw: identity_(module, generator=draw),
+        lambda model, _span, draw: identity_(model, generator=draw),
+        "identity_({model})",
         "starts the recurrent matrix at the identity, small inputs, no bias",
         "Le, Jaitly & Hinton 2015",
         ("vanishing", "exploding", "chaotic", "transient growth", "saturated"),
     ),
-    _treatment(
+    verb(
         "chrono",
         "gates",
-        "chrono_",
-        ", t_max={t_max}",
-        lambda module, span, draw: chrono_(module, t_max(span), generator=draw),
+        lambda model, span, draw: chrono_(model, span, generator=draw),
+        "chrono_({model}, t_max={span})",
         "sets the gates so that the units forget at time scales up to the span",
         "Tallec & Ollivier 2018",
         ("vanishing", "gates closed"),
     ),
-    _treatment(
+    verb(
         "forget-bias",
         "gates",
-        "forget_bias_",
-        "",
-        lambda module, _span, _draw: forget_bias_(module),
+        lambda model, _span, _draw: forget_bias_(model),
+        "forget_bias_({model})",
         "starts the forget gates open, with a bias of 1",
         "Gers, Schmidhuber & Cummins 2000",
+        ("vanishing", "gates closed"),
+    ),
+    verb(
+        "uniform-gates",
+        "gates",
+        lambda model, _span, draw: uniform_gates_(model, generator=draw),
+        "uniform_gates_({model})",
+        "starts the forget gates spread evenly between closed and open",
+        "Gu, Gulcehre, Paine, Hoffman & Pascanu 2020",
         ("vanishing", "gates closed"),
     ),
 )

@@ -16,8 +16,8 @@ def probe(
 ) -> int:
     """Train all of them, turn by turn, until the batches or the time are used up.
 
-    They take turns, update by update on the same batches: what else the machine does meanwhile
-    slows all of them alike, and cancels in the ratio of their times.
+    They take turns, update by update on the same batches, another one first each time: what else
+    the machine does meanwhile slows all of them alike, and cancels in the ratio of their times.
 
     Args:
         trainees: each is trained in place.
@@ -32,6 +32,6 @@ def probe(
     for made, batch in enumerate(batches):
         if made >= FEWEST and time.perf_counter() - started > seconds:
             return made
-        for trainee in trainees:
-            trainee.update(batch, seed + made)
+        for turn in range(len(trainees)):
+            trainees[(made + turn) % len(trainees)].update(batch, seed + made)
     return len(batches)

@@ -10,6 +10,7 @@ from torch import Generator, nn
 
 from throughtime.errors import InputError
 from throughtime.prescription.clipping import CLIPPING
+from throughtime.prescription.constraining import CONSTRAINING
 from throughtime.prescription.initialising import INITIALISING
 from throughtime.prescription.treatment import SLOTS, Treatment
 from throughtime.prescription.undisturbed import undisturbed
@@ -18,7 +19,9 @@ from throughtime.problem import Problem
 
 NONE = "none"
 
-TREATMENTS: dict[str, Treatment] = {one.name: one for one in (*INITIALISING, *CLIPPING, *WINDOWING)}
+TREATMENTS: dict[str, Treatment] = {
+    one.name: one for one in (*INITIALISING, *CONSTRAINING, *CLIPPING, *WINDOWING)
+}
 """Every remedy by name. ``+`` may join those of different slots; ``none`` stands alone."""
 
 

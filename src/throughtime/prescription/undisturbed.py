@@ -13,10 +13,11 @@ from throughtime.problem import seeded
 
 
 @contextmanager
-def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
+def undisturbed(model: nn.Module | None = None, seed: int = 0) -> Iterator[None]:
     """Draw from ``seed`` inside: torch, numpy's global generator, Python's ``random``.
 
-    Their states are as they were afterwards, on the CPU and on the devices of the model.
+    Their states are as they were afterwards, on the CPU and on the devices of
+    the model.
     """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  — users draw from it
     try:

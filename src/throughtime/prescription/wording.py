@@ -55,9 +55,9 @@ def note(name: str, treated: Reading, untreated: Reading) -> str:
     """What a remedy does not do, where that is easily taken for granted."""
     slots = {TREATMENTS[part].slot for part in name.split("+") if part in TREATMENTS}
     if slots and slots <= set(_BOUNDS) and untreated.verdict == "exploding":
-        return "bounds the step; the gradient on its way back explodes as before"
+        return "It bounds the step alone: on its way back the gradient explodes as before."
     if slots and slots <= {"gradient"} and treated == untreated:
-        return "works while training: the gradient changes only with the updates"
+        return "It works through the updates: before the first the gradient is as it was."
     return ""
 
 

@@ -1,0 +1,123 @@
+"""The command that looks for a remedy: prescribe."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from throughtime.cli import help  # noqa: A004  — it is the help
+from throughtime.cli.app import app
+from throughtime.cli.options import AsJson, file_option, number_option, report_place
+from throughtime.cli.output import quiet, working
+from throughtime.cli.prescribed import show_prescription
+from throughtime.errors import LoadError, NothingRecordedError, ThroughtimeWarning, plain
+
+if TYPE_CHECKING:
+    from throughtime.loading import Loaded
+    from throughtime.problem import Problem
+
+_OF_A_TASK = ("cell", "length", "hidden")
+
+Target = Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION|TASK", hidden=True)]
+Span = Annotated[
+    int | None,
+    number_option("--span", "How many steps back the task must see; default: the problem's own."),
+]
+Report = Annotated[
+    Path | None, file_option("--report", "Also write an HTML report.", callback=report_place)
+]
+Most = Annotated[int, number_option("--most", "Try no more remedies than these.")]
+Updates = Annotated[
+    int, number_option("--updates", "How many each copy makes before it is measured again.")
+]
+Seconds = Annotated[int, number_option("--seconds", "... and all of them in no longer than this.")]
+CellName = Annotated[str, typer.Option("--cell", metavar="NAME", help="Of a TASK: its layer.")]
+Length = Annotated[int | None, number_option("--length", "... its time steps.")]
+Hidden = Annotated[int, number_option("--hidden", "... its hidden units.")]
+Seed = Annotated[int, number_option("--seed", "Seed of all that is random.", least=0)]
+
+
+@app.command(
+    help=help.PRESCRIBE,
+    short_help="Try remedies on copies of a model, and rank them.",
+    epilog="Exit code: 0 healthy; 1 a finding; 2 bad usage or input.",
+)
+def prescribe(
+    context: typer.Context,
+    target: Target,
+    span: Span = None,
+    report: Report = None,
+    most: Most = 12,
+    updates: Updates = 25,
+    seconds: Seconds = 20,
+    cell: CellName = "lstm",
+    length: Length = None,
+    hidden: Hidden = 128,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Try the remedies and show what each did. Returns the exit code."""
+    with quiet(as_json), working("trying remedies on copies"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ThroughtimeWarning)  # a note of the diagnosis says the same
+        from throughtime.prescription import prescribe as prescribe_for
+
+        if ":" in target or target.endswith(".py"):
+            _refuse_options_of_a_task(context)
+            problem = _of_file(target, span, seed)
+        else:
+            problem = _task(target, cell, length, hidden, seed)
+        try:
+            found = prescribe_for(
+                problem, span, most=most, updates=updates, seconds=seconds, seed=seed
+            )
+        except NothingRecordedError as error:
+            raise LoadError(
+                f"{plain(target)}: no recurrent layer of the model ran in its loss: does it run "
+                "this very model? A recurrence of your own calls throughtime.mark(state, 'name')"
+            ) from error
+    show_prescription(found, report, as_json)
+    return 0 if found.healthy else 1
+
+
+def _task(name: str, cell: str, length: int | None, hidden: int, seed: int) -> Problem:
+    from throughtime.tasks import make_task
+
+    return make_task(name, cell=cell, length=length, hidden=hidden, seed=seed)
+
+
+def _of_file(target: str, span: int | None, seed: int) -> Problem | Callable[[], Problem]:
+    """The problem that a file makes; for a pair what makes it anew: its closure holds its model."""
+    from throughtime.capture import observe
+    from throughtime.loading import load, load_problem
+    from throughtime.prescription import from_pair, undisturbed
+
+    def loaded() -> Loaded:
+        with undisturbed(seed=seed):
+            return load(target)
+
+    first = loaded()
+    if first.span is not None:
+        with undisturbed(seed=seed):
+            return load_problem(target)
+    if span is None:
+        with undisturbed(first.model, seed):
+            span = max(layer.steps for layer in observe(first.model, first.closure))
+
+    def make() -> Problem:
+        again = loaded()
+        return from_pair(again.model, again.closure, span, plain(target))
+
+    return make
+
+
+def _refuse_options_of_a_task(context: typer.Context) -> None:
+    for name in _OF_A_TASK:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise LoadError(
+                f"give FILE.py:FUNCTION or --{name}, not both: the file makes the model"
+            )
