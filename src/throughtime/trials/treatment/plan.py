@@ -1,0 +1,154 @@
+"""``Plan``: what ``treat`` was asked for, checked; and the trials that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from throughtime import prescription
+from throughtime.errors import InputError, plain
+from throughtime.files import read_plainly, write_atomically
+from throughtime.problem import Problem
+from throughtime.runs.lock import one_at_a_time
+from throughtime.runs.plain_json import from_json, to_json
+from throughtime.trials.treatment.paired import (
+    UNTREATED,
+    Make,
+    PairedTrial,
+    described,
+    weights_digest,
+)
+
+FIRST = 3
+"""Remedies that are tried where none is named."""
+
+_LOOKS, _FEWEST = 20, 100  # evaluations of a training where nothing is said; updates between two
+_CHOICE = "prescribed-{}.json"
+_SAME_WEIGHTS = (
+    "The first weights are the same for every seed, so that the seeds differ in their batches "
+    "alone: give the function an argument seed, and draw the weights from it."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The arguments of ``treat``, which explains them, but for where and by whom it is done."""
+
+    make: Make
+    steps: int
+    span: int | None
+    seeds: int | Sequence[int]
+    remedies: Sequence[str] | None
+    subject: str | None
+    target: str | None
+    evaluate_every: int | None
+    measure: bool
+    until_solved: bool
+    checkpoint_every: int
+
+    def check(self) -> None:
+        """Refuse what is out of range, and remedies that are not known or do not fit.
+
+        Raises:
+            InputError: with what to give instead.
+        """
+        if self.steps < 1:
+            raise InputError(f"steps is {self.steps}: give at least 1")
+        if self.span is not None and self.span < 1:
+            raise InputError(f"span is {self.span}: give at least 1")
+        if not self.numbers:
+            raise InputError("there is no seed: give at least one")
+        if len(set(self.numbers)) < len(self.numbers) or min(self.numbers) < 0:
+            raise InputError(f"seeds are {list(self.numbers)}: give each once, from 0")
+        described(self.make)
+        for name in self.asked or ():
+            if name == UNTREATED:
+                raise InputError("none is no remedy: the untreated model is always tried")
+            prescription.treated(self.first, name, self.reach, self.numbers[0])
+        again = weights_digest(self.make(self.numbers[0]))
+        if again != weights_digest(self.first):
+            raise InputError(
+                f"{self.named} has other first weights each time that it is made with seed "
+                f"{self.numbers[0]}, so that no two trials are a pair: draw them from that seed, "
+                "or from torch's, numpy's or Python's global generator"
+            )
+
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """The seeds."""
+        return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
+
+    @cached_property
+    def first(self) -> Problem:
+        """The untreated problem of the first seed."""
+        return self.make(self.numbers[0])
+
+    @cached_property
+    def asked(self) -> list[str] | None:
+        """The remedies that were asked for, each once; None to have them prescribed."""
+        if self.remedies is None:
+            return None
+        return list(dict.fromkeys(prescription.canonical(name) for name in self.remedies))
+
+    @property
+    def named(self) -> str:
+        """What is treated."""
+        return plain(self.first.name if self.subject is None else self.subject)
+
+    @property
+    def reach(self) -> int:
+        """How many steps back the task needs to see."""
+        return self.first.span if self.span is None else self.span
+
+    def arms(self, folder: Path) -> list[list[PairedTrial]]:
+        """The trials, arm by arm, the untreated one first; each in the order of the seeds.
+
+        Args:
+            folder: where the prescription is remembered: the same study for ever has the same arms.
+        """
+        names = self._prescribed(folder) if self.asked is None else self.asked
+        return [
+            [PairedTrial(**self._common, remedy=name, seed=seed) for seed in self.numbers]
+            for name in (UNTREATED, *names)
+        ]
+
+    def notes(self) -> list[str]:
+        """What a reader must know of the seeds."""
+        if len(self.numbers) < 2:
+            return ["One seed shows nothing beyond itself."]
+        other = weights_digest(self.make(self.numbers[1]))
+        if other != weights_digest(self.first):
+            return []
+        return [_SAME_WEIGHTS]
+
+    @cached_property
+    def _common(self) -> dict[str, Any]:
+        seldom = max(_FEWEST, self.steps // _LOOKS)
+        seldom = seldom if self.evaluate_every is None else self.evaluate_every
+        return {
+            "make": self.make,
+            "subject": self.named,
+            "source": described(self.make),
+            "span": self.reach,
+            "steps": self.steps,
+            "until_solved": self.until_solved,
+            "evaluate_every": 0 if self.first.evaluate is None else seldom,
+            "measure_every": self.steps if self.measure else 0,
+            "checkpoint_every": self.checkpoint_every,
+        }
+
+    def _prescribed(self, folder: Path) -> list[str]:
+        """The first few that are prescribed: asked once, then remembered."""
+        trial = PairedTrial(**self._common, remedy=UNTREATED, seed=self.numbers[0])
+        path = folder / _CHOICE.format(trial.key.rpartition("-")[2])
+        with one_at_a_time(folder):
+            with suppress(FileNotFoundError):
+                return [str(name) for name in from_json(read_plainly(path))["remedies"]]
+            found = prescription.prescribe(self.first, span=self.reach)
+            names = [option.name for option in found.options[:FIRST]]
+            write_atomically(path, to_json({"remedies": names}, path.name) + "\n")
+        return names
