@@ -55,12 +55,9 @@ class NormCounts:
     def from_state(cls, state: dict[str, Any]) -> NormCounts:
         """The counts again. Raises ``InputError`` for what ``to_state`` never gives."""
         found = cls()
-        bins, counts = (torch.as_tensor(state[name]).tolist() for name in ("bins", "counts"))
-        fits = isinstance(bins, list) and isinstance(counts, list) and len(bins) == len(counts)
-        if not fits or not all(type(one) is int for one in bins + counts):
-            raise InputError(
-                "bins and counts must be whole numbers, as many of one as of the other"
-            )
+        bins, counts = (_whole_numbers(state, name) for name in ("bins", "counts"))
+        if len(bins) != len(counts):
+            raise InputError(f"{len(bins):,} bins and {len(counts):,} counts: as many must they be")
         if any(abs(one) > _MOST for one in bins) or any(one < 1 for one in counts):
             raise InputError(f"bins must lie within ±{_MOST:,}, and counts be at least 1")
         for one, count in zip(bins, counts, strict=True):
@@ -80,3 +77,11 @@ class NormCounts:
             more = at + 1 - len(self._counts)
             self._counts = np.concatenate([self._counts, np.zeros(more, dtype=np.int64)])
         self._counts[at] += times
+
+
+def _whole_numbers(state: dict[str, Any], name: str) -> list[int]:
+    value = state[name]
+    found = value.tolist() if isinstance(value, torch.Tensor) else value
+    if not isinstance(found, list) or any(type(one) is not int for one in found):
+        raise InputError(f"{name} must be a list of whole numbers")
+    return found

@@ -99,12 +99,12 @@ class ZClip(GradientClipper):
         }
 
     def _recall(self, memory: State) -> None:
-        mean, deviation, first = memory["mean"], memory["deviation"], memory["first"]
-        warm = memory["warm"]
-        numbers = [mean, deviation, *first] if isinstance(first, list) else [math.nan]
+        first, warm = memory["first"], memory["warm"]
+        numbers = [memory["mean"], memory["deviation"]]
+        fits = isinstance(first, list) and len(first) < (1 if warm is True else self.warm_up)
+        numbers += first if fits else []
         plain = all(type(one) in (int, float) and 0 <= one < math.inf for one in numbers)
-        fits = isinstance(warm, bool) and len(first) < self.warm_up and not (warm and first)
-        if not plain or not fits:
+        if not plain or not fits or not isinstance(warm, bool):
             raise InputError(f"the state does not fit {self!r}: was it saved with other settings?")
-        self.mean, self.deviation = float(mean), float(deviation)
+        self.mean, self.deviation = float(numbers[0]), float(numbers[1])
         self._first, self._warm = [float(one) for one in first], warm
