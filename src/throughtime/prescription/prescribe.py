@@ -82,6 +82,7 @@ def prescribe(
     untreated = _Arm(NONE, Trainee(patient), read(patient, batches[0], span, seed))
     made = probe([arm.trainee for arm in (untreated, *arms)], batches[1:], seconds, seed)
     base = _option(untreated, untreated, batches[0], span, seed)
+    tried = {*(arm.name for arm in arms), *(one.name for one in refused)}
     clipped = {arm.name for arm in arms if arm.trainee.problem.clip is not None}
     found = [_option(arm, untreated, batches[0], span, seed) for arm in arms]
     options = ranked(found, base, clipped)
@@ -93,7 +94,7 @@ def prescribe(
         options,
         refused,
         made,
-        wording.notes(before, options),
+        wording.notes(before, options, [one for one in names if one not in tried]),
     )
 
 

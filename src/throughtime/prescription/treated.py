@@ -12,6 +12,7 @@ from throughtime.errors import InputError
 from throughtime.prescription.clipping import CLIPPING
 from throughtime.prescription.constraining import CONSTRAINING
 from throughtime.prescription.initialising import INITIALISING
+from throughtime.prescription.replacing import REPLACING
 from throughtime.prescription.treatment import SLOTS, Treatment
 from throughtime.prescription.undisturbed import undisturbed
 from throughtime.prescription.windowing import WINDOWING
@@ -19,9 +20,9 @@ from throughtime.problem import Problem
 
 NONE = "none"
 
-TREATMENTS: dict[str, Treatment] = {
-    one.name: one for one in (*INITIALISING, *CONSTRAINING, *CLIPPING, *WINDOWING)
-}
+_KINDS = (REPLACING, INITIALISING, CONSTRAINING, CLIPPING, WINDOWING)
+
+TREATMENTS: dict[str, Treatment] = {one.name: one for kind in _KINDS for one in kind}
 """Every remedy by name. ``+`` may join those of different slots; ``none`` stands alone."""
 
 

@@ -61,7 +61,7 @@ def note(name: str, treated: Reading, untreated: Reading) -> str:
     return ""
 
 
-def notes(before: Diagnosis, options: Sequence[Option]) -> tuple[str, ...]:
+def notes(before: Diagnosis, options: Sequence[Option], untried: Sequence[str]) -> tuple[str, ...]:
     """What a reader must know beside the ranking."""
     found = [_PROOF] if options else []
     if before.verdict == "vanishing":
@@ -69,6 +69,7 @@ def notes(before: Diagnosis, options: Sequence[Option]) -> tuple[str, ...]:
     causes = {finding.evidence.get("cause") for finding in before.findings}
     found += [_INPUT] if causes & {"bad input", "bad loss", "bad initial state"} else []
     found += [_WEIGHT] if "bad weight" in causes else []
+    found += [f"meant for it too, and not tried: {', '.join(untried)}"] if untried else []
     return tuple(found)
 
 
