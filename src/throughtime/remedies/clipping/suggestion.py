@@ -84,7 +84,7 @@ def suggest_clip(history: object) -> ClipSuggestion:
             f"; the norms {way} by {abs(drift):.1f} decades, and this is from the last "
             f"{len(logs):,}: to go on with; ZClip follows such a drift"
         )
-    share = 0.0 if threshold is None else float(np.mean(10**logs > threshold))
+    share = 0.0 if threshold is None else float(np.mean(logs > math.log10(threshold)))
     return ClipSuggestion(threshold, reason, share, len(logs))
 
 
@@ -93,8 +93,8 @@ def _threshold(logs: Floats, lost: int) -> tuple[float | None, str]:
     if high - low > _WIDE:
         chosen = _rounded(float(np.percentile(logs, _LOW_PERCENTILE)))
         return chosen, (
-            f"half of the norms lie between {10**low:.2g} and {10**high:.2g}, so there is no usual "
-            f"one: it is their {_LOW_PERCENTILE:.0f}th percentile"
+            f"half of the norms lie between {_power(low):.2g} and {_power(high):.2g}, so there is "
+            f"no usual one: it is their {_LOW_PERCENTILE:.0f}th percentile"
         )
     fence = min(max(high + 3 * (high - low), middle + _NEAR), middle + _FAR)
     spikes = int((logs > fence).sum())
@@ -103,19 +103,23 @@ def _threshold(logs: Floats, lost: int) -> tuple[float | None, str]:
     bad = f"{lost:,} norms were not finite" if lost else ""
     if spikes:
         reason = (
-            f"{spikes:,} of {len(logs):,} norms are spikes of up to {10 ** (largest - middle):.3g} "
-            f"times the median, {10**middle:.3g}; the longest that is none is {usual:g}"
+            f"spikes in {spikes:,} of {len(logs):,} norms, of up to {_power(largest - middle):.3g} "
+            f"times the median, {_power(middle):.3g}; the longest that is none is {usual:g}"
         )
         return usual, f"{reason}; {bad}" if bad else reason
     steady = (
-        f"the norms are steady: the largest of {len(logs):,} is {10 ** (largest - middle):.3g} "
-        f"times their median, {10**middle:.3g}"
+        f"the norms are steady: the largest of {len(logs):,} is {_power(largest - middle):.3g} "
+        f"times their median, {_power(middle):.3g}"
     )
     return (usual, f"{steady}, but {bad}") if lost else (None, steady)
 
 
 def _rounded(log: float) -> float:
-    return float(f"{10**log:.3g}")
+    return float(f"{_power(log):.3g}")
+
+
+def _power(log: float) -> float:
+    return float(10 ** min(log, 308.0))  # more decades no float64 holds
 
 
 def _norms(history: object) -> Floats:
