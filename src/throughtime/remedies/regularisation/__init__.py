@@ -1,0 +1,5 @@
+"""Terms beside the loss that keep a gradient alive through time."""
+
+from throughtime.remedies.regularisation.omega import Omega
+
+__all__ = ["Omega"]
