@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from user_models import MODELS, PAIRED, Classifier, LanguageModel, Packed, Share
 
 import throughtime as tt
 from throughtime.cells import CELLS, RecurrentLayer, make_cell
+from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.remedies.replacement import replace_
 from throughtime.remedies.stand_in import CarriedState, StandIn
 
@@ -25,6 +27,7 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 PAIRS = [(before, after) for before in CELLS for after in CELLS]
 # One caller of each kind: of torch's and of ours, of one tensor and of a pair.
 CALLED = [(before, after) for before in ("rnn", "lstm", "janet", "lem", "lru") for after in CELLS]
+TORCHS_CALLED = [pair for pair in CALLED if pair[0] in TORCHS]
 
 
 def drawing(seed: int = 0) -> torch.Generator:
@@ -62,6 +65,29 @@ def test_a_model_is_captured_and_trained_around_any_cell(
     assert model.loss() < loss
 
 
+@pytest.mark.parametrize("after", CELLS)
+@pytest.mark.parametrize("before", ["rnn", "lstm"])
+def test_every_weight_learns_from_the_last_state_alone(before: str, after: str) -> None:
+    model = changed(Classifier, before, after)
+    model.loss().backward()
+    assert [name for name, one in model.named_parameters() if one.grad is None] == []
+
+
+NAMES = [("rnn", "gru", "rnn"), ("rnn", "lstm", "rnn.lstm"), ("lstm", "relu-rnn", "rnn.relu_rnn")]
+
+
+@pytest.mark.parametrize(("before", "after", "name"), NAMES)
+def test_capture_names_the_new_layer_by_its_place(before: str, after: str, name: str) -> None:
+    model = changed(MODELS["tagger"], before, after)
+    with tt.capture(model) as run:
+        model.loss().backward()
+    assert run.trace.names == (name, f"{name}.reverse")
+
+
+def test_it_says_in_whose_place_it_stands() -> None:
+    assert "in place of RNN(3, 4, num_layers=2" in repr(changed(Classifier, "rnn", "lstm"))
+
+
 @pytest.mark.parametrize(("before", "after"), CALLED)
 def test_a_carried_state_goes_on_as_if_the_sequence_were_whole(before: str, after: str) -> None:
     model = changed(LanguageModel, before, after)
@@ -70,7 +96,7 @@ def test_a_carried_state_goes_on_as_if_the_sequence_were_whole(before: str, afte
     torch.testing.assert_close(model(x), whole, **CLOSE)
 
 
-@pytest.mark.parametrize(("before", "after"), CALLED)
+@pytest.mark.parametrize(("before", "after"), TORCHS_CALLED)
 def test_the_gradient_goes_through_a_state_that_was_not_detached(before: str, after: str) -> None:
     model = changed(MODELS["whole"], before, after)
     x = normal(T, B, I).requires_grad_()
@@ -80,7 +106,7 @@ def test_the_gradient_goes_through_a_state_that_was_not_detached(before: str, af
     torch.testing.assert_close(through, wanted, **CLOSE)
 
 
-@pytest.mark.parametrize(("before", "after"), CALLED)
+@pytest.mark.parametrize(("before", "after"), TORCHS_CALLED)
 def test_no_gradient_goes_through_one_that_was(before: str, after: str) -> None:
     model = changed(LanguageModel, before, after)
     x = normal(T, B, I).requires_grad_()
@@ -179,8 +205,12 @@ def test_it_can_be_replaced_again(before: str, then: str, wanted: type) -> None:
     model.loss().backward()
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-@pytest.mark.parametrize("after", [name for name in CELLS if name != "orthogonal"])
+def pickled(model: UserModel) -> UserModel:
+    return pickle.loads(pickle.dumps(model))  # noqa: S301  — our own
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, pickled])
+@pytest.mark.parametrize("after", CELLS)
 @pytest.mark.parametrize("before", ["rnn", "lstm"])
 def test_copies_are_as_the_model(
     before: str, after: str, twin: Callable[[UserModel], UserModel]
@@ -261,3 +291,159 @@ def test_what_is_done_to_h_is_done_to_every_part(after: str, how: str) -> None:
     moved = MOVED[how](state)
     assert isinstance(moved, CarriedState)
     torch.testing.assert_close(moved.parts, tuple(map(MOVED[how], parts)))
+
+
+def test_a_carried_state_can_be_saved() -> None:
+    layer, file = changed(LanguageModel, "rnn", "lstm").rnn, io.BytesIO()
+    _, state = layer(normal(T, B, I))
+    torch.save(state.detach(), file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    torch.testing.assert_close(layer(normal(T, B, I), loaded)[0], layer(normal(T, B, I), state)[0])
+
+
+# What is computed from h, or given by hand, has no c; and a pair whose c is its own fits no GRU.
+LOST: dict[str, tuple[str, str, Callable[[Any], Any], str]] = {
+    "a factor": ("rnn", "lstm", lambda h: h.detach() * 0.5, "state of the LSTM is h and c"),
+    "something learned": (
+        "rnn", "lstm", lambda h: torch.zeros(2, B, H, dtype=h.dtype, requires_grad=True),
+        "pass on the state that the layer returned",
+    ),
+    "written to": ("rnn", "lem", lambda h: h.detach().zero_().add_(1), "cell whose state is one"),
+    "its own number": ("gru", "lru", lambda h: torch.ones(2, B, H, dtype=h.dtype), "re and im"),
+    "c of another origin": (
+        "lstm", "gru", lambda pair: (pair[0], pair[0] + 1), "the GRU takes h alone of the pair",
+    ),
+    "a learned c": (
+        "lstm", "janet", lambda pair: (pair[0], torch.zeros_like(pair[0]).requires_grad_()),
+        "such as lstm or lem",
+    ),
+    "a factor of a pair": (
+        "lstm", "lru", lambda pair: tuple(part.detach() * 0.5 for part in pair), "re and im",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_state_that_has_lost_a_part_is_refused(name: str) -> None:
+    before, after, change, sentence = LOST[name]
+    layer = changed(LanguageModel, before, after).rnn
+    _, state = layer(normal(T, B, I))
+    with pytest.raises(InputError, match=f"layer 'rnn': .*{sentence}"):
+        layer(normal(T, B, I), change(state))
+
+
+@pytest.mark.parametrize("after", ["lem", "lru"])
+def test_a_state_of_other_parts_is_refused(after: str) -> None:
+    _, state = changed(LanguageModel, "rnn", "lstm").rnn(normal(T, B, I))
+    with pytest.raises(InputError, match="a single tensor that is not zero"):
+        changed(LanguageModel, "rnn", after).rnn(normal(T, B, I), state)
+
+
+STARTS: dict[str, Callable[[Tensor], Any]] = {
+    "rnn": lambda zeros: zeros,
+    "lstm": lambda zeros: (zeros, zeros.clone()),
+}
+
+
+@pytest.mark.parametrize("after", CELLS)
+@pytest.mark.parametrize("before", STARTS)
+def test_a_state_of_zeros_is_the_start(before: str, after: str) -> None:
+    layer = changed(LanguageModel, before, after).rnn
+    given = STARTS[before](torch.zeros(2, B, H, dtype=torch.float64))
+    (output, _), (wanted, _) = layer(normal(T, B, I), given), layer(normal(T, B, I))
+    torch.testing.assert_close(output, wanted, rtol=0, atol=0)
+
+
+def test_h_with_a_c_of_zeros_starts_a_cell_of_one_tensor() -> None:
+    layer = changed(LanguageModel, "lstm", "gru").rnn
+    h = normal(2, B, H)
+    output, _ = layer(normal(T, B, I), (h, torch.zeros_like(h)))
+    torch.testing.assert_close(output, layer.gru(normal(T, B, I), h)[0], rtol=0, atol=0)
+
+
+def test_a_layer_of_torch_reads_h_of_a_carried_state() -> None:
+    _, state = changed(LanguageModel, "rnn", "lstm").rnn(normal(T, B, I))
+    layer = nn.GRU(I, H, num_layers=2).double()
+    torch.testing.assert_close(
+        layer(normal(T, B, I), state)[0], layer(normal(T, B, I), state.as_subclass(Tensor))[0]
+    )
+
+
+class OwnForward(nn.LSTM):
+    def forward(self, *args: Any) -> Any:
+        return super().forward(*args)[0]
+
+
+def hooked() -> nn.Module:
+    model = nn.Sequential(nn.GRU(I, H))
+    model[0].register_forward_hook(lambda *_: None)
+    return model
+
+
+def two() -> nn.Module:
+    return nn.ModuleDict({"a": nn.RNN(I, H), "b": nn.GRU(I, H)})
+
+
+REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+    "the layer itself": (lambda: replace_(nn.LSTM(I, H), "gru"), "LSTM is the layer itself"),
+    "no layer": (lambda: replace_(nn.Linear(I, H), "gru"), "no recurrent layer in this Linear"),
+    "a loop over a cell": (lambda: replace_(nn.Sequential(nn.LSTMCell(I, H)), "gru"), "the loop"),
+    "no such cell": (lambda: replace_(two(), "transformer"), "cell 'transformer' is not known"),
+    "no such layer": (lambda: replace_(two(), "gru", layers=["c"]), "'c' .*: it has 'a', 'b'"),
+    "no layers": (lambda: replace_(two(), "gru", layers=[]), "layers is empty"),
+    "projection": (
+        lambda: replace_(nn.Sequential(nn.LSTM(I, H, proj_size=2)), "gru"), "layer '0' projects",
+    ),
+    "a forward of its own": (
+        lambda: replace_(nn.Sequential(OwnForward(I, H)), "gru"), "is a OwnForward with a forward",
+    ),
+    "hooks": (lambda: replace_(hooked(), "lstm"), r"layer '0' \(GRU\) has hooks"),
+    "no such setting": (lambda: replace_(two(), "lru", span=3), "does not take these settings"),
+    "a setting of the old": (
+        lambda: replace_(two(), "lru", num_layers=3), "replace_ keeps 'num_layers'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_fit_is_refused_in_a_sentence(name: str) -> None:
+    ask, sentence = REFUSED[name]
+    with pytest.raises(InputError, match=sentence):
+        ask()
+
+
+def test_nothing_is_changed_where_one_layer_does_not_fit() -> None:
+    model = nn.Sequential(nn.LSTM(I, H), nn.LSTM(I, H, proj_size=2))
+    before = list(model)
+    with pytest.raises(InputError):
+        replace_(model, "gru")
+    assert list(model) == before
+
+
+def test_a_model_that_is_wrapped_is_refused() -> None:
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(nn.Sequential(nn.RNN(I, H)))
+        with pytest.raises(InputError, match="replace first, then wrap"):
+            replace_(wrapped, "gru")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_an_optimizer_that_was_made_before_is_told_of() -> None:
+    model = made(Classifier, "rnn")
+    optimizer = torch.optim.Adam(model.parameters())
+    with pytest.warns(ThroughtimeWarning, match="make it anew"):
+        replace_(model, "gru")
+    assert optimizer.param_groups
+
+
+def test_who_only_looks_at_the_old_layer_is_not_warned() -> None:
+    model = made(Classifier, "rnn")
+    held, weights = model.rnn, list(model.parameters())
+    torch.optim.SGD([weights[-1]], lr=0.1)
+    with warnings.catch_warnings(record=True) as caught:
+        replace_(model, "gru")
+    assert (caught, held is model.rnn) == ([], False)

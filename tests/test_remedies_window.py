@@ -75,7 +75,7 @@ SAID = {
     "gone at once": (linear_world(0 * EYE, 20, ONES), 1, "0.00% of the gradient lies beyond"),
     "fading": (linear_world(0.5 * EYE, 40, ONES), 7, "fades by 0.301 decades a step"),
     "carried on": (linear_world(0.9 * EYE, 20, ONES), 44, "carried on from the 20 steps"),
-    "chaotic": (relu_world(2.0, 40), 1, "double every 1.0 steps"),
+    "chaotic": (relu_world(2.0, 40), 1, "1 step: the largest Lyapunov exponent is +0.693 nats"),
 }
 
 

@@ -29,8 +29,8 @@ _MOVES = {
 class CarriedState(Tensor):
     """A tensor h that the caller sees, and with it all parts of the state of which it is one.
 
-    Detached, copied, moved to a device, reshaped or indexed, it takes its parts along; whatever is
-    computed from it is a plain tensor.
+    Detached, copied, moved to a device, reshaped, indexed or pickled, it takes its parts along;
+    whatever is computed from it is a plain tensor, and so is what ``torch.compile`` makes of it.
     """
 
     parts: tuple[Tensor, ...]
@@ -48,6 +48,12 @@ class CarriedState(Tensor):
     def changed(self) -> bool:
         """Whether h was written to, which its parts do not know."""
         return _version(self) != self.version
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"parts": self.parts, "names": () if self.changed else self.names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.parts, self.names, self.version = state["parts"], state["names"], _version(self)
 
     @classmethod
     def __torch_function__(

@@ -45,7 +45,7 @@ class Window:
     extrapolated: bool = False
 
     def __str__(self) -> str:
-        return f"{self.steps} steps: {self.reason}"
+        return f"{self.steps} step{'s' * (self.steps != 1)}: {self.reason}"
 
 
 def suggest_window(
