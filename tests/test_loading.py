@@ -13,7 +13,7 @@ from torch import nn
 from user_files import PREAMBLE, closure, leaving_no_trace, model
 
 from throughtime.errors import LoadError
-from throughtime.loading import load, load_problem
+from throughtime.loading import FromFile, load, load_problem
 
 
 @pytest.fixture(autouse=True)
@@ -266,3 +266,61 @@ def test_a_model_alone_cannot_be_trained() -> None:
     write(model())
     with pytest.raises(LoadError, match=r"must return a throughtime\.Problem to be trained; it"):
         load_problem("model.py:build")
+
+
+# A problem for any seed
+
+WITH_SEED = """
+import torch
+from torch import nn
+import throughtime as tt
+
+def batches(seed):
+    draw = torch.Generator().manual_seed(seed)
+    while True:
+        yield torch.randn(5, 2, 3, generator=draw)
+
+def loss(model, x):
+    return model(x)[0].square().mean()
+
+def build({arguments}):
+    {first}
+    return tt.Problem("one", nn.RNN(3, 4), batches, loss, span=4)
+"""
+SEEDED = {
+    "an argument": ("seed=0", "torch.manual_seed(seed)"),
+    "a keyword": ("*, seed", "torch.manual_seed(seed)"),
+    "drawn from torch": ("", "pass"),
+    "another argument": ("hidden=4", "pass"),
+}
+
+
+@pytest.mark.parametrize("form", SEEDED)
+def test_a_seed_decides_over_the_weights_alone(form: str) -> None:
+    arguments, first = SEEDED[form]
+    write(WITH_SEED.format(arguments=arguments, first=first))
+    make, before = FromFile.of("model.py:build"), torch.get_rng_state()
+    made = [make(seed).model.weight_hh_l0 for seed in (3, 3, 4)]
+    same = [torch.equal(made[0], other) for other in made[1:]]
+    assert (same, torch.equal(torch.get_rng_state(), before)) == ([True, False], True)
+
+
+def test_it_is_sent_to_another_process_and_told_apart_by_what_the_file_says() -> None:
+    write(WITH_SEED.format(arguments="", first="pass"))
+    make = FromFile.of("model.py:build")
+    assert pickle.loads(pickle.dumps(make)) == make  # noqa: S301  — our own
+    write(WITH_SEED.format(arguments="", first="torch.manual_seed(1)"))
+    assert FromFile.of("model.py:build").digest != make.digest
+    assert "/" not in repr(make)
+
+
+def test_what_cannot_be_trained_is_told_what_to_return_instead() -> None:
+    write(model())
+    with pytest.raises(LoadError, match=r"returned \(Net, function\): return Problem\(name, model"):
+        FromFile.of("model.py:build")(0)
+
+
+def test_what_clips_and_remembers_is_left_as_it_is() -> None:
+    text = WITH_SEED.format(arguments="", first="from throughtime.remedies import clipping")
+    write(text.replace("span=4", "span=4, clip=clipping.AutoClip()"))
+    assert hasattr(FromFile.of("model.py:build")(0).clip, "state_dict")

@@ -5,6 +5,7 @@ Naming a file is consent to run it. Nothing else is ever imported or executed.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -12,8 +13,8 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
@@ -22,10 +23,12 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from throughtime.errors import LoadError, ThroughtimeError, plain
+from throughtime.prescription import undisturbed
 from throughtime.problem import Problem
 
 _NAMELESS = "_throughtime_user_file"
 _END = object()
+_OBJECTS = ("model", "clip", "backward")  # called as well, but remembering something
 _FEW = 8  # functions to offer where another one was asked for
 
 
@@ -61,46 +64,96 @@ def load(target: str) -> Loaded:
             something else returned.
         MemoryError: the user's code ran out of it.
     """
-    file, made = _run(target)
-    return _checked(made, file, target)
+    file, name = _split(target)
+    return _checked(_called(file, name), file, target)
 
 
-def load_problem(target: str) -> Problem:
+def load_problem(target: str, seed: int | None = None) -> Problem:
     """Run ``FILE.py:FUNCTION``, which returns a ``Problem``: what can be trained.
 
     Errors in its functions, whenever they are called, become a ``LoadError`` as well.
+
+    Args:
+        target: as the command line names it.
+        seed: given to the function where it takes an argument ``seed``; None for none.
 
     Raises:
         LoadError: as ``load``.
         MemoryError: as ``load``.
     """
-    file, made = _run(target)
+    return _problem(*_split(target), seed)
+
+
+@dataclass(frozen=True)
+class FromFile:
+    """Makes the problem of ``FILE.py:FUNCTION`` anew, in any process, for any seed.
+
+    Attributes:
+        file: the user's.
+        function: in it.
+        digest: of what stands in the file: another text is another problem.
+    """
+
+    file: UserFile = field(repr=False)
+    function: str
+    digest: str
+
+    @classmethod
+    def of(cls, target: str) -> FromFile:
+        """The maker of what the command line names. Raises ``LoadError`` if there is no file."""
+        file, function = _split(target)
+        try:
+            content = file.real.read_bytes()
+        except OSError as error:
+            raise LoadError(f"{plain(file.named)} cannot be read: {plain(error)}") from error
+        return cls(file, function, hashlib.sha256(content).hexdigest()[:16])
+
+    def __call__(self, seed: int) -> Problem:
+        """The problem of a seed: an argument of the function, or drawn from all around it.
+
+        Raises ``LoadError`` as ``load_problem``.
+        """
+        with undisturbed(seed=seed):
+            return _problem(self.file, self.function, seed)
+
+
+def _problem(file: UserFile, name: str, seed: int | None) -> Problem:
+    """What the function returned, its functions guarded."""
+    made = _called(file, name, seed)
     if not isinstance(made, Problem):
         raise LoadError(
-            f"{plain(target)} must return a throughtime.Problem to be trained; it returned "
-            f"{_described(made)}"
+            f"{plain(file.named)}:{plain(name)} must return a throughtime.Problem to be trained; "
+            f"it returned {_described(made)}: return Problem(name, model, batches, loss, span), "
+            "where batches(seed) gives batches without end, and loss(model, batch) the loss of one"
         )
-    functions = {field.name: getattr(made, field.name) for field in fields(made)}
+    functions = {one.name: getattr(made, one.name) for one in fields(made)}
     guarded: dict[str, Any] = {
         name: _guarded(function, file)
         for name, function in functions.items()
-        if callable(function) and not isinstance(function, nn.Module)
+        if callable(function) and name not in _OBJECTS
     }
     batches = guarded.pop("batches")
     return replace(made, batches=lambda seed: _Guarded(batches(seed), file), **guarded)
 
 
-def _run(target: str) -> tuple[UserFile, Any]:
-    """The file, and what its function returned."""
-    file, name = _split(target)
+def _called(file: UserFile, name: str, seed: int | None = None) -> Any:
+    """What the function of the file returned."""
     with users_code(file):
         module = _module(file)
     function = getattr(module, name, None)
     if not callable(function):
         known = ", ".join(_functions(module)) or "none"
         raise LoadError(f"{plain(file.named)} has no function {plain(name)!r}; it has: {known}")
+    given = {} if seed is None or not _takes_seed(function) else {"seed": seed}
     with users_code(file):
-        return file, function()
+        return function(**given)
+
+
+def _takes_seed(function: Callable[..., Any]) -> bool:
+    with suppress(TypeError, ValueError):  # one that cannot tell what it takes
+        named = inspect.signature(function).parameters.get("seed")
+        return named is not None and named.kind in (named.KEYWORD_ONLY, named.POSITIONAL_OR_KEYWORD)
+    return False
 
 
 def _guarded(function: Callable[..., Any], file: UserFile) -> Callable[..., Any]:

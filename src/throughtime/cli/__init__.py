@@ -3,7 +3,7 @@
 Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
 """
 
-from throughtime.cli import looking, prescribing, reproducing, sweeping, training  # noqa: F401  — they register their commands
+from throughtime.cli import looking, prescribing, reproducing, sweeping, training, treating  # noqa: F401  — they register their commands
 from throughtime.cli.app import app
 from throughtime.cli.process import main
 

@@ -108,3 +108,17 @@ for each remedy. The same batch is captured on every copy, before and after a fe
 the copies take turns; your own model is not touched. Prints the ranking, what a step costs, and
 the lines of code to paste. It takes seconds, and proves nothing.
 """
+
+TREAT = """Train a model with remedies and without, in pairs, and say which remedy helped.
+
+\b
+    throughtime treat FILE.py:FUNCTION --span 200 --steps 2000
+
+FUNCTION returns a throughtime.Problem. With an argument seed it is called with each seed; without
+one, all that it draws from torch, numpy or random is seeded. For each seed every training starts
+from the same first weights, reads the same batches and makes the same number of updates.
+
+It ends with the patch that puts the best remedy into FILE.py. Interrupt it at any moment: the same
+command goes on. DIR gets index.html (the loss curves), result.json and remedy.patch. With --cluster
+the workers of a Dask cluster do the work; they must see DIR and FILE.py under the same paths.
+"""

@@ -24,12 +24,28 @@ class Line(NamedTuple):
         points: (updates, loss); what is not finite, or not above 0, is a gap.
         fate: how it ended.
         solved_at: updates after which it was solved, or None.
+        beside: whether it is drawn in grey, for the others to be compared with.
     """
 
     name: str
     points: Sequence[tuple[int, float]]
     fate: Fate
     solved_at: int | None = None
+    beside: bool = False
+
+
+class Listing(NamedTuple):
+    """Text that is shown letter by letter: a program, a patch.
+
+    Attributes:
+        title: its heading.
+        about: a sentence under it.
+        text: all of its lines.
+    """
+
+    title: str
+    about: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,10 @@ class Multiples:
         facts: names and values beside it.
         troubles: (which training, why it came to no result).
         files: (name, path relative to the page) of what lies beside it.
+        question: what the page answers.
+        notes: sentences under its first table.
+        beside: what the grey curves are; empty where there is none.
+        listings: at its end.
     """
 
     title: str
@@ -98,6 +118,10 @@ class Multiples:
     facts: Sequence[tuple[str, str]] = ()
     troubles: Sequence[tuple[str, str]] = ()
     files: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    question: str = "which remedy learns how far back?"
+    notes: Sequence[str] = ()
+    beside: str = ""
+    listings: Sequence[Listing] = ()
 
     def __post_init__(self) -> None:
         if self.updates < 1:

@@ -73,7 +73,7 @@ def _draw(axes: Axes, line: Line, high: float) -> None:
     logs = np.full_like(losses, np.nan)
     shown = np.isfinite(losses) & (losses > 0)
     logs[shown] = np.log10(losses[shown])
-    colour = _COLOUR[line.fate]
+    colour = style.WALL if line.beside else _COLOUR[line.fate]
     axes.plot(across, logs, color=colour, linewidth=1.2, alpha=0.9, solid_capstyle="round")
     if not shown.any():
         return
@@ -103,7 +103,7 @@ def _frame(axes: Axes, updates: int, bounds: tuple[float, float]) -> None:
 
 def _told(panel: Panel) -> str:
     """The panel for who cannot see it."""
-    fates = [line.fate for line in panel.lines]
+    fates = [line.fate for line in panel.lines if not line.beside]
     counts = ", ".join(f"{fates.count(fate)} {fate}" for fate in dict.fromkeys(fates))
     return wording.clean(f"{panel.title}: {counts or 'nothing'}. {panel.note}")
 

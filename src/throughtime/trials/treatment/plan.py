@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from throughtime import prescription
 from throughtime.errors import InputError, plain
 from throughtime.files import read_plainly, write_atomically
@@ -69,6 +71,7 @@ class Plan:
             if name == UNTREATED:
                 raise InputError("none is no remedy: the untreated model is always tried")
             prescription.treated(self.first, name, self.reach, self.numbers[0])
+        self._refuse_a_loss_of_its_own()
         again = weights_digest(self.make(self.numbers[0]))
         if again != weights_digest(self.first):
             raise InputError(
@@ -148,7 +151,24 @@ class Plan:
         with one_at_a_time(folder):
             with suppress(FileNotFoundError):
                 return [str(name) for name in from_json(read_plainly(path))["remedies"]]
-            found = prescription.prescribe(self.first, span=self.reach)
+            found = prescription.prescribe(self.first, span=self.reach, seed=self.numbers[0])
             names = [option.name for option in found.options[:FIRST]]
             write_atomically(path, to_json({"remedies": names}, path.name) + "\n")
         return names
+
+    def _refuse_a_loss_of_its_own(self) -> None:
+        """A loss that holds a model of its own would never train the treated copy."""
+        copy = prescription.treated(self.first, UNTREATED, self.reach)
+        parameters = [one for one in copy.model.parameters() if one.requires_grad]
+        with prescription.undisturbed(copy.model, self.numbers[0]):
+            loss = copy.closure(self.numbers[0])
+        reached = (
+            torch.autograd.grad(loss, parameters, allow_unused=True)
+            if loss.requires_grad and parameters
+            else ()
+        )
+        if all(gradient is None for gradient in reached):
+            raise InputError(
+                f"{self.named}: its loss does not depend on the model that it is given: in "
+                "loss(model, batch) use the argument, not a model from outside"
+            )

@@ -13,13 +13,16 @@ from throughtime.runs.plain_json import to_json
 from throughtime.trials.one import Outcome, result_of, run_path
 from throughtime.trials.study import carry_out, prepared
 from throughtime.trials.treatment.arms import compared, is_one_training, loss_name
+from throughtime.trials.treatment.page import page
 from throughtime.trials.treatment.paired import Make, PairedTrial
+from throughtime.trials.treatment.patch import FILE as PATCH
+from throughtime.trials.treatment.patch import patch_for
 from throughtime.trials.treatment.plan import Plan
 from throughtime.trials.treatment.result import Treated
 from throughtime.trials.treatment.verdict import judge
 from throughtime.trials.trial import Trial
 
-SIGN, RESULT = "treat.json", "result.json"
+SIGN, PAGE, RESULT = "treat.json", "index.html", "result.json"
 _ONE_TRAINING = (
     "Every seed gave the same untreated training, to the last digit: weights and batches ignore "
     "the seed. They are counted as one."
@@ -73,13 +76,14 @@ def treat(
         MissingExtraError, ClusterError: there is no such cluster.
     """
     told = {name: value for name, value in locals().items() if name in Plan.__dataclass_fields__}
+    here, place = Path.cwd(), Path(folder).absolute()  # what is called now may change directory
     plan = Plan(**told)
     plan.check()
-    place = prepared(Path(folder).absolute(), SIGN, "trials")
+    prepared(place, SIGN, "trials")
     arms = plan.arms(place)
     in_pairs = [trial for pair in zip(*arms, strict=True) for trial in pair]
     left = carry_out(in_pairs, place, jobs=jobs, cluster=cluster, progress=progress)
-    return _written(plan, arms, place, left)
+    return _written(plan, arms, place, left, here)
 
 
 def _written(
@@ -87,6 +91,7 @@ def _written(
     arms: Sequence[Sequence[PairedTrial]],
     folder: Path,
     left: Mapping[Trial, Outcome],
+    here: Path,
 ) -> Treated:
     """Read all results, judge them, and write the result beside them."""
     results = [[_result(trial, folder, left) for trial in arm] for arm in arms]
@@ -97,25 +102,42 @@ def _written(
     notes = plan.notes()
     if is_one_training(results[0]):
         notes = [_ONE_TRAINING]
+    patch = None
+    if verdict.best is not None and plan.target is not None:
+        patch = patch_for(plan.target, verdict.best, plan.reach, plan.numbers[0], here)
+    has_diff = patch is not None and patch.diff is not None
     treated = Treated(
-        plan.named,
-        plan.reach,
-        plan.steps,
-        plan.numbers,
-        criterion,
-        told,
-        found,
-        verdict.answer,
-        verdict.best,
-        verdict.sentence,
-        tuple(notes),
-        None,
-        folder,
-        (RESULT,),
+        subject=plan.named,
+        span=plan.reach,
+        steps=plan.steps,
+        seeds=plan.numbers,
+        criterion=criterion,
+        loss_name=told,
+        arms=found,
+        answer=verdict.answer,
+        best=verdict.best,
+        verdict=verdict.sentence,
+        notes=tuple(notes),
+        patch=patch,
+        folder=folder,
+        files=(PAGE, RESULT, *([PATCH] if has_diff else [])),
     )
+    _write(treated, results, here)
+    return treated
+
+
+def _write(treated: Treated, results: Sequence[Sequence[Mapping[str, Any]]], here: Path) -> None:
+    """The result beside its runs: for programs, for people, and for ``patch``."""
+    folder, patch = treated.folder, treated.patch
+    saved = folder / PATCH
+    told = saved.relative_to(here) if saved.is_relative_to(here) else saved
     with one_at_a_time(folder):
         write_atomically(folder / RESULT, to_json(treated.to_dict(), RESULT, indent=1) + "\n")
-    return treated
+        if patch is not None and patch.diff is not None:
+            write_atomically(saved, patch.diff)
+        else:
+            saved.unlink(missing_ok=True)  # that of another verdict
+        write_atomically(folder / PAGE, page(treated, results, str(told)))
 
 
 def _result(trial: PairedTrial, folder: Path, left: Mapping[Trial, Outcome]) -> Mapping[str, Any]:
