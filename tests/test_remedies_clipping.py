@@ -175,6 +175,12 @@ def test_no_finite_gradient_is_lost(entries: list[float], max_norm: float) -> No
     torch.testing.assert_close(left_in(parameters), before * factor, rtol=1e-5, atol=1e-5)
 
 
+def test_many_equal_entries_are_summed_as_exactly_as_few() -> None:
+    (parameter,) = with_gradients([torch.full((2_000_003,), 0.1)])
+    norm = clip_grad_norm_(parameter, 1.0).item()
+    assert norm == pytest.approx(0.1 * math.sqrt(2_000_003), rel=1e-4)
+
+
 def sparse_embedding() -> nn.Embedding:
     embedding = nn.Embedding(9, 4, sparse=True, _weight=torch.zeros(9, 4))
     embedding(torch.tensor([1, 1, 3])).sum().backward()

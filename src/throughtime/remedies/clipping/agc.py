@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.remedies.clipping.clipper import GradientClipper, State
+from throughtime.remedies.clipping.norm import HALVES
 from throughtime.remedies.clipping.parts import Part, above_zero
 from throughtime.remedies.clipping.whole import WholeGradient
 
@@ -80,7 +81,7 @@ class AGC(GradientClipper):
         bounds = self.clipping * weights.clamp(min=self.eps)
         if not bool((norms > bounds).any()):
             return False
-        part.values.mul_((bounds / norms).clamp(max=1.0))  # in float64, where it may be tiny
+        part.values.mul_((bounds / norms).clamp(max=1.0))
         return True
 
     def _look_for_copies(self) -> None:
@@ -98,17 +99,18 @@ def unit_norms(values: Tensor) -> Tensor:
     """The norm of each row of a tensor, of each slice along its first axis, or of a whole vector.
 
     Returns:
-        Float64, in a shape that spreads over ``values``. No norm of finite entries overflows
-        unless float64 cannot hold it.
+        A shape that spreads over ``values``; float64 where float32 cannot hold all squares, and
+        then, too, no norm of finite entries overflows that float64 can hold.
     """
     axes = tuple(range(1, values.dim())) or None
-    wide = torch.complex128 if values.is_complex() else torch.float64
-    norms: Tensor = torch.linalg.vector_norm(values, dim=axes, keepdim=True, dtype=wide)
-    if bool(norms.isinf().any()):
-        largest = values.abs().amax(axes or (), keepdim=True).to(torch.float64)
-        scaled = torch.linalg.vector_norm(values / largest, dim=axes, keepdim=True, dtype=wide)
-        norms = torch.where(norms.isinf(), largest * scaled, norms)
-    return norms
+    narrow = torch.float32 if values.dtype in HALVES else None
+    norms: Tensor = torch.linalg.vector_norm(values, dim=axes, keepdim=True, dtype=narrow)
+    if not bool(norms.isinf().any()):
+        return norms
+    wide = values.to(torch.complex128 if values.is_complex() else torch.float64)
+    largest = wide.abs().amax(axes or (), keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    found: Tensor = largest * torch.linalg.vector_norm(wide / largest, dim=axes, keepdim=True)
+    return found
 
 
 def _weights(part: Part) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 import torch
@@ -18,9 +18,12 @@ from torch import Tensor
 
 from throughtime.errors import InputError
 
-_HALVES = {torch.float16, torch.bfloat16}
+HALVES = {torch.float16, torch.bfloat16}
 _DOUBLES = {torch.float64, torch.complex128}
 _FOREACH = {"cpu", "cuda", "xpu"}  # devices that work on many tensors at once
+
+# Entries that are summed in one go: of ten million equal ones torch's sum in float32 is 0.8 % off.
+_PIECE = 2**18
 
 # A sum of powers above it has lost nothing that matters: far above the smallest number of its type.
 _LOW, _LOW_DOUBLE = 1e-24, 1e-280
@@ -111,15 +114,23 @@ def _direct(values: Sequence[Tensor], order: float, foreach: bool | None) -> Ten
     """As torch computes it, except that halves are summed, and their norm held, in float32."""
     norms: list[Tensor] = []
     for at_once, run in groups(values, foreach):
-        dtype = torch.float32 if run[0].dtype in _HALVES else None
+        dtype = torch.float32 if run[0].dtype in HALVES else None
+        pieces = list(chain.from_iterable(map(_pieces, run)))
         if at_once:
-            norms.extend(torch._foreach_norm(run, order, dtype))
+            norms.extend(torch._foreach_norm(pieces, order, dtype))
         else:
-            norms.extend(torch.linalg.vector_norm(one, order, dtype=dtype) for one in run)
+            norms.extend(torch.linalg.vector_norm(one, order, dtype=dtype) for one in pieces)
     first = values[0].device
     together = torch.stack([one.to(first) for one in norms])
     found: Tensor = torch.linalg.vector_norm(together, order)
     return found
+
+
+def _pieces(values: Tensor) -> Sequence[Tensor]:
+    if values.numel() <= _PIECE:
+        return (values,)
+    pieces: Sequence[Tensor] = values.flatten().split(_PIECE)
+    return pieces
 
 
 def _scaled(values: Sequence[Tensor], order: float, direct: Tensor) -> Norm:
