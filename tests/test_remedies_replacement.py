@@ -182,9 +182,10 @@ def test_a_layer_at_two_places_stays_one(after: str) -> None:
     assert model.rnn is model.again["rnn"]
 
 
-def test_only_the_layers_that_are_named_are_replaced() -> None:
+@pytest.mark.parametrize("named", ["b", ["b"]])
+def test_only_the_layers_that_are_named_are_replaced(named: str | list[str]) -> None:
     model = nn.ModuleDict({"a": nn.RNN(I, H), "b": nn.GRU(I, H)})
-    replace_(model, "lstm", layers=["b"])
+    replace_(model, "lstm", layers=named)
     assert [type(one) for one in layers(model)] == [nn.RNN, nn.LSTM]
 
 
@@ -305,8 +306,8 @@ def test_a_carried_state_can_be_saved() -> None:
 # What is computed from h, or given by hand, has no c; and a pair whose c is its own fits no GRU.
 LOST: dict[str, tuple[str, str, Callable[[Any], Any], str]] = {
     "a factor": ("rnn", "lstm", lambda h: h.detach() * 0.5, "state of the LSTM is h and c"),
-    "something learned": (
-        "rnn", "lstm", lambda h: torch.zeros(2, B, H, dtype=h.dtype, requires_grad=True),
+    "a learned start": (
+        "rnn", "lstm", lambda h: nn.Parameter(torch.zeros_like(h)).expand(2, B, H),
         "pass on the state that the layer returned",
     ),
     "written to": ("rnn", "lem", lambda h: h.detach().zero_().add_(1), "cell whose state is one"),
@@ -315,7 +316,7 @@ LOST: dict[str, tuple[str, str, Callable[[Any], Any], str]] = {
         "lstm", "gru", lambda pair: (pair[0], pair[0] + 1), "the GRU takes h alone of the pair",
     ),
     "a learned c": (
-        "lstm", "janet", lambda pair: (pair[0], torch.zeros_like(pair[0]).requires_grad_()),
+        "lstm", "janet", lambda pair: (pair[0], nn.Parameter(torch.zeros_like(pair[0]))),
         "such as lstm or lem",
     ),
     "a factor of a pair": (
@@ -340,19 +341,28 @@ def test_a_state_of_other_parts_is_refused(after: str) -> None:
         changed(LanguageModel, "rnn", after).rnn(normal(T, B, I), state)
 
 
-STARTS: dict[str, Callable[[Tensor], Any]] = {
-    "rnn": lambda zeros: zeros,
-    "lstm": lambda zeros: (zeros, zeros.clone()),
+STARTS: dict[str, tuple[str, Callable[[Tensor], Any]]] = {
+    "one tensor": ("rnn", lambda zeros: zeros),
+    "a pair": ("lstm", lambda zeros: (zeros, zeros.clone())),
+    "with a gradient of its own": ("rnn", lambda zeros: zeros.requires_grad_()),
 }
 
 
 @pytest.mark.parametrize("after", CELLS)
-@pytest.mark.parametrize("before", STARTS)
-def test_a_state_of_zeros_is_the_start(before: str, after: str) -> None:
+@pytest.mark.parametrize("how", STARTS)
+def test_a_state_of_zeros_is_the_start(how: str, after: str) -> None:
+    before, given_by = STARTS[how]
     layer = changed(LanguageModel, before, after).rnn
-    given = STARTS[before](torch.zeros(2, B, H, dtype=torch.float64))
+    given = given_by(torch.zeros(2, B, H, dtype=torch.float64))
     (output, _), (wanted, _) = layer(normal(T, B, I), given), layer(normal(T, B, I))
     torch.testing.assert_close(output, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("after", ["lstm", "lem"])
+def test_zeros_have_to_have_the_shape_of_a_state(after: str) -> None:
+    layer = changed(LanguageModel, "rnn", after).rnn
+    with pytest.raises((InputError, RuntimeError), match=r"\(2, 3, 4\)"):
+        layer(normal(T, B, I), torch.zeros(1, B, H, dtype=torch.float64))
 
 
 def test_h_with_a_c_of_zeros_starts_a_cell_of_one_tensor() -> None:

@@ -34,7 +34,7 @@ def replace_(
     model: Model,
     cell: str,
     *,
-    layers: Sequence[str] | None = None,
+    layers: str | Sequence[str] | None = None,
     generator: torch.Generator | None = None,
     **settings: Any,
 ) -> Model:
@@ -63,7 +63,7 @@ def replace_(
         model: holds the layers (nn.RNN, nn.LSTM, nn.GRU, or of ``throughtime.cells``), at any
             depth; one that stands at two places stays one.
         cell: a name of ``throughtime.cells.CELLS``.
-        layers: names as in ``model.named_modules()``; None for all.
+        layers: a name as in ``model.named_modules()``, or several; None for all.
         generator: what the weights are drawn from; None for torch's global one.
         settings: the cell's own, as ``span`` for ``"indrnn"``.
 
@@ -88,7 +88,7 @@ def replace_(
 def _replaced(
     model: nn.Module,
     cell: str,
-    layers: Sequence[str] | None,
+    layers: str | Sequence[str] | None,
     generator: torch.Generator | None,
     settings: dict[str, Any],
 ) -> list[weakref.ref[nn.Parameter]]:
@@ -104,8 +104,9 @@ def _replaced(
     return [weakref.ref(weight) for _, layer in old.values() for weight in layer.parameters()]
 
 
-def _places(model: nn.Module, wanted: Sequence[str] | None) -> list[tuple[str, Layer]]:
+def _places(model: nn.Module, wanted: str | Sequence[str] | None) -> list[tuple[str, Layer]]:
     """Every place of every layer that is meant, by name."""
+    wanted = (wanted,) if isinstance(wanted, str) else wanted
     if any(isinstance(part, DistributedDataParallel) for part in model.modules()):
         raise InputError(
             "replace_ cannot change what DistributedDataParallel has wrapped: replace first, then "

@@ -142,8 +142,7 @@ class StandIn(nn.Module):
             return h.parts
         if len(parts) == 1:
             return h
-        # Zero is where every cell starts. What is learned will not stay there.
-        if h.requires_grad or bool(h.any()):
+        if not _is_the_start(h):
             raise InputError(
                 f"layer {self.place!r}: the state of {self._kind} is {' and '.join(parts)}, and it "
                 "was given a single tensor that is not zero: pass on the state that the layer "
@@ -155,8 +154,7 @@ class StandIn(nn.Module):
     def _one_of(self, hx: State) -> Tensor:
         """h of the caller's pair, whose c has to say nothing that h does not."""
         h, c = hx
-        known = c is h or (torch.equal(c, h) if bool(c.any()) else not c.requires_grad)
-        if not known:
+        if not (c is h or _is_the_start(c) or (bool(c.any()) and torch.equal(c, h))):
             raise InputError(
                 f"layer {self.place!r}: {self._kind} takes h alone of the pair that it was given, "
                 "and c, which is neither h nor zero, would be lost: pass on the pair that the "
@@ -203,6 +201,12 @@ def _ends(layer: RecurrentLayer, output: Tensor | PackedSequence) -> Tensor:
     size = layer.hidden_size
     ends = [forward[..., :size], backward[..., size:]]
     return torch.stack(ends[: layer.directions])
+
+
+def _is_the_start(state: Tensor) -> bool:
+    """Whether it is zero, where every cell starts, and stays so: what is learned would move."""
+    learned = isinstance(state, nn.Parameter) or state.grad_fn is not None
+    return not learned and not bool(state.any())
 
 
 def _version(tensor: Tensor) -> int:
