@@ -9,6 +9,7 @@ import pytest
 import throughtime as tt
 
 SURFACE = {
+    "Clipper": "throughtime.problem",
     "Criterion": "throughtime.problem",
     "Diagnosis": "throughtime.findings",
     "DivergedError": "throughtime.errors",
@@ -21,6 +22,7 @@ SURFACE = {
     "MissingExtraError": "throughtime.errors",
     "NoGradientError": "throughtime.errors",
     "NothingRecordedError": "throughtime.errors",
+    "Prescription": "throughtime.prescription",
     "Problem": "throughtime.problem",
     "ReachError": "throughtime.errors",
     "RunError": "throughtime.errors",
@@ -30,6 +32,7 @@ SURFACE = {
     "ThroughtimeWarning": "throughtime.errors",
     "Trace": "throughtime.trace",
     "Training": "throughtime.training",
+    "Treated": "throughtime.trials",
     "UnsupportedError": "throughtime.errors",
     "assert_reaches": "throughtime.assertions",
     "capture": "throughtime.capture",
@@ -38,10 +41,12 @@ SURFACE = {
     "mark": "throughtime.capture",
     "measures": "throughtime.measures",
     "observe": "throughtime.capture",
+    "prescribe": "throughtime.prescription",
     "recurrences": "throughtime.recurrences",
     "remedies": "throughtime.remedies",
     "tasks": "throughtime.tasks",
     "train": "throughtime.training",
+    "treat": "throughtime.trials",
     "write_report": "throughtime.report",
 }
 MODULES = {"cells", "measures", "recurrences", "remedies", "tasks"}

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from throughtime.assertions import assert_reaches
     from throughtime.capture import capture, mark, observe
     from throughtime.diagnosis import diagnose
-    from throughtime.problem import Criterion, Problem
+    from throughtime.prescription import Prescription, prescribe
+    from throughtime.problem import Clipper, Criterion, Problem
     from throughtime.report import write_report
     from throughtime.trace import LayerTrace, Trace
     from throughtime.training import Training, train
+    from throughtime.trials import Treated, treat
 
 __all__ = [
+    "Clipper",
     "Criterion",
     "Diagnosis",
     "DivergedError",
@@ -47,6 +50,7 @@ __all__ = [
     "MissingExtraError",
     "NoGradientError",
     "NothingRecordedError",
+    "Prescription",
     "Problem",
     "ReachError",
     "RunError",
@@ -56,6 +60,7 @@ __all__ = [
     "ThroughtimeWarning",
     "Trace",
     "Training",
+    "Treated",
     "UnsupportedError",
     "assert_reaches",
     "capture",
@@ -64,20 +69,25 @@ __all__ = [
     "mark",
     "measures",
     "observe",
+    "prescribe",
     "recurrences",
     "remedies",
     "tasks",
     "train",
+    "treat",
     "write_report",
 ]
 
 # What needs torch is loaded at its first use, so that `throughtime --help` does not wait for it.
 _HOMES = {
+    "Clipper": "problem",
     "Criterion": "problem",
     "LayerTrace": "trace",
+    "Prescription": "prescription",
     "Problem": "problem",
     "Trace": "trace",
     "Training": "training",
+    "Treated": "trials",
     "assert_reaches": "assertions",
     "capture": "capture",
     "cells": "",
@@ -85,10 +95,12 @@ _HOMES = {
     "mark": "capture",
     "measures": "",
     "observe": "capture",
+    "prescribe": "prescription",
     "recurrences": "",
     "remedies": "",
     "tasks": "",
     "train": "training",
+    "treat": "trials",
     "write_report": "report",
 }
 

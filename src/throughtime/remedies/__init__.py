@@ -1,4 +1,12 @@
-"""What helps: initialisations, each in place and per gate."""
+"""What helps, each a verb on a module of yours: in place, with its paper and when it helps.
+
+- clipping: ``clip_grad_norm_``, ``clip_grad_value_``, ``AutoClip``, ``ZClip``, ``AGC``,
+  ``suggest_clip``; and inside the recurrence ``clip_states_``;
+- initialisation: ``orthogonal_``, ``identity_``, ``chrono_``, ``forget_bias_``, ``uniform_gates_``;
+- parametrisation: ``orthogonal_weights_``, ``spectral_margin_``;
+- regularisation: ``Omega``;
+- replacement: ``replace_``; and the window of truncated backpropagation: ``suggest_window``.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +14,53 @@ from collections.abc import Callable
 
 from torch import Generator, nn
 
-from throughtime.remedies.initialisation import chrono_, forget_bias_, identity_, orthogonal_
+from throughtime.remedies.clipping import (
+    AGC,
+    AutoClip,
+    LostGradientWarning,
+    ZClip,
+    clip_grad_norm_,
+    clip_grad_value_,
+    suggest_clip,
+    total_norm,
+)
+from throughtime.remedies.initialisation import (
+    chrono_,
+    forget_bias_,
+    identity_,
+    orthogonal_,
+    uniform_gates_,
+)
+from throughtime.remedies.parametrisation import orthogonal_weights_, spectral_margin_
+from throughtime.remedies.regularisation import Omega
+from throughtime.remedies.replacement import replace_
+from throughtime.remedies.state_clipping import clip_states_, clipped_state, unclip_states_
+from throughtime.remedies.window import suggest_window
 
-__all__ = ["INITIALISATIONS", "chrono_", "forget_bias_", "identity_", "orthogonal_"]
+__all__ = [
+    "AGC",
+    "INITIALISATIONS",
+    "AutoClip",
+    "LostGradientWarning",
+    "Omega",
+    "ZClip",
+    "chrono_",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_states_",
+    "clipped_state",
+    "forget_bias_",
+    "identity_",
+    "orthogonal_",
+    "orthogonal_weights_",
+    "replace_",
+    "spectral_margin_",
+    "suggest_clip",
+    "suggest_window",
+    "total_norm",
+    "unclip_states_",
+    "uniform_gates_",
+]
 
 Initialisation = Callable[[nn.Module, int, Generator], object]
 
