@@ -104,6 +104,7 @@ def _place(target: str) -> Path:
 
 def _show(done: Treated, out: Path) -> None:
     """The arms in a table, the verdict, what was written; and the patch last, to be copied."""
+    from rich.console import OverflowMethod
     from rich.table import Table
 
     from throughtime.trials.treatment import columns, row
@@ -111,18 +112,21 @@ def _show(done: Treated, out: Path) -> None:
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in columns(done):
         is_name = name == "remedy"
-        shown.add_column(name, justify="left" if is_name else "right", no_wrap=not is_name)
+        overflow: OverflowMethod = "fold" if is_name else "ellipsis"
+        shown.add_column(
+            name, justify="left" if is_name else "right", no_wrap=not is_name, overflow=overflow
+        )
     for arm in done.arms:
         shown.add_row(*row(done, arm))
     pairs = f"{len(done.seeds)} seeds" if len(done.seeds) > 1 else "1 seed"
     _say(f"{done.subject}: {pairs}, {done.steps:,} updates each, looking {done.span} steps back")
     if done.criterion:
         _say(f"solved: {done.criterion} after the last update")
-    _say(f"loss: {done.loss_name}, median\n")
+    _say(f"loss: {done.loss_name}, median; difference: mean of the pairs (95 % interval)\n")
     Console().print(shown)
     _say(f"\n{done.verdict}")
-    for note in done.notes:
-        _say(f"\n{note}")
+    for note in (*done.evidence, *done.notes):
+        _say(note)
     _say(f"\n{', '.join(done.files)} are in {plain(out)}")
     if done.patch is not None:
         _show_patch(done.patch, out)

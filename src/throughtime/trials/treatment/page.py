@@ -50,7 +50,7 @@ def page(treated: Treated, results: Sequence[Sequence[Result]], saved: str) -> s
             troubles=_troubles(treated),
             files=[(name, name) for name in treated.files if not name.endswith(".html")],
             question="does a remedy help?",
-            notes=treated.notes,
+            notes=[*treated.evidence, *treated.notes],
             beside="the untreated model, from the same seed" if arms[1:] else "",
             listings=[] if treated.patch is None else [_listing(treated.patch, saved)],
         )

@@ -24,12 +24,12 @@ from throughtime.trials.treatment.paired import (
     described,
     weights_digest,
 )
+from throughtime.trials.trial import keyed
 
 FIRST = 3
 """Remedies that are tried where none is named."""
 
-_LOOKS, _FEWEST = 20, 100  # evaluations of a training where nothing is said; updates between two
-_CHOICE = "prescribed-{}.json"
+_LOOKS, _FEWEST = 20, 10  # evaluations of a training where nothing is said; updates between two
 _SAME_WEIGHTS = (
     "The first weights are the same for every seed, so that the seeds differ in their batches "
     "alone: give the function an argument seed, and draw the weights from it."
@@ -146,8 +146,8 @@ class Plan:
 
     def _prescribed(self, folder: Path) -> list[str]:
         """The first few that are prescribed: asked once, then remembered."""
-        trial = PairedTrial(**self._common, remedy=UNTREATED, seed=self.numbers[0])
-        path = folder / _CHOICE.format(trial.key.rpartition("-")[2])
+        asked = {"source": described(self.make), "span": self.reach, "seed": self.numbers[0]}
+        path = folder / f"{keyed('prescribed', asked)}.json"
         with one_at_a_time(folder):
             with suppress(FileNotFoundError):
                 return [str(name) for name in from_json(read_plainly(path))["remedies"]]

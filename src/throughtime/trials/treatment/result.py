@@ -112,7 +112,8 @@ class Treated:
         answer: ``helped``, ``none`` (none did), ``solved already`` (the untreated model), or
             ``unknown`` (no arm has all its results).
         best: the remedy that helped most; None where none did.
-        verdict: the answer in plain sentences.
+        verdict: the answer in a plain sentence.
+        evidence: sentences about how sure that is, and about the other remedies.
         notes: what a reader must know about the trials themselves.
         patch: what to change in the user's file; None without a best remedy, or without a file.
         folder: the directory of the study.
@@ -129,6 +130,7 @@ class Treated:
     answer: Answer
     best: str | None
     verdict: str
+    evidence: tuple[str, ...]
     notes: tuple[str, ...]
     patch: Patch | None
     folder: Path

@@ -12,7 +12,7 @@ from throughtime.trials.treatment.statistics import Comparison
 def columns(treated: Treated) -> list[str]:
     """The headings. Where there is no criterion, nothing about solving."""
     solving = ["solved", "updates"] if treated.criterion else []
-    return ["remedy", *solving, "loss", "difference", "95 % interval", "p", "horizon"]
+    return ["remedy", *solving, "loss", "difference", "p", "horizon"]
 
 
 def row(treated: Treated, arm: Arm) -> list[str]:
@@ -26,7 +26,7 @@ def row(treated: Treated, arm: Arm) -> list[str]:
         "untreated" if arm.remedy == UNTREATED else arm.remedy,
         *(solving if treated.criterion else []),
         _loss(arm),
-        *_change(arm.loss_change),
+        _change(arm.loss_change),
         "" if decides is None else f"{decides.corrected:.2g}",
         _number(arm.horizon),
     ]
@@ -41,11 +41,12 @@ def _loss(arm: Arm) -> str:
     return ", ".join(part for part in (told, diverged) if part)
 
 
-def _change(change: Comparison | None) -> tuple[str, str]:
+def _change(change: Comparison | None) -> str:
+    """The mean paired difference of the loss, and its interval."""
     if change is None:
-        return "", ""
-    interval = "" if change.low is None else f"{change.low:+.2g} to {change.high:+.2g}"
-    return f"{change.mean:+.2g}", interval
+        return ""
+    interval = "" if change.low is None else f" ({change.low:+.2g} to {change.high:+.2g})"
+    return f"{change.mean:+.2g}{interval}"
 
 
 def _number(value: float | None) -> str:

@@ -117,6 +117,7 @@ def _written(
         answer=verdict.answer,
         best=verdict.best,
         verdict=verdict.sentence,
+        evidence=verdict.evidence,
         notes=tuple(notes),
         patch=patch,
         folder=folder,

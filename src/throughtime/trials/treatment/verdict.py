@@ -9,15 +9,14 @@ from typing import NamedTuple
 from throughtime.trials.treatment.result import Answer, Arm
 from throughtime.trials.treatment.statistics import Comparison, seeds_needed
 
-_PERCENT = 95
-
 
 class Verdict(NamedTuple):
-    """The answer, the best remedy if one helped, and both in sentences."""
+    """The answer, the best remedy if one helped, both in a sentence, and what supports it."""
 
     answer: Answer
     best: str | None
     sentence: str
+    evidence: tuple[str, ...] = ()
 
 
 def judge(arms: Sequence[Arm], criterion: str | None, loss_name: str) -> Verdict:
@@ -35,14 +34,18 @@ def judge(arms: Sequence[Arm], criterion: str | None, loss_name: str) -> Verdict
     judged = [arm for arm in tried if arm.loss_change is not None]
     if not untreated.is_complete or (tried and not judged):
         return Verdict("unknown", None, f"No answer: {_trouble(arms)}")
-    told = _Telling(untreated, criterion, loss_name, len(tried))
-    if criterion is not None and untreated.solved == len(untreated.ends):
-        return Verdict("solved already", None, told.solved_already(judged))
     helped = [arm for arm in judged if _helped(arm, criterion)]
-    if not helped:
-        return Verdict("none", None, told.none(judged))
-    best = min(helped, key=_rank)
-    return Verdict("helped", best.remedy, told.helped(best, judged))
+    told = _Telling(untreated, judged, criterion, loss_name)
+    if criterion is not None and untreated.solved == len(untreated.ends):
+        verdict = Verdict("solved already", None, told.solved_already(), told.sooner())
+    elif not helped:
+        verdict = Verdict("none", None, told.none(), told.why_none())
+    else:
+        best = min(helped, key=_rank)
+        others = [arm.remedy for arm in helped if arm is not best]
+        verdict = Verdict("helped", best.remedy, told.helped(best), told.proof(best, others))
+    missing = () if all(arm.is_complete for arm in tried) else (f"Not judged: {_trouble(arms)}",)
+    return verdict._replace(evidence=(*verdict.evidence, *told.harm(), *missing))
 
 
 def _helped(arm: Arm, criterion: str | None) -> bool:
@@ -75,101 +78,105 @@ class _Telling:
     """The sentences about the arms of one study."""
 
     def __init__(
-        self, untreated: Arm, criterion: str | None, loss_name: str, comparisons: int
+        self, untreated: Arm, judged: Sequence[Arm], criterion: str | None, loss_name: str
     ) -> None:
-        self._untreated, self._criterion, self._loss_name = untreated, criterion, loss_name
-        self._seeds, self._comparisons = len(untreated.ends), comparisons
+        self._untreated, self._judged = untreated, judged
+        self._criterion, self._loss_name = criterion, loss_name
 
-    def solved_already(self, judged: Sequence[Arm]) -> str:
+    def solved_already(self) -> str:
         """No remedy was needed."""
-        needed = _updates(self._untreated)
-        said = [f"The untreated model already solves it: {self._share(self._untreated)}, {needed}."]
-        before = self._untreated.updates_needed or 0.0
-        sooner = [
-            arm
-            for arm in judged
-            if arm.solved == self._seeds and (arm.updates_needed or before) < before
-        ]
-        if sooner:
-            first = min(sooner, key=_rank)
-            said.append(f"With {first.remedy} it does so {_updates(first)}.")
-        return " ".join([*said, *self._harm(judged)])
+        solved = f"{_share(self._untreated)} seeds, {_updates(self._untreated)}"
+        return f"The untreated model already solves it: {solved}."
 
-    def none(self, judged: Sequence[Arm]) -> str:
+    def sooner(self) -> tuple[str, ...]:
+        """What makes it learn faster all the same."""
+        before = self._untreated.updates_needed or 0.0
+        all_solved = [arm for arm in self._judged if arm.solved == len(arm.ends)]
+        faster = [arm for arm in all_solved if (arm.updates_needed or before) < before]
+        if not faster:
+            return ()
+        first = min(faster, key=_rank)
+        return (f"With {first.remedy} it does so {_updates(first)}.",)
+
+    def none(self) -> str:
         """No remedy helped."""
-        if not judged:
-            return f"None did: no remedy was tried. {self._before()}."
-        closest = min(judged, key=_rank)
-        best = f"the best of {len(judged)}, {closest.remedy}: {self._outcome(closest)}"
-        said = [f"None did. {self._before()}; {best}."]
+        before = f"the untreated model {self._outcome(self._untreated)}"
+        if not self._judged:
+            return f"No remedy helped, since none was tried: {before}."
+        closest = min(self._judged, key=_rank)
+        after = self._outcome(closest)
+        if len(self._judged) == 1:
+            return f"{closest.remedy} did not help: it {after}; {before}."
+        none = f"None of {len(self._judged)} remedies helped"
+        return f"{none}: the best, {closest.remedy}, {after}; {before}."
+
+    def why_none(self) -> tuple[str, ...]:
+        """A difference that may be chance, and one that is not what was asked for."""
+        said = []
+        closest = min(self._judged, key=_rank, default=self._untreated)
         gain = closest.solved_gain if self._criterion else closest.loss_change
-        if gain is not None and gain.mean != 0 and (gain.mean > 0) == bool(self._criterion):
-            said.append(f"That may be chance: {self._evidence(gain)}.")
-        lower = [arm for arm in judged if self._criterion and _helped(arm, None)]
+        if gain is not None and gain.mean and (gain.mean > 0) == bool(self._criterion):
+            said.append(f"The difference may be chance: {self._test(gain)}.")
+        lower = [arm for arm in self._judged if self._criterion and _helped(arm, None)]
         if lower:
             least = min(lower, key=lambda arm: arm.loss)
             said.append(f"{least.remedy} lowered the loss without solving it: {self._loss(least)}.")
-        return " ".join([*said, *self._harm(judged)])
+        return tuple(said)
 
-    def helped(self, best: Arm, judged: Sequence[Arm]) -> str:
+    def helped(self, best: Arm) -> str:
         """One remedy at least helped."""
+        if not self._criterion:
+            return f"{best.remedy} helped: {self._loss(best)}."
+        after = f"it solved {_share(best)} seeds, {_updates(best)}"
+        before = f"the untreated model {_share(self._untreated)}"
+        return f"{best.remedy} helped: {after}, and {before}; {self._loss(best)}."
+
+    def proof(self, best: Arm, others: Sequence[str]) -> tuple[str, ...]:
+        """How sure that is, and what else helped."""
         gain = best.solved_gain if self._criterion else best.loss_change
         assert gain is not None
-        if self._criterion:
-            after = f"it solved {self._share(best)}, {_updates(best)}"
-            before = f"the untreated model {self._share(self._untreated)}"
-            said = [
-                f"{best.remedy} helped: {after}; {before}.",
-                f"{self._loss(best).capitalize()}.",
-            ]
-        else:
-            said = [f"{best.remedy} helped: {self._loss(best)}."]
-        said.append(f"{'Proof' if gain.proven else 'Not yet proof'}: {self._evidence(gain)}.")
-        others = [arm.remedy for arm in judged if _helped(arm, self._criterion) and arm is not best]
-        if others:
-            said.append(f"So did {' and '.join(others)}.")
-        return " ".join([*said, *self._harm(judged)])
+        said = f"{'Proof' if gain.proven else 'Not yet proof'}: {self._test(gain)}."
+        return (said, *([f"Also helped: {', '.join(others)}."] if others else []))
 
-    def _before(self) -> str:
-        return f"The untreated model: {self._outcome(self._untreated)}"
-
-    def _share(self, arm: Arm) -> str:
-        return f"{arm.solved} of {self._seeds} seeds"
+    def harm(self) -> list[str]:
+        """What made it worse."""
+        before = self._outcome(self._untreated)
+        return [
+            f"{arm.remedy} made it worse: it {self._outcome(arm)}, the untreated model {before}."
+            for arm in self._judged
+            if _harmed(arm, self._criterion)
+        ]
 
     def _outcome(self, arm: Arm) -> str:
-        solved = f"solved {self._share(arm)}, " if self._criterion else ""
-        return f"{solved}{self._loss_name} {_median(arm)}"
+        said = f"solved {_share(arm)} seeds," if self._criterion else "had"
+        return f"{said} {self._loss_name} {_median(arm)}"
 
     def _loss(self, arm: Arm) -> str:
         change = arm.loss_change
         assert change is not None
-        interval = (
-            ""
-            if change.low is None
-            else (f", {_PERCENT} % interval {change.low:+.3g} to {change.high:+.3g}")
-        )
+        interval = ""
+        if change.low is not None:
+            interval = f" (95 % interval {change.low:+.3g} to {change.high:+.3g})"
         return (
             f"{self._loss_name} {_median(arm)} against {_median(self._untreated)} (median), mean "
             f"paired difference {change.mean:+.3g}{interval}"
         )
 
-    def _evidence(self, comparison: Comparison) -> str:
-        corrected = f", corrected for {self._comparisons} remedies" if self._comparisons > 1 else ""
+    def _test(self, comparison: Comparison) -> str:
+        number, pairs = len(self._judged), len(comparison.differences)
+        corrected = f", corrected for {number} remedies" if number > 1 else ""
         said = f"p = {comparison.corrected:.2g} (paired permutation test{corrected})"
         if comparison.proven or comparison.corrected > comparison.smallest * 1.001:
             return said
-        pairs = len(comparison.differences)
+        seeds = "1 seed" if pairs == 1 else f"{pairs} seeds"
         return (
-            f"{said}, the least that {pairs} {'seed' if pairs == 1 else 'seeds'} can give; "
-            f"{seeds_needed(self._comparisons)} could give less than 0.05"
+            f"{said}, the least that {seeds} can give; {seeds_needed(number)} could give less "
+            "than 0.05"
         )
 
-    def _harm(self, judged: Sequence[Arm]) -> list[str]:
-        return [
-            f"{arm.remedy} made it worse: {self._outcome(arm)}."
-            for arm in judged
-            if _harmed(arm, self._criterion)
-        ]
+
+def _share(arm: Arm) -> str:
+    return f"{arm.solved} of {len(arm.ends)}"
 
 
 def _updates(arm: Arm) -> str:
