@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from throughtime.cells import make_cell
 from throughtime.problem import Problem, seeded
 
-T, B, I, H = 30, 4, 3, 8
+T, B, I, H = 20, 4, 3, 8
 SPAN = T - 1
 
 

@@ -118,7 +118,7 @@ def test_names_that_cannot_be_joined_are_refused(name: str, told: str) -> None:
     [
         ("rnn", "chrono", "no gate that keeps its state"),
         ("lstm", "clip", "clipped already, at a norm of 1"),
-        ("lstm", "window", "not trained in windows"),
+        ("lstm", "window", "cannot be cut through time"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(cell: str, name: str, told: str) -> None:

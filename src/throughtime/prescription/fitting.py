@@ -14,28 +14,29 @@ from throughtime.problem import Problem
 from throughtime.remedies.weights import recurrent_weights
 
 _CELLS = ("janet+chrono", "gru+chrono", "lstm+chrono", "lru")
-_BOUNDED = ("orthogonal+clip", "critical+clip", "clip", "gru+chrono+clip", "lstm+chrono+clip")
+_TAME = ("orthogonal+clip", "janet+chrono+clip", "gru+chrono+clip", "lstm+chrono+clip", "clip")
+_BOUNDS = {"states", "clipping"}
 
 PLAIN: dict[str, tuple[str, ...]] = {
     "vanishing": ("identity", *_CELLS, "orthogonal", "critical", "orthogonal-weights", "omega"),
-    "exploding": (*_BOUNDED, "orthogonal-weights+clip", "identity+clip", "spectral-margin+clip"),
-    "chaotic": ("orthogonal+clip", "critical+clip", "gru+chrono+clip", "flossing+clip", "clip"),
-    "transient growth": ("orthogonal+clip", "orthogonal-weights+clip", "gru+chrono+clip"),
+    "exploding": (*_TAME, "critical+clip", "orthogonal-weights+clip", "identity+clip"),
+    "chaotic": (*_TAME, "critical+clip", "window", "flossing+clip"),
+    "transient growth": (*_TAME, "orthogonal-weights+clip"),
     "saturated": ("orthogonal", "identity", "critical", *_CELLS),
     "bottleneck": ("orthogonal", "orthogonal-weights", *_CELLS),
-    "non-finite": ("orthogonal+clip", "critical+clip", "clip", "gru+chrono+clip"),
+    "non-finite": (*_TAME, "critical+clip"),
 }
 """By disease, for a network without a gate that keeps its state."""
 
 GATED: dict[str, tuple[str, ...]] = {
-    "vanishing": ("chrono", *_CELLS, "forget-bias", "uniform-gates", "orthogonal+chrono", "omega"),
-    "gates closed": ("chrono", "forget-bias", "uniform-gates", *_CELLS),
-    "exploding": ("orthogonal+clip", "chrono+clip", "clip", "critical+clip", "clip-states"),
-    "chaotic": ("orthogonal+clip", "chrono+clip", "critical+clip", "clip"),
-    "transient growth": ("orthogonal+clip", "chrono+clip", "orthogonal-weights+clip"),
+    "vanishing": ("chrono", *_CELLS, "uniform-gates", "forget-bias", "orthogonal+chrono", "omega"),
+    "gates closed": ("chrono", "uniform-gates", "forget-bias", *_CELLS),
+    "exploding": ("orthogonal+clip", "chrono+clip", "clip", "critical+clip", *_TAME),
+    "chaotic": ("orthogonal+clip", "chrono+clip", "critical+clip", "clip", *_TAME, "window"),
+    "transient growth": ("orthogonal+clip", "chrono+clip", *_TAME, "orthogonal-weights+clip"),
     "saturated": ("orthogonal+chrono", "chrono", *_CELLS),
     "bottleneck": ("orthogonal+chrono", "chrono", *_CELLS),
-    "non-finite": ("orthogonal+clip", "chrono+clip", "critical+clip", "clip"),
+    "non-finite": ("orthogonal+clip", "chrono+clip", *_TAME, "critical+clip"),
 }
 """By disease, for a network with one: LSTM, GRU, JANET, minGRU."""
 
@@ -43,9 +44,9 @@ GATED: dict[str, tuple[str, ...]] = {
 def fitting(diagnosis: Diagnosis, problem: Problem) -> tuple[str, ...]:
     """The remedies, and joined ones, that are meant for what was found; the best guess first.
 
-    Those that only bound a gradient are joined to others where the problem is trained without
-    clipping. Where the training is truncated before the span, nothing helps without a longer
-    window: every name has it.
+    Clipping is joined to others where the problem is trained without any, and not tried by itself
+    where the forward pass breaks already. Where the training is truncated before the span, nothing
+    helps without a longer window: every name has it.
 
     Args:
         diagnosis: of the problem.
@@ -61,6 +62,8 @@ def fitting(diagnosis: Diagnosis, problem: Problem) -> tuple[str, ...]:
     if "truncated" in diagnosis.diseases and problem.window is not None:
         names = ["window", *(f"window+{name}" for name in names if "window" not in name)]
     known = [name for name in names if name and set(name.split("+")) <= TREATMENTS.keys()]
+    if _breaks_forwards(diagnosis):
+        known = [name for name in known if not _slots(name) <= _BOUNDS]
     return tuple(dict.fromkeys(canonical(name) for name in known))
 
 
@@ -77,3 +80,12 @@ def _keeps(problem: Problem) -> bool:
         return any(weights.keeping is not None for weights in recurrent_weights(problem.model))
     except InputError:
         return False
+
+
+def _slots(name: str) -> set[str]:
+    return {TREATMENTS[part].slot for part in name.split("+")}
+
+
+def _breaks_forwards(diagnosis: Diagnosis) -> bool:
+    """Whether a state was not finite: no bound on a gradient mends that."""
+    return any(finding.evidence.get("pass") == "forward" for finding in diagnosis.findings)

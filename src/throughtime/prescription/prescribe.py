@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 import torch
 
-from throughtime.capture import observe
-from throughtime.diagnosis import diagnose
-from throughtime.errors import InputError, NothingRecordedError, ThroughtimeError, plain
-from throughtime.findings import Diagnosis
+from throughtime.errors import InputError, plain
 from throughtime.prescription import wording
-from throughtime.prescription.answer import Option, Prescription, Reading, Refused
+from throughtime.prescription.answer import Prescription
+from throughtime.prescription.bench import Bench
 from throughtime.prescription.fitting import fitting
 from throughtime.prescription.probe import probe
 from throughtime.prescription.ranking import ranked
-from throughtime.prescription.reading import read
-from throughtime.prescription.treated import NONE, TREATMENTS, apply, canonical, copied
+from throughtime.prescription.treated import NONE, canonical, copied
 from throughtime.prescription.undisturbed import undisturbed
-from throughtime.prescription.update import Trainee, loss_on
+from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
-
-Make = Callable[[], Problem]
-
-
-@dataclass(frozen=True)
-class _Arm:
-    """A treated copy, and how far its gradient reached before any update."""
-
-    name: str
-    trainee: Trainee
-    first: Reading
 
 
 def prescribe(
-    problem: Problem | Make,
+    problem: Problem | Callable[[], Problem],
     span: int | None = None,
     *,
     remedies: Sequence[str] | None = None,
@@ -51,9 +37,12 @@ def prescribe(
     take turns. The problem's own model is left untouched (weights, gradients, modes, hooks,
     buffers), and so are all random states.
 
+    First come those whose gain at the span is useful, between 1 % and 100; see ``ranked``. That is
+    no proof: a gradient that arrives is neither necessary nor enough to learn.
+
     Args:
         problem: what to treat; or a function that makes it anew, untreated and with the same
-            weights, for each remedy: for a loss that holds its own model.
+            weights, for each remedy: for a loss that holds its own model (see ``from_pair``).
         span: how many steps back the task needs to see; default: the problem's.
         remedies: names for ``treated``; default: those that ``fitting`` finds.
         most: try no more of them than these.
@@ -68,34 +57,30 @@ def prescribe(
         InputError: the model cannot be copied, the loss does not use the model that it is given, or
             a remedy is not known. Otherwise as ``diagnose``.
     """
-    make = problem if not isinstance(problem, Problem) else lambda: _copy(problem)
-    patient = make()
-    span = patient.span if span is None else span
-    batches = _drawn(patient, updates + 1, seed)
-    if isinstance(problem, Problem):
-        _refuse_a_loss_of_its_own(problem, patient, batches[0], seed)
-    before = _diagnosed(patient, batches[0], span, seed)
-    if before.diseases == ("healthy",):
-        return Prescription(before, span, wording.healthy(before))
-    names = fitting(before, patient) if remedies is None else [canonical(one) for one in remedies]
-    arms, refused = _arms(make, names, most, batches[0], span, seed)
-    untreated = _Arm(NONE, Trainee(patient), read(patient, batches[0], span, seed))
-    made = probe([arm.trainee for arm in (untreated, *arms)], batches[1:], seconds, seed)
-    base = _option(untreated, untreated, batches[0], span, seed)
-    tried = {*(arm.name for arm in arms), *(one.name for one in refused)}
-    clipped = {arm.name for arm in arms if arm.trainee.problem.clip is not None}
-    found = [_option(arm, untreated, batches[0], span, seed) for arm in arms]
-    options = ranked(found, base, clipped)
-    return Prescription(
-        before,
-        span,
-        wording.result(options, span),
-        base,
-        options,
-        refused,
-        made,
-        wording.notes(before, options, [one for one in names if one not in tried]),
-    )
+    asked = None if remedies is None else [canonical(name) for name in remedies]
+    with undisturbed(seed=seed):
+        make = problem if not isinstance(problem, Problem) else lambda: _copy(problem)
+        patient = make()
+        batches = _drawn(patient, updates + 1, seed)
+        if isinstance(problem, Problem):
+            _refuse_a_loss_of_its_own(problem, patient, batches[0], seed)
+        bench = Bench(make, batches[0], patient.span if span is None else span, seed)
+        before = bench.diagnosis()
+        if before.diseases == ("healthy",):
+            return Prescription(before, before.span, wording.healthy(before))
+        names = fitting(before, patient) if asked is None else asked
+        arms, refused = bench.arms(names, most)
+        untreated = bench.arm(NONE)
+        made = probe([arm.trainee for arm in (untreated, *arms)], batches[1:], seconds, seed)
+        base = bench.option(untreated, untreated)
+        clipped = {arm.name for arm in arms if arm.trainee.problem.clip is not None}
+        options = ranked([bench.option(arm, untreated) for arm in arms], base, clipped)
+    tried = {option.name for option in options} | {one.name for one in refused}
+    notes = wording.notes(before, options, [name for name in names if name not in tried])
+    if not isinstance(problem, Problem) and not _same_weights(patient, make()):
+        notes = (*notes, wording.OTHER_WEIGHTS)
+    said = wording.result(options, before.span)
+    return Prescription(before, before.span, said, base, options, tuple(refused), made, notes)
 
 
 def _copy(problem: Problem) -> Problem:
@@ -108,11 +93,6 @@ def _drawn(problem: Problem, number: int, seed: int) -> list[Batch]:
     if not batches:
         raise InputError(f"{problem.name}: batches({seed}) gives no batch")
     return batches
-
-
-def _diagnosed(patient: Problem, batch: Batch, span: int, seed: int) -> Diagnosis:
-    with undisturbed(patient.model, seed):
-        return diagnose(observe(patient.model, loss_on(patient, batch)), span)
 
 
 def _refuse_a_loss_of_its_own(problem: Problem, copy: Problem, batch: Batch, seed: int) -> None:
@@ -130,44 +110,8 @@ def _refuse_a_loss_of_its_own(problem: Problem, copy: Problem, batch: Batch, see
         )
 
 
-def _arms(
-    make: Make, names: Sequence[str], most: int, batch: Batch, span: int, seed: int
-) -> tuple[list[_Arm], tuple[Refused, ...]]:
-    """A treated copy for each remedy that fits; and those that do not."""
-    arms: list[_Arm] = []
-    refused: list[Refused] = []
-    for name in names:
-        if len(arms) == most:
-            break
-        try:
-            problem = apply(make(), name, span, seed)
-            arms.append(_Arm(name, Trainee(problem), read(problem, batch, span, seed)))
-        except NothingRecordedError:
-            refused.append(Refused(name, "the loss does not run what it puts into the model"))
-        except ThroughtimeError as error:
-            refused.append(Refused(name, str(error)))
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001  — the user's own code, around another layer
-            told = f"{type(error).__name__}: {plain(error)}"
-            refused.append(Refused(name, f"the model does not run with it ({told})"))
-    return arms, tuple(refused)
-
-
-def _option(arm: _Arm, untreated: _Arm, batch: Batch, span: int, seed: int) -> Option:
-    trainee = arm.trainee
-    loss = trainee.loss(batch, seed)
-    finite = loss == loss and abs(loss) != float("inf")
-    parts = [] if arm.name == NONE else [TREATMENTS[part] for part in arm.name.split("+")]
-    return Option(
-        name=arm.name,
-        first=arm.first,
-        later=read(trainee.problem, batch, span, seed) if finite else None,
-        loss=loss if finite else None,
-        seconds=trainee.seconds,
-        cost=trainee.seconds / untreated.trainee.seconds,
-        sentence="; ".join(part.sentence for part in parts),
-        paper="; ".join(part.paper for part in parts),
-        code="\n".join(part.code(trainee.problem, span) for part in parts),
-        note=wording.note(arm.name, arm.first, untreated.first),
+def _same_weights(first: Problem, second: Problem) -> bool:
+    one, other = dict(first.model.named_parameters()), dict(second.model.named_parameters())
+    return one.keys() == other.keys() and all(
+        torch.equal(value, other[name]) for name, value in one.items()
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from throughtime.capture import observe
 from throughtime.diagnosis import nonfinite, reach
+from throughtime.errors import ThroughtimeWarning
 from throughtime.measures.lags import LagSweep, stack_of
 from throughtime.prescription.answer import BROKEN, Reading
 from throughtime.prescription.undisturbed import undisturbed
@@ -23,7 +26,8 @@ def read(problem: Problem, batch: Batch, span: int, seed: int = 0) -> Reading:
     Raises:
         ThroughtimeError: as ``observe``.
     """
-    with undisturbed(problem.model, seed):
+    with undisturbed(problem.model, seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ThroughtimeWarning)  # the diagnosis gave them
         trace = observe(problem.model, loss_on(problem, batch))
     return of_trace(trace, span)
 

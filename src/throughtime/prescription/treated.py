@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 
 from torch import Generator, nn
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.prescription.clipping import CLIPPING
 from throughtime.prescription.constraining import CONSTRAINING
 from throughtime.prescription.initialising import INITIALISING
 from throughtime.prescription.replacing import REPLACING
+from throughtime.prescription.states import STATES
 from throughtime.prescription.treatment import SLOTS, Treatment
 from throughtime.prescription.undisturbed import undisturbed
 from throughtime.prescription.windowing import WINDOWING
@@ -20,7 +22,7 @@ from throughtime.problem import Problem
 
 NONE = "none"
 
-_KINDS = (REPLACING, INITIALISING, CONSTRAINING, CLIPPING, WINDOWING)
+_KINDS = (REPLACING, INITIALISING, CONSTRAINING, STATES, CLIPPING, WINDOWING)
 
 TREATMENTS: dict[str, Treatment] = {one.name: one for kind in _KINDS for one in kind}
 """Every remedy by name. ``+`` may join those of different slots; ``none`` stands alone."""
@@ -52,7 +54,8 @@ def apply(problem: Problem, name: str, span: int, seed: int = 0) -> Problem:
     Arguments and errors are those of ``treated``.
     """
     parts = canonical(name).split("+")
-    with undisturbed(problem.model, seed):
+    with undisturbed(problem.model, seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ThroughtimeWarning)  # what came of it will be measured
         draw = Generator().manual_seed(seed)
         for part in parts:
             problem = problem if part == NONE else TREATMENTS[part].apply(problem, span, draw)

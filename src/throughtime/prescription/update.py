@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import repeat
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.prescription.undisturbed import undisturbed
 from throughtime.problem import Batch, Problem
 
@@ -52,7 +53,8 @@ class Trainee:
         """One update on this batch, unless it has diverged."""
         if self.diverged:
             return
-        with undisturbed(self.problem.model, seed):
+        with undisturbed(self.problem.model, seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ThroughtimeWarning)  # a clipper's, of what it mended
             started = time.perf_counter()
             self._optimizer.zero_grad()
             loss = self._backward(loss_on(self.problem, batch))

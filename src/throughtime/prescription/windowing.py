@@ -1,4 +1,4 @@
-"""The treatment of a truncated training: a window that the span fits into."""
+"""The treatment of the window of truncated backpropagation: long enough, no longer than useful."""
 
 from __future__ import annotations
 
@@ -6,35 +6,41 @@ from dataclasses import replace
 
 from torch import Generator
 
+from throughtime.capture import observe
 from throughtime.errors import InputError
 from throughtime.prescription.treatment import Treatment
 from throughtime.problem import Problem
+from throughtime.remedies.window import CHAOTIC, suggest_window
 
 _SPANS = 2  # a window of one span shows the whole of it to its last step alone
 
 
 def _apply(problem: Problem, span: int, _generator: Generator) -> Problem:
-    if problem.window is None:
+    if problem.windows is None or problem.carry is None:
         raise InputError(
-            f"{problem.name}: it is not trained in windows; where the model itself detaches its "
-            "state, let it do so less often"
+            f"{problem.name} cannot be cut through time: give its Problem windows= and carry=; "
+            "where the model detaches its state by itself, let it do so less often"
         )
-    if problem.window >= _SPANS * span:
-        raise InputError(f"{problem.name}: its window of {problem.window} steps is long enough")
-    return replace(problem, window=_SPANS * span)
+    whole = replace(problem, window=None)
+    found = suggest_window(observe(whole.model, whole.closure))
+    chaotic = found.exponent is not None and found.exponent > CHAOTIC
+    window = found.steps if chaotic else _SPANS * span
+    if problem.window == window or (not chaotic and (problem.window or window) >= window):
+        raise InputError(f"{problem.name}: neither is it cut too short, nor is it chaotic")
+    return replace(problem, window=window)
 
 
-def _code(_problem: Problem, span: int) -> str:
-    return f"problem = dataclasses.replace(problem, window={_SPANS * span})"
+def _code(problem: Problem, _span: int) -> str:
+    return f"problem = dataclasses.replace(problem, window={problem.window})"
 
 
 WINDOWING = (
     Treatment(
         "window",
         "window",
-        "truncates backpropagation at twice the span, not before it",
-        "Williams & Peng 1990",
-        ("truncated",),
+        "cuts backpropagation at twice the span, or where chaos drowns the gradient",
+        "Williams & Peng 1990; Mikhaeil, Monfared & Durstewitz 2022",
+        ("truncated", "chaotic"),
         _apply,
         _code,
     ),

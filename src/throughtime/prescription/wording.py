@@ -19,6 +19,10 @@ _USELESS = (
 _INPUT = "no remedy helps against a NaN or an infinity in what the network is given: mend the data"
 _WEIGHT = "a weight is NaN or infinite already: go back to a checkpoint from before that update"
 
+OTHER_WEIGHTS = (
+    "the function made other weights at each call: what is compared are different models; seed it"
+)
+
 
 def healthy(before: Diagnosis) -> str:
     """Nothing to prescribe."""
