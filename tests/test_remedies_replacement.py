@@ -391,6 +391,12 @@ def hooked() -> nn.Module:
     return model
 
 
+def patched() -> nn.Module:
+    model = nn.Sequential(nn.GRU(I, H))
+    model[0].forward = lambda x: (x, x)
+    return model
+
+
 def two() -> nn.Module:
     return nn.ModuleDict({"a": nn.RNN(I, H), "b": nn.GRU(I, H)})
 
@@ -408,6 +414,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a forward of its own": (
         lambda: replace_(nn.Sequential(OwnForward(I, H)), "gru"), "is a OwnForward with a forward",
     ),
+    "a forward put on it": (lambda: replace_(patched(), "lstm"), "a GRU with a forward of its own"),
     "hooks": (lambda: replace_(hooked(), "lstm"), r"layer '0' \(GRU\) has hooks"),
     "no such setting": (lambda: replace_(two(), "lru", span=3), "does not take these settings"),
     "a setting of the old": (

@@ -51,10 +51,10 @@ def replace_(
     - A pair before, one tensor now (LSTM to GRU): the pair is (h, h). Passed in, c has to be h or
       zero.
 
-    It helps where gradients fade or blow up in the cell itself, and for a loss that no
-    initialisation cures. It does not help where the data or the window ends first, and nothing
-    that was learned remains. Beside an RNN of the same H, a GRU has 3 times as many parameters and
-    an LSTM 4 times; the read-out reads H features as before.
+    It helps where the cell itself makes gradients fade or blow up and no initialisation cures that.
+    It does not help where the data or the window ends first, and nothing that was learned remains.
+    Beside an RNN of the same H a GRU has 3 times as many parameters and an LSTM 4 times; the
+    read-out reads H features as before. Code that asks for the class of its layer sees another.
 
     Make the optimizer afterwards: one made before knows nothing of the new parameters, and a
     warning says so where such a one is found.
