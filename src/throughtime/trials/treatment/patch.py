@@ -72,7 +72,7 @@ def patch_for(target: str, remedy: str, span: int, seed: int, here: Path) -> Pat
         here: the directory from which ``target`` is named.
     """
     path, _, function = target.rpartition(":")
-    file = here / path
+    file = (here / path).resolve()  # patch follows no link
     inside = _below(here, file)
     name, folder = (inside, ".") if inside else (file.name, str(file.parent))
     argument, told = str(seed), [_IMPORT, *_remedy(remedy, span, str(seed), _PROBLEM)]
@@ -251,7 +251,7 @@ def _column(line: str, offset: int) -> int:
 def _below(folder: Path, file: Path) -> str:
     """The path of the file from the folder, where it is below it; else empty."""
     try:
-        return file.absolute().relative_to(folder.absolute()).as_posix()
+        return file.relative_to(folder.resolve()).as_posix()
     except ValueError:
         return ""
 
