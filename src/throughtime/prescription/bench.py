@@ -54,7 +54,9 @@ class Bench:
     def arm(self, name: str) -> Arm:
         """A copy with this remedy, captured. Raises ``InputError`` where it does not fit."""
         problem = apply(self.make(), name, self.span, self.seed)
-        return Arm(name, Trainee(problem), read(problem, self.batch, self.span, self.seed))
+        trainee = Trainee(problem)
+        trainee.rehearse(self.batch, self.seed)
+        return Arm(name, trainee, read(problem, self.batch, self.span, self.seed))
 
     def arms(self, names: Sequence[str], most: int) -> tuple[list[Arm], list[Refused]]:
         """A copy for each of the first ``most`` remedies that fit; and those that do not."""

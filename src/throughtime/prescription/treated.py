@@ -13,6 +13,7 @@ from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.prescription.clipping import CLIPPING
 from throughtime.prescription.constraining import CONSTRAINING
 from throughtime.prescription.initialising import INITIALISING
+from throughtime.prescription.regularising import REGULARISING
 from throughtime.prescription.replacing import REPLACING
 from throughtime.prescription.states import STATES
 from throughtime.prescription.treatment import SLOTS, Treatment
@@ -22,7 +23,9 @@ from throughtime.problem import Problem
 
 NONE = "none"
 
-_KINDS = (REPLACING, INITIALISING, CONSTRAINING, STATES, CLIPPING, WINDOWING)
+_KINDS = (
+    REPLACING, INITIALISING, CONSTRAINING, REGULARISING, STATES, CLIPPING, WINDOWING
+)  # fmt: skip
 
 TREATMENTS: dict[str, Treatment] = {one.name: one for kind in _KINDS for one in kind}
 """Every remedy by name. ``+`` may join those of different slots; ``none`` stands alone."""

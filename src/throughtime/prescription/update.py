@@ -49,6 +49,14 @@ class Trainee:
         """How long an update takes: the median; nan before the first."""
         return statistics.median(self._seconds) if self._seconds else nan
 
+    def rehearse(self, batch: Batch, seed: int = 0) -> None:
+        """Raise now what a ``backward`` of the problem's own would raise at the first update."""
+        if self.problem.backward is None:
+            return
+        with undisturbed(self.problem.model, seed):
+            self._backward(loss_on(self.problem, batch))
+        self._optimizer.zero_grad()
+
     def update(self, batch: Batch, seed: int = 0) -> None:
         """One update on this batch, unless it has diverged."""
         if self.diverged:
