@@ -343,7 +343,7 @@ FADED = option("faded", -90.0, "vanishing", horizon=3)
 GROWING = option("growing", 6.0, "exploding")
 CUT = option("cut", -math.inf, "vanishing", horizon=10)
 DIVERGED = option("diverged", None, loss=None)
-HARMED = option("harmed", loss=9.0)
+HARMED = option("harmed", loss=90.0)
 
 
 @pytest.mark.parametrize(

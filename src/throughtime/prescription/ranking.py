@@ -8,7 +8,7 @@ from collections.abc import Sequence, Set
 from throughtime.diagnosis.reach import EXPLODED, VANISHED
 from throughtime.prescription.answer import Option
 
-_WORSE = 1.5  # times the loss of the untreated copy: the first updates did harm
+_WORSE = 10.0  # times the loss of the untreated copy: the first updates did harm
 _REACHES, _BOUNDED, _FAILS, _DIVERGED = range(4)
 _FAR = 1e3  # decades: what is further off is as far off as can be
 

@@ -17,6 +17,7 @@ from throughtime.prescription.regularising import REGULARISING
 from throughtime.prescription.replacing import REPLACING
 from throughtime.prescription.states import STATES
 from throughtime.prescription.treatment import SLOTS, Treatment
+from throughtime.prescription.tuning import TUNING
 from throughtime.prescription.undisturbed import undisturbed
 from throughtime.prescription.windowing import WINDOWING
 from throughtime.problem import Problem
@@ -24,7 +25,7 @@ from throughtime.problem import Problem
 NONE = "none"
 
 _KINDS = (
-    REPLACING, INITIALISING, CONSTRAINING, REGULARISING, STATES, CLIPPING, WINDOWING
+    REPLACING, INITIALISING, TUNING, CONSTRAINING, REGULARISING, STATES, CLIPPING, WINDOWING
 )  # fmt: skip
 
 TREATMENTS: dict[str, Treatment] = {one.name: one for kind in _KINDS for one in kind}
