@@ -76,6 +76,22 @@ def test_no_step_is_longer_than_the_clip_allows() -> None:
     assert torch.cat([step.flatten() for step in steps]).norm().item() == pytest.approx(0.5)
 
 
+def test_a_gradient_whose_square_no_float32_holds_is_clipped_as_any_other() -> None:
+    def grown(_: nn.Module, make_loss: Callable[[], Tensor]) -> Tensor:
+        loss = make_loss()
+        (1e24 * loss).backward()
+        return loss
+
+    def moved(problem: Problem) -> Tensor:
+        before = [parameter.detach().clone() for parameter in problem.model.parameters()]
+        train(problem, 1, clip=0.5)
+        steps = [a.detach() - b for a, b in zip(problem.model.parameters(), before, strict=True)]
+        return torch.cat([step.flatten() for step in steps])
+
+    huge, expected = moved(replace(regression(), backward=grown)), moved(regression(scale=100.0))
+    assert huge.norm().item() == pytest.approx(expected.norm().item())
+
+
 def test_frozen_parameters_stay() -> None:
     problem = regression()
     weight = problem.model[0].weight.requires_grad_(False)

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from throughtime.carried import State, detached
 from throughtime.errors import DivergedError, InputError
 from throughtime.problem import Batch, Problem, seeded
+from throughtime.remedies.clipping import total_norm
 from throughtime.training.plan import Plan
 from throughtime.training.processes import Processes
 from throughtime.training.schedules import make_schedule
@@ -150,8 +151,10 @@ class Updater:
             return norm, bool(self._norm() < norm * (1 - _ROUNDING))
         if not isinstance(clip, int | float):
             return self._norm(), False
-        norm = clip_grad_norm_(self.parameters, clip)
+        norm = self._norm()
+        if torch.isfinite(norm):
+            clip_grads_with_norm_(self.parameters, clip, norm)
         return norm, bool(norm > clip)
 
     def _norm(self) -> Tensor:
-        return get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        return total_norm([p.grad for p in self.parameters if p.grad is not None])
