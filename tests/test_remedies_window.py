@@ -27,12 +27,22 @@ def geometric(gain: float, share: float) -> int:
 
 
 @pytest.mark.parametrize("steps", [30, 200])
-@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.05, 0.01, 0.001])
 @pytest.mark.parametrize("gain", [0.3, 0.85, 0.95])
 def test_a_geometric_decay_has_the_window_of_its_sum(gain: float, share: float, steps: int) -> None:
     found = suggest_window(relu_world(gain, steps, torch.float64), share=share)
     wanted = geometric(gain, share)
     assert (found.steps, found.extrapolated) == (wanted, wanted > steps)
+
+
+@pytest.mark.parametrize("steps", [40, 300])
+def test_a_slow_rest_behind_a_fast_start_goes_on_as_the_slow_one(steps: int) -> None:
+    slow, fast, source = 0.97, 0.3, torch.tensor([0.1, 1.0], dtype=torch.float64)
+    world = linear_world(torch.diag(torch.tensor([slow, fast], dtype=torch.float64)), steps, source)
+    lags = torch.arange(5000, dtype=torch.float64)
+    gains = torch.hypot(0.1 * slow**lags, fast**lags)
+    wanted = int((gains.flip(0).cumsum(0).flip(0) > 0.01 * gains.sum()).sum())
+    assert suggest_window(world).steps == wanted
 
 
 @pytest.mark.parametrize("gain", [0.3, 0.85, 0.95])
@@ -72,6 +82,7 @@ def rotation(angle: float) -> Tensor:
 
 SAID = {
     "flat": (linear_world(rotation(0.7), 40, ONES), 40, "does not fade within the 40 steps"),
+    "hardly fading": (relu_world(0.999, 40), 40, "does not fade within the 40 steps"),
     "gone at once": (linear_world(0 * EYE, 20, ONES), 1, "0.00% of the gradient lies beyond"),
     "fading": (linear_world(0.5 * EYE, 40, ONES), 7, "fades by 0.301 decades a step"),
     "carried on": (linear_world(0.9 * EYE, 20, ONES), 44, "carried on from the 20 steps"),
