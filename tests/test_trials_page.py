@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from throughtime.errors import InputError
 from throughtime.report.multiples import (
     Fate,
     Line,
+    Listing,
     Multiples,
     Overview,
     Panel,
@@ -78,6 +80,27 @@ def multiples(cells: int = 5, remedies: int = 2, lengths: int = 3, **more: Any) 
     return Multiples("adding", lead, UPDATES, rows, overview, **given)
 
 
+def paired() -> Multiples:
+    """Each curve beside another, notes, and a listing with long lines."""
+    page = multiples(1, 2, 5)
+    rows = [
+        PanelRow(row.group, row.title, [with_another(panel) for panel in row.panels])
+        for row in page.rows
+    ]
+    listing = Listing("The patch to apply", "patch -p0 < x", ["+    " + "word " * 60, "", "-\tx"])
+    return replace(
+        page,
+        rows=rows,
+        notes=["Not yet proof."] * 2,
+        beside="the untreated model",
+        listings=[listing],
+    )
+
+
+def with_another(panel: Panel) -> Panel:
+    return replace(panel, lines=[curve(5, "unsolved")._replace(beside=True), panel.lines[0]])
+
+
 def hostile() -> Multiples:
     """Every text is one that would like to be more than text."""
     bad = samples.HOSTILE
@@ -88,13 +111,17 @@ def hostile() -> Multiples:
     rows = [PanelRow(name, name, panels) for name in bad[:3]]
     overview = Overview((bad[0],), bad[:2], [(bad[1],)], [bad[:2]], bad[2])
     pairs = list(zip(bad, reversed(bad), strict=True))
-    return Multiples(bad[0], bad[1], 5, rows, overview, pairs, pairs, [(bad[0], "results.csv")])
+    return Multiples(
+        bad[0], bad[1], 5, rows, overview, pairs, pairs, [(bad[0], "results.csv")],
+        bad[0], bad, bad[1], [Listing(bad[0], bad[1], bad)],
+    )  # fmt: skip
 
 
 PAGES = {
     "thirty": multiples(troubles=[("adding-10-rnn", "diverged: " + "a long reason " * 20)]),
     "many lengths": multiples(1, 2, 7),
     "one": multiples(1, 1, 1),
+    "pairs": paired(),
     "hostile": hostile(),
 }
 
@@ -191,6 +218,16 @@ def test_a_page_of_thirty_panels_is_small() -> None:
 def test_every_panel_is_told_to_who_cannot_see_it() -> None:
     labels = re.findall(r'aria-label="([^"]+)"', render_multiples(multiples(1, 1, 1)))
     assert labels[-1] == ("length 10: 2 solved, 1 unsolved. 2 of 3 solved, horizon 34 of 99")
+
+
+def test_what_stands_beside_is_not_counted() -> None:
+    labels = re.findall(r'aria-label="([^"]+)"', render_multiples(PAGES["pairs"]))
+    assert [label for label in labels if label.startswith("length 10: 1 solved.")]
+
+
+def test_a_listing_keeps_its_lines() -> None:
+    html = render_multiples(PAGES["pairs"])
+    assert re.search(r"<pre[^>]*>\+    word[^\n]*\n\n- x\n</pre>", html)
 
 
 LEVELS = [

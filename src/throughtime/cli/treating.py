@@ -138,7 +138,8 @@ def _show_patch(patch: Patch, out: Path) -> None:
         sys.stdout.write("".join(f"    {line}\n" for line in patch.lines))
         return
     _say(f"\nThe patch to apply:  {patch.command(str(out / 'remedy.patch'))}\n")
-    sys.stdout.write("".join(f"{plain(line)}\n" for line in patch.diff.splitlines()))
+    for line in patch.diff.splitlines():
+        _say("\t".join(map(plain, line.split("\t"))))  # a tab must stay one
 
 
 def _say(text: str) -> None:

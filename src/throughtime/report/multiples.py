@@ -40,12 +40,12 @@ class Listing(NamedTuple):
     Attributes:
         title: its heading.
         about: a sentence under it.
-        text: all of its lines.
+        lines: without their ends.
     """
 
     title: str
     about: str
-    text: str
+    lines: Sequence[str]
 
 
 @dataclass(frozen=True)

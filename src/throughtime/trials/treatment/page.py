@@ -61,9 +61,11 @@ def _listing(patch: Patch, saved: str) -> Listing:
     """The patch, or the lines and why they are no patch."""
     if patch.diff is None:
         about = f"{patch.file} is not patched, since {patch.reason}. Add these lines to it."
-        return Listing("The lines to add", about, "\n".join(patch.lines))
+        return Listing("The lines to add", about, patch.lines)
     about = f"Apply it with  {patch.command(saved)}"
-    return Listing("The patch to apply", about, patch.diff.rstrip("\n"))
+    return Listing(
+        "The patch to apply", about, [line.expandtabs(4) for line in patch.diff.splitlines()]
+    )
 
 
 def _panels(arm: Arm, found: Sequence[Result], first: tuple[Arm, Sequence[Result]]) -> PanelRow:
