@@ -143,6 +143,13 @@ def test_singular_values_within_the_margin_are_left_as_they_are() -> None:
     torch.testing.assert_close(blocks(spectral_margin_(module, MARGIN)), before)
 
 
+def test_singular_values_outside_of_the_margin_become_1() -> None:
+    module = orthogonal_(made(), 1 + 2 * MARGIN)
+    before = blocks(module)
+    nearest = before / (1 + 2 * MARGIN)
+    torch.testing.assert_close(blocks(spectral_margin_(module, MARGIN)), nearest)
+
+
 @either
 def test_the_parameters_are_those_that_an_optimizer_holds_already(remedy: Remedy) -> None:
     module = made()
@@ -257,6 +264,14 @@ def test_a_module_moves_to_another_precision(remedy: Remedy) -> None:
 
 
 @either
+def test_autocast_leaves_the_weight_as_it_is(remedy: Remedy) -> None:
+    module = remedy(made())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = blocks(module)
+    torch.testing.assert_close(found, blocks(module), rtol=0, atol=0)
+
+
+@either
 def test_flattening_leaves_the_weights_in_use(remedy: Remedy) -> None:
     module = remedy(made())
     before = output(module)
@@ -269,8 +284,8 @@ def test_no_weight_is_computed_twice_in_one_pass(
     remedy: Remedy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, computed = remedy(made()), []
-    exponential = torch.linalg.matrix_exp
-    monkeypatch.setattr(torch.linalg, "matrix_exp", lambda a: computed.append(1) or exponential(a))
+    solve = torch.linalg.solve
+    monkeypatch.setattr(torch.linalg, "solve", lambda a, b: computed.append(1) or solve(a, b))
     output(module)
     each = 1 if remedy is orthogonal_weights_ else 2
     assert len(computed) == each * len(names(module))

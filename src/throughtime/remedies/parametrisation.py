@@ -19,14 +19,15 @@ from throughtime.remedies.weights import square_blocks
 
 Module = TypeVar("Module", bound=nn.Module)
 
-# Singular values beyond the margin start this far inside it: at its edge they could not move.
-_INSIDE = 0.9
+# Of the margin: singular values beyond start in its middle, since at the edge they could not move.
+_EDGE = 0.99
 
 
 def orthogonal_weights_(module: Module) -> Module:
-    """Keep every recurrent block orthogonal while it is trained (Lezcano & Martínez-Rubio 2019).
+    """Keep every recurrent block orthogonal while it is trained (Helfrich, Willmott & Ye 2018).
 
-    A block is ``Q exp(A)`` with a skew-symmetric A that starts at 0: Q is the orthogonal matrix
+    A block is ``Q (I − A/2)⁻¹ (I + A/2)`` with a skew-symmetric A that starts at 0: the paper's
+    Cayley map, around a Q of its own as in Lezcano-Casado (2019). Q is the orthogonal matrix
     nearest to what the block was, its polar factor. Draw it first, by ``orthogonal_``, to start
     from a random one. ``torch.nn.utils.parametrize.remove_parametrizations(layer, name)`` makes an
     ordinary weight of it again.
@@ -55,9 +56,9 @@ def spectral_margin_(module: Module, margin: float = 0.1) -> Module:
     """Keep all singular values of W_hh within ``1 ± margin``, per gate (Vorontsov et al. 2017).
 
     A block is ``U diag(s) Vᵀ`` with orthogonal U and V, and ``s = 1 + margin (2σ(p) − 1)``, the
-    paper's factors; U and V turn by a matrix exponential here. It starts as what it was, but for
-    singular values outside of the margin: they start inside. An ordinary weight can be made of it
-    again, as ``orthogonal_weights_`` says.
+    paper's factors; U and V turn by Cayley maps. It starts as what it was, but for singular values
+    outside of the margin: they start at 1. An ordinary weight can be made of it again, as
+    ``orthogonal_weights_`` says.
 
     Helps where a strictly orthogonal matrix learns slowly or, under tanh, still loses its gradient:
     the paper finds that a hard constraint can be slower and worse. Over k steps the matrix changes
@@ -83,7 +84,7 @@ def spectral_margin_(module: Module, margin: float = 0.1) -> Module:
 
 
 class Orthogonal(nn.Module):
-    """``Q exp(A)`` for every block (H H): the lower triangle of the original holds A."""
+    """``Q C(A)`` for every block (H H), C the Cayley map: the original's lower triangle holds A."""
 
     base: Tensor
 
@@ -93,7 +94,8 @@ class Orthogonal(nn.Module):
 
     def forward(self, original: Tensor) -> Tensor:
         """The weight (G·H H), from the original of the same shape."""
-        return (self.base @ _rotation(_square(original))).flatten(0, 1)
+        with torch.autocast(original.device.type, enabled=False):  # half would not be orthogonal
+            return (self.base @ _rotation(_square(original))).flatten(0, 1)
 
     @torch.no_grad()
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -104,7 +106,7 @@ class Orthogonal(nn.Module):
 
 
 class SpectralMargin(nn.Module):
-    """``U exp(A) diag(s) exp(B)ᵀ Vᵀ`` for every block (H H).
+    """``U C(A) diag(s) C(B)ᵀ Vᵀ`` for every block (H H), C the Cayley map.
 
     The lower triangle of the original holds A, the upper one B, the diagonal p.
     """
@@ -122,16 +124,18 @@ class SpectralMargin(nn.Module):
         """The weight (G·H H), from the original of the same shape."""
         blocks = _square(original)
         deviation = 2 * torch.sigmoid(blocks.diagonal(dim1=-2, dim2=-1)) - 1
-        left = self.left @ _rotation(blocks)
-        right = self.right @ _rotation(blocks.mT)
-        return (left * (1 + self.margin * deviation).unsqueeze(-2) @ right.mT).flatten(0, 1)
+        singular = 1 + self.margin * deviation.unsqueeze(-2)
+        with torch.autocast(original.device.type, enabled=False):
+            left, right = self.left @ _rotation(blocks), self.right @ _rotation(blocks.mT)
+            return (left * singular @ right.mT).flatten(0, 1)
 
     @torch.no_grad()
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The original that gives ``weight``, with its singular values brought into the margin."""
+        """The original that gives ``weight``, whose singular values outside of the margin become 1."""
         self.left, singular, right = torch.linalg.svd(_square(weight))
         self.right = right.mT.contiguous()
-        deviation = ((singular - 1) / self.margin).clamp(-_INSIDE, _INSIDE)
+        deviation = (singular - 1) / self.margin
+        deviation = torch.where(deviation.abs() < _EDGE, deviation, 0)
         return torch.diag_embed(((1 + deviation) / 2).logit()).flatten(0, 1)
 
     def extra_repr(self) -> str:
@@ -151,7 +155,9 @@ def _square(weight: Tensor) -> Tensor:
 
 
 def _rotation(blocks: Tensor) -> Tensor:
-    """exp(A), where A has the lower triangles of the blocks (G H H), and is skew-symmetric."""
+    """The Cayley map of A, whose lower triangles are those of the blocks (G H H)."""
     lower = blocks.tril(-1)
-    rotation: Tensor = torch.linalg.matrix_exp(lower - lower.mT)
+    half = (lower - lower.mT) / 2
+    one = torch.eye(blocks.shape[-1], dtype=blocks.dtype, device=blocks.device)
+    rotation: Tensor = torch.linalg.solve(one - half, one + half)
     return rotation
