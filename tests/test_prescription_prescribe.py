@@ -359,13 +359,15 @@ HARMED = option("harmed", loss=90.0)
         ([option("first"), USEFUL], "first"),
         ([option("slow", cost=2.5), USEFUL], "useful"),
         ([option("slower", cost=1.5), USEFUL], "slower"),
+        ([USEFUL, option("learning", loss=0.5)], "learning"),
+        ([USEFUL, option("short-sighted", -5.0, "vanishing", loss=0.1)], "useful"),
         ([option("near", -5.2, "vanishing", horizon=20), FADING], "fading"),
     ],
     ids=lambda value: value if isinstance(value, str) else "+".join(one.name for one in value),
 )
 def test_the_better_option_comes_first(options: list[Option], best: str) -> None:
     untreated = option("none", -9.0, "vanishing")
-    assert ranked(options, untreated, {"clipped"})[0].name == best
+    assert ranked(options, untreated, {"clipped"}, trivial_loss=1.0)[0].name == best
 
 
 # As text and as JSON.

@@ -74,7 +74,8 @@ def prescribe(
         made = probe([arm.trainee for arm in (untreated, *arms)], batches[1:], seconds, seed)
         base = bench.option(untreated, untreated)
         clipped = {arm.name for arm in arms if arm.trainee.problem.clip is not None}
-        options = ranked([bench.option(arm, untreated) for arm in arms], base, clipped)
+        found = [bench.option(arm, untreated) for arm in arms]
+        options = ranked(found, base, clipped, patient.trivial_loss)
     tried = {option.name for option in options} | {one.name for one in refused}
     notes = wording.notes(before, options, [name for name in names if name not in tried])
     if not isinstance(problem, Problem) and not _same_weights(patient, make()):

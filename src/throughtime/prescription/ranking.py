@@ -9,28 +9,38 @@ from throughtime.diagnosis.reach import EXPLODED, VANISHED
 from throughtime.prescription.answer import Option
 
 _WORSE = 10.0  # times the loss of the untreated copy: the first updates did harm
-_REACHES, _BOUNDED, _FAILS, _DIVERGED = range(4)
+_LEARNS = 0.7  # times the trivial loss: in our own trainings whoever came so far early got there
+_LEARNING, _REACHES, _BOUNDED, _FAILS, _DIVERGED = range(5)
 _FAR = 1e3  # decades: what is further off is as far off as can be
 
 
-def ranked(options: Sequence[Option], untreated: Option, clipped: Set[str]) -> tuple[Option, ...]:
+def ranked(
+    options: Sequence[Option],
+    untreated: Option,
+    clipped: Set[str],
+    trivial_loss: float | None = None,
+) -> tuple[Option, ...]:
     """The same options, the best first.
 
     First those whose gain at the span is useful, between 1 % and 100, and whose first updates did
-    no harm; then those whose gradient explodes, but is clipped; then the others, by how many
-    decades their gain is off, and by horizon; last what diverged. Among equals in the order given,
-    in which a step that takes twice as long costs one place.
+    no harm; of these before all others who has begun to learn. Then those whose gradient explodes,
+    but is clipped; then the others, by how many decades their gain is off, and by horizon; last
+    what diverged. Among equals in the order given, in which a step that takes twice as long costs
+    one place.
 
     Args:
         options: the best guess first.
         untreated: the untreated copy.
         clipped: names of the options whose gradient is clipped.
+        trivial_loss: of the best answer that never looks at its input, where known.
     """
 
     def key(place: int) -> tuple[float, ...]:
         option = options[place]
         group = _group(option, untreated, option.name in clipped)
-        horizon = 0 if group == _REACHES else option.horizon or 0
+        if group == _REACHES and option.loss is not None and trivial_loss is not None:
+            group = _LEARNING if option.loss < _LEARNS * trivial_loss else _REACHES
+        horizon = 0 if group <= _REACHES else option.horizon or 0
         slower = math.log2(option.cost) if option.cost > 0 else _FAR
         return group, round(off(option)), -horizon, place + slower
 
