@@ -256,6 +256,15 @@ def test_a_rate_of_0_that_cannot_be_reached_is_told(make: Make) -> None:
     assert abs(result.layers[0].after) <= abs(result.layers[0].before)
 
 
+def test_what_a_capture_warns_of_is_said_once() -> None:
+    layer, x = made(lambda: nn.RNN(I, H)), inputs()
+    x[T // 2 :] = 0.0
+    with pytest.warns(ThroughtimeWarning) as said:
+        critical_(layer, lambda: layer(x)[0][-1].square().mean(), tolerance=0.05)
+    assert len(said) == 1
+    assert "as padding does" in str(said[0].message)
+
+
 def test_an_error_of_the_closure_leaves_the_weights_as_they_were() -> None:
     layer, calls = made(lambda: nn.RNN(I, H)), []
     before, run = state(layer), closure(layer)
@@ -274,7 +283,7 @@ def test_an_error_of_the_closure_leaves_the_weights_as_they_were() -> None:
 def test_it_says_what_it_did() -> None:
     layer = made(lambda: nn.GRU(I, H))
     said = str(critical_(layer, closure(layer)))
-    assert said.startswith("GRU_l0: bias of z + ")
+    assert said.startswith("GRU_l0: bias of z +")
     assert said.endswith("decades per step")
 
 

@@ -54,10 +54,11 @@ class Tuned:
     reached: bool
 
     def __str__(self) -> str:
-        sign = "×" if self.knob.startswith("gain") else "+"
+        gain = self.knob.startswith("gain")
+        change = f"× {self.amount:.3g}" if gain else f"{self.amount:+.3g}"
         short = "" if self.reached else ": not 0, and the nearest that was found"
         return (
-            f"{self.layer}: {self.knob} {sign} {self.amount:.3g}, rate {self.before:+.4f} → "
+            f"{self.layer}: {self.knob} {change}, rate {self.before:+.4f} → "
             f"{self.after:+.4f} decades per step{short}"
         )
 

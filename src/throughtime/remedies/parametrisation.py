@@ -131,7 +131,7 @@ class SpectralMargin(nn.Module):
 
     @torch.no_grad()
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The original that gives ``weight``, whose singular values outside of the margin become 1."""
+        """The original that gives ``weight``, its singular values outside of the margin as 1."""
         self.left, singular, right = torch.linalg.svd(_square(weight))
         self.right = right.mT.contiguous()
         deviation = (singular - 1) / self.margin
