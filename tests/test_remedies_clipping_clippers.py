@@ -21,6 +21,8 @@ from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.remedies.clipping import AGC, AutoClip, GradientClipper, ZClip
 from throughtime.remedies.clipping.norm_counts import NormCounts
 from throughtime.runs import RunDirectory
+from throughtime.tasks.adding import adding
+from throughtime.training import train
 
 Make = Callable[[], GradientClipper]
 CLIPPERS: dict[str, Make] = {
@@ -274,6 +276,15 @@ def test_a_clipper_goes_on_where_it_was_saved(
     second.load_state_dict(stored(first.state_dict(), tmp_path))
     assert lengths(second, norms[steps:]) == whole[steps:]
     assert second.steps == len(norms)
+
+
+@pytest.mark.parametrize("make", CLIPPERS.values(), ids=CLIPPERS)
+def test_a_training_that_was_resumed_is_the_one_that_was_not(make: Make, tmp_path: Path) -> None:
+    whole, begun, resumed = (adding("gru", length=10, hidden=4, batch=4) for _ in range(3))
+    expected = train(whole, 12, clip=make()).losses
+    train(begun, 7, clip=make(), run=tmp_path / "run")
+    found = train(resumed, 12, clip=make(), run=tmp_path / "run", resume=True).losses
+    assert found == expected
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])  # noqa: S301

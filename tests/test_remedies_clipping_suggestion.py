@@ -36,6 +36,8 @@ def lost(norms: np.ndarray) -> list[float]:
     return [*norms, math.nan, math.inf]
 
 
+WIDE = noise(0.6)
+USUAL = WIDE[np.median(WIDE) * 10 >= WIDE]
 FALLING = noise(0.05) * np.logspace(2, -1, N)
 NORMS: dict[str, tuple[object, float | None, float, str]] = {
     # norms, threshold (None: do not clip), share that is clipped, reason
@@ -46,6 +48,7 @@ NORMS: dict[str, tuple[object, float | None, float, str]] = {
     "spikes of 5 times": (spiked(10, 5.0), noise(0.05).max(), 0.01, "10 of 1,000"),
     "a bump of twice": (spiked(10, 2.0), None, 0.0, "the norms are steady"),
     "one spike of 1e30": (spiked(1, 1e30), noise(0.05).max(), 0.001, "up to 1.01e[+]30 times"),
+    "ten times at most": (WIDE, USUAL.max(), 1 - len(USUAL) / N, "spikes in"),
     "decades apart": (noise(3.0), np.percentile(noise(3.0), 10), 0.9, "there is no usual one"),
     "steady, some lost": (lost(noise(0.05)), noise(0.05).max(), 0.0, "but 2 norms were not finite"),
     "spikes, some lost": (lost(spiked(10, 1e3)), noise(0.05).max(), 0.01, "; 2 norms were not"),
