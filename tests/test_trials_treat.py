@@ -1,16 +1,20 @@
 """Paired trials: what is paired, what is refused, what is never trained twice."""
 
+import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import treat_problems as problems
 
+from throughtime import prescription
 from throughtime.errors import InputError, RunError
 from throughtime.prescription import treated
 from throughtime.runs import RunDirectory
@@ -115,8 +119,6 @@ def test_more_seeds_and_remedies_are_added_to_what_is_there(tmp_path: Path, here
 def test_the_prescription_is_asked_for_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from throughtime import prescription
-
     names = [arm.remedy for arm in ran(tmp_path, remedies=None, steps=2).arms]
 
     def never(*_arguments: Any, **_more: Any) -> Any:
@@ -185,8 +187,27 @@ def test_a_trial_that_diverges_counts_as_the_worst_of_all(tmp_path: Path) -> Non
 
 
 def test_the_result_is_written_beside_the_runs(tmp_path: Path) -> None:
-    import json
-
     done = ran(tmp_path, BOUND)
     told = json.loads((tmp_path / "result.json").read_text())
     assert told == json.loads(json.dumps(done.to_dict()))
+
+
+def test_the_page_shows_every_pair(tmp_path: Path) -> None:
+    ran(tmp_path, BOUND, seeds=3, remedies=["orthogonal", "identity"])
+    html = (tmp_path / "index.html").read_text()
+    labels = re.findall(r'aria-label="seed (\d): 1 (?:un)?solved', html)
+    assert labels == ["0", "1", "2"] * 2
+    assert ("the untreated model, from the same seed" in html, str(tmp_path) in html) == (
+        True,
+        False,
+    )
+
+
+def test_where_nothing_is_prescribed_only_the_untreated_model_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = SimpleNamespace(options=())
+    monkeypatch.setattr(prescription, "prescribe", lambda *_arguments, **_more: nothing)
+    done = ran(tmp_path, remedies=None)
+    assert ([arm.remedy for arm in done.arms], done.answer) == (["none"], "none")
+    assert done.notes[-1].startswith("Nothing was prescribed")

@@ -130,6 +130,20 @@ def shown(trials: Sequence[Trial], folder: Path, *, wanted: bool) -> Iterator[Te
 
 
 @contextmanager
+def waiting(what: str, *, wanted: bool) -> Iterator[None]:
+    """Say on standard error what is done inside the block; ``wanted``: False says nothing."""
+    console = Console(stderr=True)
+    if not wanted:
+        yield
+    elif console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        console.print(what, markup=False, highlight=False, soft_wrap=True)
+        yield
+
+
+@contextmanager
 def _bar(console: Console, progress: Progress) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from throughtime import prescription
-from throughtime.errors import InputError, plain
+from throughtime.errors import InputError, ThroughtimeWarning, plain
 from throughtime.files import read_plainly, write_atomically
 from throughtime.problem import Problem
 from throughtime.runs.lock import one_at_a_time
@@ -151,7 +152,9 @@ class Plan:
         with one_at_a_time(folder):
             with suppress(FileNotFoundError):
                 return [str(name) for name in from_json(read_plainly(path))["remedies"]]
-            found = prescription.prescribe(self.first, span=self.reach, seed=self.numbers[0])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ThroughtimeWarning)  # its notes say the same
+                found = prescription.prescribe(self.first, self.reach, seed=self.numbers[0])
             names = [option.name for option in found.options[:FIRST]]
             write_atomically(path, to_json({"remedies": names}, path.name) + "\n")
         return names

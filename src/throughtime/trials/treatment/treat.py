@@ -11,6 +11,7 @@ from throughtime.files import write_atomically
 from throughtime.runs.lock import one_at_a_time
 from throughtime.runs.plain_json import to_json
 from throughtime.trials.one import Outcome, result_of, run_path
+from throughtime.trials.progress import waiting
 from throughtime.trials.study import carry_out, prepared
 from throughtime.trials.treatment.arms import compared, is_one_training, loss_name
 from throughtime.trials.treatment.page import page
@@ -23,6 +24,10 @@ from throughtime.trials.treatment.verdict import judge
 from throughtime.trials.trial import Trial
 
 SIGN, PAGE, RESULT = "treat.json", "index.html", "result.json"
+_NOTHING_PRESCRIBED = (
+    "Nothing was prescribed (throughtime prescribe says why); remedies that are named are tried "
+    "all the same."
+)
 _ONE_TRAINING = (
     "Every seed gave the same untreated training, to the last digit: weights and batches ignore "
     "the seed. They are counted as one."
@@ -80,7 +85,8 @@ def treat(
     plan = Plan(**told)
     plan.check()
     prepared(place, SIGN, "trials")
-    arms = plan.arms(place)
+    with waiting("choosing remedies on copies", wanted=progress and remedies is None):
+        arms = plan.arms(place)
     in_pairs = [trial for pair in zip(*arms, strict=True) for trial in pair]
     left = carry_out(in_pairs, place, jobs=jobs, cluster=cluster, progress=progress)
     return _written(plan, arms, place, left, here)
@@ -99,9 +105,8 @@ def _written(
     criterion = None if plan.first.solved is None else str(plan.first.solved)
     told = loss_name(results)
     verdict = judge(found, criterion, told)
-    notes = plan.notes()
-    if is_one_training(results[0]):
-        notes = [_ONE_TRAINING]
+    notes = [_ONE_TRAINING] if is_one_training(results[0]) else plan.notes()
+    notes += [_NOTHING_PRESCRIBED] if len(arms) == 1 else []
     patch = None
     if verdict.best is not None and plan.target is not None:
         patch = patch_for(plan.target, verdict.best, plan.reach, plan.numbers[0], here)
