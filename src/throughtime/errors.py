@@ -7,6 +7,7 @@
     ├── StateCarriedError      a hidden state was carried over from a graph that is gone
     ├── UnsupportedError       asked of a recurrence what it cannot give
     ├── DivergedError          a training whose loss or gradient is no longer finite
+    │   └── LostGradientError  ... and a clipper was told to stop there (in ``remedies.clipping``)
     ├── ReachError             the gradient does not reach as far back as was asserted
     ├── LoadError              a user's file, function or text that cannot be used
     ├── RunError               a run directory that cannot be read, written or resumed
@@ -14,7 +15,7 @@
     ├── LostProcessError       another process of the same training has ended
     └── MissingExtraError      an optional package that is not installed
 
-Warnings are ``ThroughtimeWarning``.
+Warnings are ``ThroughtimeWarning``; the clippers' ``LostGradientWarning`` is one.
 """
 
 from __future__ import annotations

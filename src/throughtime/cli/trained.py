@@ -30,7 +30,7 @@ def show_training(
 def _facts(done: Training, problem: Problem, run: Path | None) -> dict[str, Any]:
     """One object. The losses of all batches are in the journal of the run."""
     facts = done.to_dict()
-    del facts["losses"], facts["evaluations"]
+    del facts["losses"], facts["norms"], facts["evaluations"]
     return {
         "problem": problem.name,
         "span": problem.span,

@@ -2,7 +2,8 @@
 
 - clipping: ``clip_grad_norm_``, ``clip_grad_value_``, ``AutoClip``, ``ZClip``, ``AGC``,
   ``suggest_clip``; and inside the recurrence ``clip_states_``;
-- initialisation: ``orthogonal_``, ``identity_``, ``chrono_``, ``forget_bias_``, ``uniform_gates_``;
+- initialisation: ``orthogonal_``, ``identity_``, ``chrono_``, ``forget_bias_``, ``uniform_gates_``,
+  ``critical_``;
 - parametrisation: ``orthogonal_weights_``, ``spectral_margin_``;
 - regularisation: ``Omega``;
 - replacement: ``replace_``; and the window of truncated backpropagation: ``suggest_window``.
@@ -17,13 +18,19 @@ from torch import Generator, nn
 from throughtime.remedies.clipping import (
     AGC,
     AutoClip,
+    ClipSuggestion,
+    GradientClipper,
+    Lost,
+    LostGradientError,
     LostGradientWarning,
     ZClip,
     clip_grad_norm_,
     clip_grad_value_,
     suggest_clip,
     total_norm,
+    zero_nonfinite_,
 )
+from throughtime.remedies.critical import Critical, critical_
 from throughtime.remedies.initialisation import (
     chrono_,
     forget_bias_,
@@ -35,20 +42,27 @@ from throughtime.remedies.parametrisation import orthogonal_weights_, spectral_m
 from throughtime.remedies.regularisation import Omega
 from throughtime.remedies.replacement import replace_
 from throughtime.remedies.state_clipping import clip_states_, clipped_state, unclip_states_
-from throughtime.remedies.window import suggest_window
+from throughtime.remedies.window import Window, suggest_window
 
 __all__ = [
     "AGC",
     "INITIALISATIONS",
     "AutoClip",
+    "ClipSuggestion",
+    "Critical",
+    "GradientClipper",
+    "Lost",
+    "LostGradientError",
     "LostGradientWarning",
     "Omega",
+    "Window",
     "ZClip",
     "chrono_",
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_states_",
     "clipped_state",
+    "critical_",
     "forget_bias_",
     "identity_",
     "orthogonal_",
@@ -60,6 +74,7 @@ __all__ = [
     "total_norm",
     "unclip_states_",
     "uniform_gates_",
+    "zero_nonfinite_",
 ]
 
 Initialisation = Callable[[nn.Module, int, Generator], object]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -98,7 +97,6 @@ class Loop:
         self._recording = Recording(None)
         self._interruption = Interruption(listening=plan.run is not None)
         self._batch: Batch = None  # the last one
-        self._norm = math.nan  # of its gradient
 
     def run(self) -> Training:
         """Train, and return what came of it."""
@@ -174,8 +172,9 @@ class Loop:
         if so_far.steps == 0 and plan.measure_every:
             self._measure()
         step = so_far.steps + 1
-        loss, self._norm, clipped = self._updater(step, self._batch)
+        loss, norm, clipped = self._updater(step, self._batch)
         so_far.losses.append(loss)
+        so_far.norms.append(norm)
         so_far.clipped_steps += clipped
         if plan.measure_every and step % plan.measure_every == 0:
             self._measure()
@@ -230,7 +229,7 @@ class Loop:
             self._record()
 
     def _record(self) -> None:
-        self._recording.append(record(self._so_far, self._norm))
+        self._recording.append(record(self._so_far))
 
     def _save(self, batches: Iterator[Batch]) -> None:
         if self._plan.run is None:

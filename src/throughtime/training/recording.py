@@ -86,12 +86,12 @@ def opened(plan: Plan, settings: Settings) -> Iterator[RunDirectory | None]:
         yield directory
 
 
-def record(so_far: Training, norm: float) -> dict[str, Any]:
+def record(so_far: Training) -> dict[str, Any]:
     """The line of the journal for the last update, and for what was seen after it."""
     step = so_far.steps
     line: dict[str, Any] = {"step": step}
     if step:
-        line |= {"loss": so_far.loss, "norm": norm}
+        line |= {"loss": so_far.loss, "norm": so_far.norms[-1]}
     if so_far.horizons and so_far.horizons[-1].step == step:
         line |= so_far.horizons[-1]._asdict()
     if so_far.evaluations and so_far.evaluations[-1][0] == step:
@@ -112,6 +112,7 @@ def restored(directory: RunDirectory) -> tuple[dict[str, Any], Training] | None:
             continue
         if "loss" in line:
             so_far.losses.append(line["loss"])
+            so_far.norms.append(line["norm"])
         if "horizon" in line:
             so_far.horizons.append(Reach(at, line["horizon"], line["gain_at_span"]))
         if "scores" in line:

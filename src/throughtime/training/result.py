@@ -31,6 +31,7 @@ class Training:
 
     Attributes:
         losses: the loss of each update's batch, before the update; that of update n is at n - 1.
+        norms: the norm of each update's gradient, before clipping: what ``suggest_clip`` reads.
         evaluations: update by update at which the model was evaluated, its scores.
         horizons: how far back the gradient reached, wherever it was measured.
         clipped_steps: how many updates had a gradient longer than ``clip``.
@@ -41,6 +42,7 @@ class Training:
     """
 
     losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
     evaluations: list[tuple[int, Scores]] = field(default_factory=list)
     horizons: list[Reach] = field(default_factory=list)
     clipped_steps: int = 0
@@ -87,6 +89,7 @@ class Training:
             "horizons": [list(one) for one in self.horizons],
             "evaluations": [[step, dict(scores)] for step, scores in self.evaluations],
             "losses": list(self.losses),
+            "norms": list(self.norms),
         }
         encoded = _encoded(found)
         assert isinstance(encoded, dict)
