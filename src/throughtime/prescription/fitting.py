@@ -15,10 +15,18 @@ from throughtime.remedies.weights import recurrent_weights
 
 _CELLS = ("janet+chrono", "gru+chrono", "lstm+chrono", "lru")
 _TAME = ("orthogonal+clip", "janet+chrono+clip", "gru+chrono+clip", "lstm+chrono+clip", "clip")
+_OTHERS = ("omega", "indrnn", "cornn", "lem")
 _BOUNDS = {"states", "clipping"}
 
 PLAIN: dict[str, tuple[str, ...]] = {
-    "vanishing": ("identity", *_CELLS, "orthogonal", "critical", "orthogonal-weights", "omega"),
+    "vanishing": (
+        "identity",
+        *_CELLS,
+        "critical",
+        "orthogonal-weights",
+        "orthogonal",
+        *_OTHERS,
+    ),
     "exploding": (*_TAME, "critical+clip", "orthogonal-weights+clip", "identity+clip"),
     "chaotic": (*_TAME, "critical+clip", "window", "flossing+clip"),
     "transient growth": (*_TAME, "orthogonal-weights+clip"),
@@ -29,7 +37,15 @@ PLAIN: dict[str, tuple[str, ...]] = {
 """By disease, for a network without a gate that keeps its state."""
 
 GATED: dict[str, tuple[str, ...]] = {
-    "vanishing": ("chrono", *_CELLS, "uniform-gates", "forget-bias", "orthogonal+chrono", "omega"),
+    "vanishing": (
+        "chrono",
+        *_CELLS,
+        "uniform-gates",
+        "forget-bias",
+        "orthogonal+chrono",
+        "critical",
+        *_OTHERS,
+    ),
     "gates closed": ("chrono", "uniform-gates", "forget-bias", *_CELLS),
     "exploding": ("orthogonal+clip", "chrono+clip", "clip", "critical+clip", *_TAME),
     "chaotic": ("orthogonal+clip", "chrono+clip", "critical+clip", "clip", *_TAME, "window"),
@@ -55,9 +71,14 @@ def fitting(diagnosis: Diagnosis, problem: Problem) -> tuple[str, ...]:
     Returns:
         Names for ``treated``; none where the diagnosis is healthy.
     """
-    table = GATED if _keeps(problem) else PLAIN
+    keeps = _keeps(problem)
+    table = GATED if keeps else PLAIN
     names = [name for disease in diagnosis.diseases for name in table.get(disease, ())]
-    names += [one.name for one in TREATMENTS.values() if set(one.fits) & set(diagnosis.diseases)]
+    names += [
+        one.name
+        for one in TREATMENTS.values()
+        if set(one.fits) & set(diagnosis.diseases) and (keeps or one.slot != "gates")
+    ]
     names = [_without_clip(name, problem) for name in names]
     if "truncated" in diagnosis.diseases and problem.window is not None:
         names = ["window", *(f"window+{name}" for name in names if "window" not in name)]
