@@ -1,5 +1,6 @@
 """Terms beside the loss that keep a gradient alive through time."""
 
+from throughtime.remedies.regularisation.flossing import Flossed, Flossing, floss_
 from throughtime.remedies.regularisation.omega import Omega
 
-__all__ = ["Omega"]
+__all__ = ["Flossed", "Flossing", "Omega", "floss_"]
