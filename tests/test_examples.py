@@ -32,6 +32,7 @@ EXAMPLES = [
     ),
     Example("sequence_classifier", {"gru": "GRU", "gru.reverse": "GRU"}, "vanishing", {"torch"}),
     Example("handwritten_cell", {"cell": "marked"}, "healthy", {"torch", "throughtime"}),
+    Example("name_recall", {"rnn": "RNN"}, "vanishing", {"torch", "throughtime"}),
 ]
 EXIT_CODES = {"healthy": 0, "vanishing": 1}
 
