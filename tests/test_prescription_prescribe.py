@@ -239,6 +239,31 @@ def test_a_loss_that_runs_another_model_than_it_is_given_is_refused() -> None:
         prescribe(own)
 
 
+def test_an_optimizer_of_another_model_is_refused_and_leaves_it_alone() -> None:
+    problem = lived_in(reading("lstm"))
+    before = state_of(problem)
+    own = replace(
+        problem, optimizer=lambda _parameters: torch.optim.SGD(problem.model.parameters())
+    )
+    with pytest.raises(tt.InputError, match="its optimizer trains other parameters than those"):
+        prescribe(own)
+    assert_same(state_of(problem), before)
+
+
+def test_a_backward_that_reaches_the_users_model_leaves_it_alone() -> None:
+    problem = lived_in(reading("lstm"))
+    before = state_of(problem)
+
+    def backward(model: nn.Module, make_loss: Callable[[], Tensor]) -> Tensor:
+        found = make_loss()
+        weights = [*model.parameters(), *problem.model.parameters()]
+        (found + sum(weight.square().sum() for weight in weights)).backward()
+        return found
+
+    quick(replace(problem, backward=backward))
+    assert_same(state_of(problem), before)
+
+
 def test_what_a_loss_only_looks_at_is_no_reason_to_refuse_it() -> None:
     problem = reading("lstm")
 

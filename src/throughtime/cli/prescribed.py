@@ -119,17 +119,30 @@ def sections(found: Prescription) -> list[Section]:
 
     if not found.options:
         return [Section("Prescription", found.sentence)]
-    code = tuple(
-        (option.name, f"{option.sentence} ({option.paper})", option.code)
-        for option in found.options
-    )
     parts = [
         Section(
             "Prescription", f"{found.sentence}\n\n{_legend(found)}", _COLUMNS, tuple(_rows(found))
         ),
-        Section("The lines to paste", "", ("remedy", "what it does", "code"), code),
+        Section("What they do", "", ("remedy", "what it does", "paper"), _said(found)),
+        Section("The lines to paste", "", ("remedy", "line"), _lines(found)),
     ]
     if found.refused:
         refused = tuple((one.name, one.reason) for one in found.refused)
         parts.append(Section("Does not fit", "", ("remedy", "why"), refused))
     return [*parts, Section("Notes", "\n\n".join(found.notes))]
+
+
+def _said(found: Prescription) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (option.name, f"{option.sentence}. {option.note}".strip(), option.paper)
+        for option in found.options
+    )
+
+
+def _lines(found: Prescription) -> tuple[tuple[str, ...], ...]:
+    """A row for each line: a cell would run them together."""
+    return tuple(
+        (option.name if number == 0 else "", line)
+        for option in found.options
+        for number, line in enumerate(option.code.splitlines())
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import torch
@@ -16,7 +17,7 @@ from throughtime.prescription.fitting import fitting
 from throughtime.prescription.probe import probe
 from throughtime.prescription.ranking import ranked
 from throughtime.prescription.treated import NONE, canonical, copied
-from throughtime.prescription.undisturbed import undisturbed
+from throughtime.prescription.undisturbed import kept, undisturbed
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
 
@@ -58,28 +59,42 @@ def prescribe(
             a remedy is not known. Otherwise as ``diagnose``.
     """
     asked = None if remedies is None else [canonical(name) for name in remedies]
-    with undisturbed(seed=seed):
-        make = problem if not isinstance(problem, Problem) else lambda: _copy(problem)
-        patient = make()
-        batches = _drawn(patient, updates + 1, seed)
-        if isinstance(problem, Problem):
-            _refuse_a_loss_of_its_own(problem, patient, batches[0], seed)
-        bench = Bench(make, batches[0], patient.span if span is None else span, seed)
-        before = bench.diagnosis()
-        if before.diseases == ("healthy",):
-            return Prescription(before, before.span, wording.healthy(before))
-        names = fitting(before, patient) if asked is None else asked
-        arms, refused = bench.arms(names, most)
-        untreated = bench.arm(NONE)
-        made = probe([arm.trainee for arm in (untreated, *arms)], batches[1:], seconds, seed)
-        base = bench.option(untreated, untreated)
-        clipped = {arm.name for arm in arms if arm.trainee.problem.clip is not None}
-        found = [bench.option(arm, untreated) for arm in arms]
-        options = ranked(found, base, clipped, patient.trivial_loss)
+    if not isinstance(problem, Problem):
+        with undisturbed(seed=seed):
+            found = _prescription(problem, span, asked, most, updates, seconds, seed)
+            same = _same_weights(problem(), problem())
+        return found if same else replace(found, notes=(*found.notes, wording.OTHER_WEIGHTS))
+    with undisturbed(problem.model, seed), kept(problem.model):
+        _refuse_a_loss_of_its_own(problem, _copy(problem), seed)
+        make = partial(_copy, problem)
+        return _prescription(make, span, asked, most, updates, seconds, seed)
+
+
+def _prescription(
+    make: Callable[[], Problem],
+    span: int | None,
+    asked: Sequence[str] | None,
+    most: int,
+    updates: int,
+    seconds: float,
+    seed: int,
+) -> Prescription:
+    patient = make()
+    batches = _drawn(patient, updates + 1, seed)
+    bench = Bench(make, batches[0], patient.span if span is None else span, seed)
+    before = bench.diagnosis()
+    if before.diseases == ("healthy",):
+        return Prescription(before, before.span, wording.healthy(before))
+    names = fitting(before, patient) if asked is None else asked
+    untreated = bench.arm(NONE)
+    arms, refused = bench.arms(names, most)
+    made = probe([arm.trainee for arm in (untreated, *arms)], batches[1:], seconds, seed)
+    base = bench.option(untreated, untreated)
+    clipped = {arm.name for arm in arms if arm.trainee.problem.clip is not None}
+    found = [bench.option(arm, untreated) for arm in arms]
+    options = ranked(found, base, clipped, patient.trivial_loss)
     tried = {option.name for option in options} | {one.name for one in refused}
     notes = wording.notes(before, options, [name for name in names if name not in tried])
-    if not isinstance(problem, Problem) and not _same_weights(patient, make()):
-        notes = (*notes, wording.OTHER_WEIGHTS)
     said = wording.result(options, before.span)
     return Prescription(before, before.span, said, base, options, tuple(refused), made, notes)
 
@@ -96,11 +111,10 @@ def _drawn(problem: Problem, number: int, seed: int) -> list[Batch]:
     return batches
 
 
-def _refuse_a_loss_of_its_own(problem: Problem, copy: Problem, batch: Batch, seed: int) -> None:
+def _refuse_a_loss_of_its_own(problem: Problem, copy: Problem, seed: int) -> None:
     """A loss that closes over the user's model would measure that one, whatever the remedy."""
     own = [p for p in problem.model.parameters() if p.requires_grad]
-    with undisturbed(problem.model, seed):
-        loss = loss_on(copy, batch)()
+    loss = loss_on(copy, _drawn(copy, 1, seed)[0])()
     if not loss.requires_grad or not own:
         return
     reached = torch.autograd.grad(loss, own, allow_unused=True)

@@ -1,4 +1,4 @@
-"""``undisturbed``: whatever a user's code draws inside, nobody outside can tell."""
+"""What a user's code does to the outside while it runs in here: nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 from torch import nn
 
 from throughtime.problem import seeded
@@ -16,8 +17,7 @@ from throughtime.problem import seeded
 def undisturbed(model: nn.Module | None = None, seed: int = 0) -> Iterator[None]:
     """Draw from ``seed`` inside: torch, numpy's global generator, Python's ``random``.
 
-    Their states are as they were afterwards, on the CPU and on the devices of
-    the model.
+    Their states are as they were afterwards, on the CPU and on the devices of the model.
     """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  — users draw from it
     try:
@@ -28,3 +28,20 @@ def undisturbed(model: nn.Module | None = None, seed: int = 0) -> Iterator[None]
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextmanager
+def kept(model: nn.Module) -> Iterator[None]:
+    """Put back ``.grad`` and buffers: a loss or a ``backward`` of a user's may know this model."""
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        for parameter, _ in gradients:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from throughtime.errors import InputError, ThroughtimeWarning
+from throughtime.errors import InputError, ThroughtimeWarning, plain
 from throughtime.prescription.undisturbed import undisturbed
 from throughtime.problem import Batch, Problem
 
@@ -32,7 +32,7 @@ class Trainee:
         diverged: its loss or gradient was no longer finite; it is trained no further.
 
     Raises:
-        InputError: no parameter of the model requires a gradient.
+        InputError: no parameter of the model requires a gradient, or the optimiser holds others.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -42,6 +42,7 @@ class Trainee:
         if not self._parameters:
             raise InputError(f"{problem.name}: no parameter of the model requires a gradient")
         self._optimizer = problem.optimizer(self._parameters)
+        self._refuse_an_optimizer_of_its_own()
         self._seconds: list[float] = []
 
     @property
@@ -70,6 +71,8 @@ class Trainee:
             self.diverged = not bool(torch.isfinite(loss) & torch.isfinite(norm))
             if not self.diverged:
                 self._optimizer.step()
+            if loss.is_cuda:
+                torch.cuda.synchronize(loss.device)
             self._seconds.append(time.perf_counter() - started)
 
     def loss(self, batch: Batch, seed: int = 0) -> float:
@@ -78,6 +81,16 @@ class Trainee:
             return nan
         with undisturbed(self.problem.model, seed):
             return float(loss_on(self.problem, batch)().detach())
+
+    def _refuse_an_optimizer_of_its_own(self) -> None:
+        """One that closes over the user's model would train that one."""
+        ours = {id(parameter) for parameter in self._parameters}
+        held = [one for group in self._optimizer.param_groups for one in group["params"]]
+        if any(id(parameter) not in ours for parameter in held):
+            raise InputError(
+                f"{plain(self.problem.name)}: its optimizer trains other parameters than those "
+                "that it is given: in optimizer(parameters) use the argument"
+            )
 
     def _backward(self, make_loss: Callable[[], Tensor]) -> Tensor:
         """The loss, its gradients in the parameters."""
