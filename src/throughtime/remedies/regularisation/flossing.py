@@ -112,6 +112,12 @@ class Flossing:
         self.exponents = [one.detach().mean(0).tolist() for one in found]
         return loss, torch.stack([(one - self.target).square().mean() for one in found]).mean()
 
+    def __repr__(self) -> str:
+        return (
+            f"Flossing(k={self.k}, weight={self.weight:g}, target={self.target:g}, "
+            f"sequences={self.sequences}, burn_in={self.burn_in}, interval={self.interval})"
+        )
+
     def _exponents(self, run: Unrolled, states: Tensor) -> Float[Tensor, "B K"]:
         steps, some = len(states), slice(self.sequences)
         burn_in = min(steps // 5, _LONGEST_BURN_IN) if self.burn_in is None else self.burn_in

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,10 +18,10 @@ from torch import Tensor, nn
 
 from throughtime.capture.unrolled import Unrolled
 from throughtime.errors import InputError
-from throughtime.recurrences import GRU, LSTM, Elman, Linearised, unroll
+from throughtime.recurrences import GRU, LSTM, Elman, Linearised
 from throughtime.recurrences.janet import JANET
 from throughtime.recurrences.modrelu import ModReLU
-from throughtime.remedies.inside import Inside
+from throughtime.remedies.inside import Inside, run_as_it_is
 from throughtime.remedies.sweeping import Adjoint, Blocked, unroll_with
 
 _WITH_MATRIX = (Elman, GRU, LSTM, JANET, ModReLU)
@@ -81,6 +80,9 @@ class Omega:
         self.value = sum(float(term.value) for term in terms.values())
         return loss.detach()
 
+    def __repr__(self) -> str:
+        return f"Omega(weight={self.weight:g}, squared={self.squared}, bound={self.bound:g})"
+
     def _run(self, run: Unrolled, terms: dict[int, Term]) -> Tensor:
         if not issubclass(run.kind, _WITH_MATRIX):
             raise InputError(
@@ -91,7 +93,7 @@ class Omega:
         weight = run.weights[place]
         assert weight is not None
         if not weight.requires_grad:
-            return unroll(*_arguments(run))
+            return run_as_it_is(run)
         # All runs with one weight share its alias: autograd adds up what each of them sends, and
         # then calls the hook once, when every δ_t is known.
         term = terms.setdefault(id(weight), Term(self, weight, weight.view_as(weight)))
@@ -100,10 +102,6 @@ class Omega:
         term.runs += 1
         weights = [*run.weights[:place], term.alias, *run.weights[place + 1 :]]
         return unroll_with(term.sweep, replace(run, weights=weights))
-
-
-def _arguments(run: Unrolled) -> tuple[Any, ...]:
-    return run.kind, run.settings, run.inputs, run.initial, run.weights, run.place
 
 
 @dataclass(eq=False)
