@@ -37,7 +37,8 @@ def orthogonal_weights_(module: Module) -> Module:
     more so under a strong input, and nothing can make up for it: ``spectral_margin_`` leaves some
     room. In a gated cell the paths through the gates cannot explode any more, but how long the
     state is kept is up to the forget gate. A should learn at a tenth of the other parameters'
-    rate, and have no weight decay, which would pull it back to its start.
+    rate, and have no weight decay, which would pull it back to its start. Where a start is all that
+    is lacking, ``orthogonal_`` alone costs nothing and may learn faster.
 
     Args:
         module: a recurrent layer or cell, or a model that holds some: all of them are changed.
