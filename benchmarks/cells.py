@@ -1,73 +1,39 @@
-"""A training step of our cells: ``unroll`` against a loop of the same step under autograd."""
+"""A training step of our cells: ``unroll`` against a loop of the same steps under autograd."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
+from benchmarks.loops import LOOPS
 from benchmarks.networks import Size
 from benchmarks.tables import Table, at_least, milliseconds
 from benchmarks.timing import Stage, interleaved, last, ratio
-from throughtime.cells import CELLS, RecurrentLayer, layer, make_cell
+from throughtime.cells import RecurrentLayer, make_cell
 from throughtime.problem import seeded
-from throughtime.recurrences import Driven, Place
 from throughtime.trace import relative_difference
 
 SIZES = (Size(100, 16, 64), Size(100, 50, 128), Size(400, 50, 128))
 INPUTS = 2  # as the adding problem has them
-ROUNDS = 7
+ROUNDS = 5
 BAR = 3.0
 EXACT = Size(12, 3, 8)  # for the comparison in float64
 AGREE, AGREE_EXACTLY = 1e-3, 1e-10
 
 OURS, PLAIN, HOISTED = "throughtime", "loop of steps", "loop, input projected before it"
-NAMES = tuple(
-    name for name, kind in CELLS.items()
-    if isinstance(kind, type) and issubclass(kind, RecurrentLayer)
-)  # fmt: skip
+WAYS = (OURS, PLAIN, HOISTED)
+NAMES = tuple(LOOPS)
 HEADER = ("threads", "size", "cell", "ours ms", PLAIN, "bar", HOISTED, "difference")
-
-
-def plain(
-    kind: type[Driven],
-    settings: Mapping[str, float],
-    inputs: Tensor,
-    initial: Tensor,
-    weights: Sequence[Tensor | None],
-    _: Place,
-) -> Tensor:
-    """``unroll`` as people write it: one step after another."""
-    return kind(*weights, **settings).unroll(inputs, initial)
-
-
-def hoisted(
-    kind: type[Driven],
-    settings: Mapping[str, float],
-    inputs: Tensor,
-    initial: Tensor,
-    weights: Sequence[Tensor | None],
-    _: Place,
-) -> Tensor:
-    """The same by people who know that the input's products need not wait for the state."""
-    cell, state, states = kind(*weights, **settings), initial, []
-    for driven in cell.drive(inputs).unbind(0):
-        state = cell.advance(state, driven)
-        states.append(state)
-    return torch.stack(states)
-
-
-WAYS: dict[str, Callable[..., Tensor] | None] = {OURS: None, PLAIN: plain, HOISTED: hoisted}
 
 
 @dataclass(frozen=True)
 class Step:
     """A cell, the one batch that it is run on, and the gradient that its output gets."""
 
+    name: str
     cell: RecurrentLayer
     inputs: Tensor
     direct: Tensor
@@ -82,12 +48,14 @@ class Step:
             torch.randn(size.steps, size.batch, width, generator=draw, dtype=dtype)
             for width in (INPUTS, size.hidden)
         )
-        return cls(cell, inputs, direct)
+        return cls(name, cell, inputs, direct)
 
     def gradients(self, way: str) -> list[Tensor]:
         """Forward, backward: the gradient of every parameter."""
-        with _unrolled(WAYS[way]):
+        if way == OURS:
             output, _ = self.cell(self.inputs)
+        else:
+            output = LOOPS[self.name](self.cell).run(self.inputs, way == HOISTED)
         return list(torch.autograd.grad(output, list(self.cell.parameters()), self.direct))
 
     def difference(self) -> float:
@@ -98,16 +66,6 @@ class Step:
             for way in (PLAIN, HOISTED)
             for theirs, mine in zip(self.gradients(way), ours, strict=True)
         )
-
-
-@contextmanager
-def _unrolled(way: Callable[..., Tensor] | None) -> Iterator[None]:
-    """Layers that run as this loop in place of ``unroll``."""
-    if way is None:
-        yield
-        return
-    with patch.object(layer, "unroll", way):
-        yield
 
 
 def measure(sizes: Sequence[Size] = SIZES, rounds: int = ROUNDS) -> Table:
