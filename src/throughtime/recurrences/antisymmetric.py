@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences.base import NO_SQUASHING, Linearised
-from throughtime.recurrences.coefficients import ByCoefficients, product
+from throughtime.recurrences.coefficients import ByCoefficients
 from throughtime.recurrences.driven import Driven
-from throughtime.recurrences.products import linear
-from throughtime.recurrences.squashing import tanh, tanh_
+from throughtime.recurrences.products import linear, quick, repeated
+from throughtime.recurrences.squashing import from_logistic_, tanh
 
 
 class Antisymmetric(Driven):
@@ -64,27 +64,61 @@ class Antisymmetric(Driven):
     def run(
         self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
     ) -> Float[Tensor, "T B S"]:
+        return self._run(driven * self._scale(), initial)
+
+    @torch.no_grad()
+    def remember(
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
+        scale = self._scale()
+        bias = None if self.bias is None else self.bias * scale
+        driven = linear(inputs, self.weight_ih * scale.unsqueeze(1), bias)
+        return self._run(driven, initial), (driven,)
+
+    def _scale(self) -> Float[Tensor, " G"]:
+        """``tanh a = 2 σ(2a) − 1``: quicker than a tanh where a enters doubled."""
+        scale = self.weight_hh.new_ones(len(self.weight_ih))
+        scale[: self.state_size] = 2
+        return scale
+
+    def _run(self, driven: Tensor, initial: Tensor) -> Tensor:
+        """All states from what drives them, n doubled; in its place n, or n and z."""
         if self.gated:
             return self._run_gated(driven, initial)
-        states, recurrent = torch.empty_like(driven), self.matrix().T
-        state, candidate = initial, torch.empty_like(initial)
-        for drive, after in zip(driven.unbind(0), states.unbind(0), strict=True):
-            tanh_(torch.addmm(drive, state, recurrent, out=candidate))
-            state = torch.add(state, candidate, alpha=self.epsilon, out=after)
+        states, add_recurrent = torch.empty_like(driven), repeated(2 * self.matrix(), len(initial))
+        state = initial
+        with quick():
+            for made, after in zip(driven.unbind(0), states.unbind(0), strict=True):
+                from_logistic_(add_recurrent(state, made, made).sigmoid_())
+                state = torch.add(state, made, alpha=self.epsilon, out=after)
         return states
 
     def _run_gated(self, driven: Tensor, initial: Tensor) -> Tensor:
         size = self.state_size
         states, recurrent = driven.new_empty(*driven.shape[:2], size), self.matrix().T
         state, pushed = initial, torch.empty_like(initial)
-        candidate, gate = torch.empty_like(initial), torch.empty_like(initial)
-        drives = (driven[..., :size].unbind(0), driven[..., size:].unbind(0))
-        for for_candidate, for_gate, after in zip(*drives, states.unbind(0), strict=True):
-            torch.mm(state, recurrent, out=pushed)
-            tanh_(torch.add(for_candidate, pushed, out=candidate))
-            torch.add(for_gate, pushed, out=gate).sigmoid_()
-            state = torch.addcmul(state, candidate, gate, value=self.epsilon, out=after)
+        with quick():
+            parts = (part.unbind(0) for part in (driven, *driven.split(size, -1), states))
+            for made, candidate, gate, after in zip(*parts, strict=True):
+                torch.mm(state, recurrent, out=pushed)
+                candidate.add_(pushed, alpha=2)
+                gate.add_(pushed)
+                made.sigmoid_()
+                from_logistic_(candidate)
+                state = torch.addcmul(state, candidate, gate, value=self.epsilon, out=after)
         return states
+
+    @torch.no_grad()
+    def recall(
+        self,
+        inputs: Float[Tensor, "T B I"],
+        states: Float[Tensor, "T B S"],
+        initial: Float[Tensor, "B S"],
+        *remembered: Float[Tensor, "T ..."],
+    ) -> Linearised:
+        before = torch.cat([initial.unsqueeze(0), states[:-1]])
+        made = dict(zip(self.squashing, remembered[0].split(self.state_size, -1), strict=True))
+        return self._around(before, made)
 
     def preactivations(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
@@ -116,7 +150,9 @@ class Antisymmetric(Driven):
     def linearise(
         self, before: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
     ) -> Linearised:
-        made = self._activated(before, self.drive(inputs))
+        return self._around(before, self._activated(before, self.drive(inputs)))
+
+    def _around(self, before: Tensor, made: dict[str, Tensor]) -> LinearisedAntisymmetric:
         slope = torch.addcmul(before.new_ones(()), made["n"], made["n"], value=-1)
         return LinearisedAntisymmetric(self, before, slope, made)
 
@@ -137,7 +173,7 @@ class LinearisedAntisymmetric(ByCoefficients):
         self, cell: Antisymmetric, before: Tensor, slope: Tensor, made: dict[str, Tensor]
     ) -> None:
         """``slope``: of the candidate's tanh."""
-        self._matrix, self._before = cell.matrix().detach(), before
+        self._matrix, self.reads = cell.matrix().detach(), before
         terms = [cell.epsilon * slope]
         if cell.gated:
             candidate, gate = made["n"], made["z"]
@@ -145,17 +181,15 @@ class LinearisedAntisymmetric(ByCoefficients):
         total = terms[0] + terms[1] if cell.gated else terms[0]
         super().__init__(cell.weight_ih, [total, *terms])
 
-    def adjoint(
-        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B S"]:
-        total = direct.clone(memory_format=torch.contiguous_format)
-        totals = total.unbind(0)
-        entering = torch.empty_like(totals[0]) if totals else total
-        for t in range(self.steps - 1, 0, -1):
-            if t not in blocked:
-                torch.mul(totals[t], self.by_step[t][0], out=entering)
-                totals[t - 1].addmm_(entering, self._matrix).add_(totals[t])
-        return total
+    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+        entering = total.new_empty(total.shape[1:])
+        add_back = repeated(self._matrix.T, len(entering))
+        with quick():
+            totals, slopes = total.unbind(0), self.coefficients[0].unbind(0)
+            for t in range(self.steps - 1, 0, -1):
+                if t not in blocked:
+                    torch.mul(totals[t], slopes[t], out=entering)
+                    add_back(entering, totals[t - 1].add_(totals[t]), totals[t - 1])
 
     def back(self, rows: Float[Tensor, "... S"], *coefficients: Tensor) -> Float[Tensor, "... S"]:
         return linear(rows * coefficients[0], self._matrix.T).add_(rows)
@@ -189,7 +223,6 @@ class LinearisedAntisymmetric(ByCoefficients):
             pushed = pushed + sum(part * term for part, term in zip(driven, terms, strict=True))
         return pushed
 
-    def recurrent_gradient(self, entering: Float[Tensor, "T B G"]) -> Tensor | None:
-        parts = entering.unflatten(-1, (-1, self._before.shape[-1]))
-        of_matrix = product(parts.sum(-2) if parts.shape[-2] > 1 else entering, self._before)
+    def recurrent(self, gradient: Float[Tensor, "G P"]) -> Tensor:
+        of_matrix: Tensor = gradient.unflatten(0, (-1, gradient.shape[1])).sum(0)
         return of_matrix - of_matrix.T

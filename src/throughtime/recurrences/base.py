@@ -153,6 +153,13 @@ class Linearised(ABC):
         """
         return {}
 
+    def backpropagate(
+        self, total: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"], names: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """``adjoint`` in place, δ where e was, and ``gradients`` of it, of these names at least."""
+        total.copy_(self.adjoint(total))
+        return self.gradients(total, inputs)
+
 
 class Recurrence(ABC):
     """A recurrence with fixed weights: a step, and beside it its derivative."""

@@ -21,9 +21,11 @@ Coefficients = Sequence[Tensor]
 
 
 class ByCoefficients(Linearised):
-    """``back`` and ``entering`` by a cell; ``vjp``, ``vjp_every`` and ``input_vjp`` from them."""
+    """``back``, ``entering`` and ``sweep`` by a cell; all else from them."""
 
     weight_ih: Float[Tensor, "G I"]
+    reads: Tensor | None = None
+    """What W_hh reads (T B P); None without one."""
 
     def __init__(self, weight_ih: Float[Tensor, "G I"], coefficients: Coefficients) -> None:
         """``coefficients``: (T B ·) each; (1 B ·) or less where they are the same at every step."""
@@ -45,9 +47,25 @@ class ByCoefficients(Linearised):
     ) -> Float[Tensor, "... G"]:
         """The adjoint of ``W_ih x``, in new memory."""
 
-    def recurrent_gradient(self, entering: Float[Tensor, "T B G"]) -> Tensor | None:
-        """That of W_hh from the adjoint of ``W_ih x``, beside which it enters; None without one."""
-        return None
+    @abstractmethod
+    def sweep(
+        self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> Float[Tensor, "T B G"] | None:
+        """``adjoint`` in place: δ where e was.
+
+        Returns ``entering`` of every step but the first, if to find it again would cost a product.
+        """
+
+    def recurrent(self, gradient: Float[Tensor, "G P"]) -> Tensor:
+        """The gradient of W_hh from that of the matrix which stands beside W_ih: as a rule it."""
+        return gradient
+
+    def adjoint(
+        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> Float[Tensor, "T B S"]:
+        total = direct.clone(memory_format=torch.contiguous_format)
+        self.sweep(total, blocked)
+        return total
 
     def vjp(
         self,
@@ -68,26 +86,65 @@ class ByCoefficients(Linearised):
         return self.entering(rows, *self.by_step[t]) @ self.weight_ih
 
     def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
-        return self.recurrent_gradient(self.entering(rows, *self.coefficients))
+        if self.reads is None:
+            return None
+        return self.recurrent(product(self.entering(rows, *self.coefficients), self.reads))
 
     @torch.no_grad()
     def gradients(
         self, rows: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
     ) -> dict[str, Tensor]:
-        """``(∂s_t/∂x_t)ᵀ rows_t`` as ``"inputs"`` (T B I), and Σ_t of it for every weight, by name.
-
-        What autograd finds by a step of all T at once, without taking that step.
-        """
         entering = self.entering(rows, *self.coefficients)
-        found = {
-            "inputs": linear(entering, self.weight_ih.T),
-            "weight_ih": product(entering, inputs),
-            "bias": entering.sum((0, 1)),
-        }
-        of_recurrent = self.recurrent_gradient(entering)
-        return found if of_recurrent is None else found | {"weight_hh": of_recurrent}
+        return self.sums(rows, entering, inputs) | {"inputs": linear(entering, self.weight_ih.T)}
+
+    def backpropagate(
+        self, total: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"], names: Sequence[str]
+    ) -> dict[str, Tensor]:
+        entering = self.sweep(total)
+        if entering is None:
+            entering = self.entering(total, *self.coefficients)
+        else:
+            entering[0] = self.entering(total[0], *self.by_step[0])
+        found = self.sums(total, entering, inputs)
+        if "inputs" in names:
+            found["inputs"] = linear(entering, self.weight_ih.T)
+        return found
+
+    def sums(
+        self,
+        rows: Float[Tensor, "T B S"],
+        entering: Float[Tensor, "T B G"],
+        inputs: Float[Tensor, "T B I"],
+    ) -> dict[str, Tensor]:
+        """The gradient of every weight, by name, from that of the states and ``entering`` them."""
+        found = beside(entering, self.reads, inputs)
+        if "weight_hh" in found:
+            found["weight_hh"] = self.recurrent(found["weight_hh"])
+        return found
+
+
+def beside(
+    entering: Float[Tensor, "T B G"],
+    reads: Float[Tensor, "T B P"] | None,
+    inputs: Float[Tensor, "T B I"],
+) -> dict[str, Tensor]:
+    """The gradients of weights that stand beside each other, in one product: W_hh, W_ih and b."""
+    ones = inputs.new_ones(()).expand(*inputs.shape[:2], 1)
+    read = {"weight_ih": inputs, "bias": ones}
+    if reads is not None:
+        read = {"weight_hh": reads} | read
+    found = product(entering, torch.cat(list(read.values()), -1))
+    parts = found.split([one.shape[-1] for one in read.values()], 1)
+    named = dict(zip(read, (part.contiguous() for part in parts), strict=True))
+    return named | {"bias": named["bias"].squeeze(1)}
 
 
 def product(entering: Float[Tensor, "T B G"], read: Float[Tensor, "T B P"]) -> Float[Tensor, "G P"]:
     """``Σ_t entering_tᵀ read_t``: the gradient of a weight that reads ``read``."""
-    return linear(flat(read).contiguous().T, flat(entering).contiguous().T).T.contiguous()
+    return linear(flat(read).T.contiguous(), flat(entering).contiguous().T).T.contiguous()
+
+
+def summed(rows: Float[Tensor, "T B H"]) -> Float[Tensor, " H"]:
+    """``Σ rows`` over time and batch: a product with ones, quicker than torch's sum of columns."""
+    table = flat(rows)
+    return torch.mv(table.T, table.new_ones(len(table)))

@@ -17,10 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences.base import NO_GATE_PATH, NO_SQUASHING, Linearised
-from throughtime.recurrences.coefficients import ByCoefficients, product
+from throughtime.recurrences.coefficients import ByCoefficients
 from throughtime.recurrences.driven import Driven
-from throughtime.recurrences.products import linear
+from throughtime.recurrences.products import linear, quick, repeated
 from throughtime.recurrences.squashing import tanh_
+
+_sigmoid_slope = torch.ops.aten.sigmoid_backward  # g y (1 − y) in one pass
 
 
 class CoRNN(Driven):
@@ -65,17 +67,39 @@ class CoRNN(Driven):
     def run(
         self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
     ) -> Float[Tensor, "T B S"]:
-        states, recurrent = initial.new_empty(len(driven), *initial.shape), self.weight_hh.T
-        state, (y, z) = initial, initial.chunk(2, -1)
-        force = torch.empty_like(driven[0]) if len(driven) else driven
-        afters = (part.unbind(0) for part in (states, *states.chunk(2, -1)))
-        for drive, after, new_y, new_z in zip(driven.unbind(0), *afters, strict=True):
-            tanh_(torch.addmm(drive, state, recurrent, out=force))
-            torch.mul(z, 1 - self.dt * self.epsilon, out=new_z)
-            new_z.add_(force, alpha=self.dt).add_(y, alpha=-self.dt * self.gamma)
-            torch.add(y, new_z, alpha=self.dt, out=new_y)
-            state, y, z = after, new_y, new_z
+        return self._run(2 * driven, initial)
+
+    @torch.no_grad()
+    def remember(
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
+        driven = linear(inputs, 2 * self.weight_ih, None if self.bias is None else 2 * self.bias)
+        return self._run(driven, initial), (driven,)
+
+    def _run(self, driven: Tensor, initial: Tensor) -> Tensor:
+        """All states from what drives 2a; σ(2a) in its place: ``tanh a = 2 σ(2a) − 1``."""
+        states, state = initial.new_empty(len(driven), *initial.shape), initial.clone()
+        add_recurrent, pull = repeated(2 * self.weight_hh, len(initial)), state.new_tensor(-self.dt)
+        (y, z), kept = state.chunk(2, -1), 1 - self.dt * self.epsilon
+        with quick():
+            for made, after in zip(driven.unbind(0), states.unbind(0), strict=True):
+                add_recurrent(state, made, made)
+                torch.add(pull, z, alpha=kept, out=z).add_(y, alpha=-self.dt * self.gamma)
+                y.add_(z.add_(made.sigmoid_(), alpha=2 * self.dt), alpha=self.dt)
+                after.copy_(state)
         return states
+
+    @torch.no_grad()
+    def recall(
+        self,
+        inputs: Float[Tensor, "T B I"],
+        states: Float[Tensor, "T B S"],
+        initial: Float[Tensor, "B S"],
+        *remembered: Float[Tensor, "T ..."],
+    ) -> Linearised:
+        before = torch.cat([initial.unsqueeze(0), states[:-1]])
+        slope = _sigmoid_slope(initial.new_tensor(4 * self.dt), remembered[0])  # Δt (1 − tanh²)
+        return LinearisedCoRNN(self, slope, before)
 
     def preactivations(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
@@ -115,25 +139,24 @@ class LinearisedCoRNN(ByCoefficients):
 
     def __init__(self, cell: CoRNN, slope: Float[Tensor, "T B H"], before: Float[Tensor, "T B S"]):
         super().__init__(cell.weight_ih, [slope])
-        self._weight_hh, self._before = cell.weight_hh.detach(), before
+        self._weight_hh, self.reads = cell.weight_hh.detach(), before
         self._dt, self._size = cell.dt, cell.hidden_size
         self._stiff, self._kept = cell.dt * cell.gamma, 1 - cell.dt * cell.epsilon
 
-    def adjoint(
-        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B S"]:
-        total = direct.clone(memory_format=torch.contiguous_format)
-        totals, (ys, zs) = total.unbind(0), (part.unbind(0) for part in total.chunk(2, -1))
-        velocity, entering = total.new_empty(2, *total.shape[1:-1], self._size)
-        for t in range(self.steps - 1, 0, -1):
-            if t in blocked:
-                continue
-            torch.add(zs[t], ys[t], alpha=self._dt, out=velocity)
-            torch.mul(velocity, *self.by_step[t], out=entering)
-            totals[t - 1].addmm_(entering, self._weight_hh)
-            ys[t - 1].add_(ys[t]).add_(velocity, alpha=-self._stiff)
-            zs[t - 1].add_(velocity, alpha=self._kept)
-        return total
+    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+        state = total.new_empty(total.shape[1:])
+        (y, z), kept = state.chunk(2, -1), total.new_tensor(self._kept)
+        entering, add_back = torch.empty_like(z), repeated(self._weight_hh.T, len(state))
+        with quick():
+            totals, slopes = total.unbind(0), self.coefficients[0].unbind(0)
+            for t in range(self.steps - 1, 0, -1):
+                if t in blocked:
+                    continue
+                state.copy_(totals[t])
+                torch.mul(z.add_(y, alpha=self._dt), slopes[t], out=entering)  # z: now δz'
+                y.add_(z, alpha=-self._stiff)
+                z.mul_(kept)
+                add_back(entering, totals[t - 1].add_(state), totals[t - 1])
 
     def back(self, rows: Float[Tensor, "... S"], *coefficients: Tensor) -> Float[Tensor, "... S"]:
         entering = self.entering(rows, *coefficients)
@@ -181,6 +204,3 @@ class LinearisedCoRNN(ByCoefficients):
             entering = entering + linear(x, self.weight_ih)
         z = self._kept * z - self._stiff * y + entering * self.by_step[t][0]
         return torch.cat([y + self._dt * z, z], -1)
-
-    def recurrent_gradient(self, entering: Float[Tensor, "T B G"]) -> Tensor | None:
-        return product(entering, self._before)

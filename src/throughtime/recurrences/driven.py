@@ -58,11 +58,12 @@ class Driven(Recurrence):
             state = after.copy_(self.advance(state, drive))
         return states
 
+    @torch.no_grad()
     def remember(
-        self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
-        """``run``, and what the way back need not find out again; nothing, if that is cheap."""
-        return self.run(driven, initial), ()
+        """All states, and what the way back need not find out again; nothing, if that is cheap."""
+        return self.run(self.drive(inputs), initial), ()
 
     def recall(
         self,

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences.base import NO_SQUASHING, Linearised, Squashing
-from throughtime.recurrences.coefficients import ByCoefficients
+from throughtime.recurrences.coefficients import ByCoefficients, summed
 from throughtime.recurrences.driven import Driven
-from throughtime.recurrences.products import linear
+from throughtime.recurrences.products import linear, quick
 
 
 class IndRNN(Driven):
@@ -49,8 +49,9 @@ class IndRNN(Driven):
     ) -> Float[Tensor, "T B S"]:
         states = torch.empty_like(driven)
         state = initial
-        for drive, after in zip(driven.unbind(0), states.unbind(0), strict=True):
-            state = torch.addcmul(drive, state, self.weight_hh, out=after).relu_()
+        with quick():
+            for drive, after in zip(driven.unbind(0), states.unbind(0), strict=True):
+                state = torch.addcmul(drive, state, self.weight_hh, out=after).relu_()
         return states
 
     def activations(
@@ -98,15 +99,12 @@ class LinearisedIndRNN(ByCoefficients):
         self._weight_hh, self._before = cell.weight_hh.detach(), before
         super().__init__(cell.weight_ih, [slope, slope * self._weight_hh])
 
-    def adjoint(
-        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B S"]:
-        total = direct.clone(memory_format=torch.contiguous_format)
-        totals, gains = total.unbind(0), self.coefficients[1].unbind(0)
-        for t in range(self.steps - 1, 0, -1):
-            if t not in blocked:
-                totals[t - 1].addcmul_(totals[t], gains[t])
-        return total
+    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+        with quick():
+            totals, gains = total.unbind(0), self.coefficients[1].unbind(0)
+            for t in range(self.steps - 1, 0, -1):
+                if t not in blocked:
+                    totals[t - 1].addcmul_(totals[t], gains[t])
 
     def back(self, rows: Float[Tensor, "... S"], *coefficients: Tensor) -> Float[Tensor, "... S"]:
         return rows * coefficients[1]
@@ -129,5 +127,14 @@ class LinearisedIndRNN(ByCoefficients):
         slope, gain = self.by_step[t]
         return columns * gain if x is None else columns * gain + linear(x, self.weight_ih) * slope
 
-    def recurrent_gradient(self, entering: Float[Tensor, "T B G"]) -> Tensor | None:
-        return (entering * self._before).sum((0, 1))
+    def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
+        return (self.entering(rows, *self.coefficients) * self._before).sum((0, 1))
+
+    def sums(
+        self,
+        rows: Float[Tensor, "T B S"],
+        entering: Float[Tensor, "T B G"],
+        inputs: Float[Tensor, "T B I"],
+    ) -> dict[str, Tensor]:
+        of_recurrent = summed(entering * self._before)
+        return super().sums(rows, entering, inputs) | {"weight_hh": of_recurrent}

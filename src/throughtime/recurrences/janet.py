@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -24,11 +23,13 @@ from throughtime.recurrences.base import (
     orthogonal_blocks,
     with_recurrent_weight,
 )
-from throughtime.recurrences.coefficients import ByCoefficients, product
+from throughtime.recurrences.coefficients import ByCoefficients
 from throughtime.recurrences.driven import Driven
-from throughtime.recurrences.products import linear
+from throughtime.recurrences.products import linear, quick, repeated
+from throughtime.recurrences.squashing import from_logistic_
 
 _sigmoid_slope = torch.ops.aten.sigmoid_backward  # g y (1 − y) in one pass
+_tanh_slope = torch.ops.aten.tanh_backward  # g (1 − y²) in one pass
 
 
 class JANET(Driven):
@@ -65,35 +66,35 @@ class JANET(Driven):
     def run(
         self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
     ) -> Float[Tensor, "T B S"]:
-        scratch = initial.new_empty(3, *initial.shape)
-        return self._run(driven, initial, [scratch] * len(driven))
+        return self._run(driven * self._scale(), initial)
 
     @torch.no_grad()
     def remember(
-        self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
     ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
-        gates = initial.new_empty(len(driven), 3, *initial.shape)
-        return self._run(driven, initial, gates.unbind(0)), (gates,)
+        scale = self._scale()
+        bias = None if self.bias is None else self.bias * scale
+        driven = linear(inputs, self.weight_ih * scale.unsqueeze(1), bias)
+        return self._run(driven, initial), (driven,)
 
-    def _run(self, driven: Tensor, initial: Tensor, gates: Sequence[Tensor]) -> Tensor:
-        """All states, and in ``gates`` (3 B H) of every step f, i and σ(2a), with g = tanh a.
+    def _scale(self) -> Float[Tensor, " G"]:
+        """``tanh a = 2 σ(2a) − 1``: all gates are one pass of σ where a enters doubled."""
+        return self.weight_hh.new_tensor([1, 2]).repeat_interleave(self.state_size)
 
-        ``tanh a = 2 σ(2a) − 1``: all three are made at once, and quicker than by a tanh.
-        """
-        states = driven.new_empty(*driven.shape[:2], self.state_size)
-        recurrent, beta = self.weight_hh.T, driven.new_tensor(self.beta)
-        total = torch.empty_like(driven[0])
-        forgetting, candidate = total.chunk(2, -1)
-        state = initial
-        for drive, made, after in zip(driven.unbind(0), gates, states.unbind(0), strict=True):
-            forget, write, half = made.unbind(0)
-            torch.addmm(drive, state, recurrent, out=total)
-            forget.copy_(forgetting)
-            torch.sub(beta, forgetting, out=write)
-            torch.add(candidate, candidate, out=half)
-            made.sigmoid_()
-            torch.mul(forget, state, out=after)
-            state = after.addcmul_(write, half, value=2).sub_(write)
+    def _run(self, driven: Tensor, initial: Tensor) -> Tensor:
+        """All states from what is driven, a doubled; in its place all that enters: s and 2a."""
+        batch, size = initial.shape
+        states, state = driven.new_empty(len(driven), batch, size), initial
+        made, beta = driven.new_empty(batch, 3, size), driven.new_tensor(self.beta)
+        entered, (forget, candidate, write) = made[:, :2].flatten(1), made.unbind(1)
+        add_recurrent = repeated(self.weight_hh * self._scale().unsqueeze(1), batch)
+        with quick():
+            for drive, after in zip(driven.unbind(0), states.unbind(0), strict=True):
+                drive.copy_(add_recurrent(state, drive, entered))
+                torch.sub(beta, forget, out=write)
+                made.sigmoid_()
+                from_logistic_(candidate)
+                state = torch.mul(forget, state, out=after).addcmul_(write, candidate)
         return states
 
     @torch.no_grad()
@@ -105,8 +106,10 @@ class JANET(Driven):
         *remembered: Float[Tensor, "T ..."],
     ) -> Linearised:
         before = torch.cat([initial.unsqueeze(0), states[:-1]])
-        forget, write, half = remembered[0].unbind(1)
-        return LinearisedJANET(self, before, forget, write, half.mul(2).sub_(1))
+        entered, twice = remembered[0].chunk(2, -1)
+        forget, write = torch.sigmoid(entered), torch.sub(self.beta, entered).sigmoid_()
+        candidate = from_logistic_(torch.sigmoid(twice))
+        return LinearisedJANET(self, before, forget, write, candidate)
 
     def activations(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
@@ -166,33 +169,32 @@ class LinearisedJANET(ByCoefficients):
         kept: Tensor | None = None,
     ) -> None:
         """``slope`` of the candidate's tanh, ``kept`` of the state: other ones than their own."""
-        self._weight_hh, self._before = cell.weight_hh.detach(), before
-        self._recurrent = self._weight_hh.T.contiguous()
-        gates = before.new_empty(*before.shape[:2], 2, cell.state_size)
-        of_forget, of_candidate = gates.unbind(2)
+        self._weight_hh, self.reads = cell.weight_hh.detach(), before
+        steps, batch, size = before.shape
+        self._factors = before.new_empty(steps, 3, batch, size)  # of f, of g, of the state
+        of_forget, of_candidate, of_state = self._factors.unbind(1)
+        of_state.copy_(forget if kept is None else kept)
         torch.sub(_sigmoid_slope(before, forget), _sigmoid_slope(candidate, write), out=of_forget)
         if slope is None:
-            slope = torch.addcmul(candidate.new_ones(()), candidate, candidate, value=-1)
-        torch.mul(write, slope, out=of_candidate)
-        super().__init__(cell.weight_ih, [forget if kept is None else kept, gates])
+            _tanh_slope(write, candidate, grad_input=of_candidate)
+        else:
+            torch.mul(write, slope, out=of_candidate)
+        super().__init__(cell.weight_ih, [of_state, self._factors[:, :2].transpose(1, 2)])
 
-    def adjoint(
-        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B S"]:
-        total = direct.clone(memory_format=torch.contiguous_format)
-        totals = total.unbind(0)
-        gates = total.new_empty(total.shape[1], 2, total.shape[2])
-        entering = gates.flatten(1)
-        for t in range(self.steps - 1, 0, -1):
-            if t not in blocked:
-                forget, coefficients = self.by_step[t]
-                torch.mul(totals[t].unsqueeze(1), coefficients, out=gates)
-                totals[t - 1].addcmul_(totals[t], forget).addmm_(entering, self._weight_hh)
-        return total
+    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+        _, batch, size = total.shape
+        add_back, made = repeated(self._weight_hh.T, batch), total.new_empty(batch, 3, size)
+        by_factor, entering, kept = made.transpose(0, 1), made[:, :2].flatten(1), made[:, 2]
+        with quick():
+            totals, factors = total.unbind(0), self._factors.unbind(0)
+            for t in range(self.steps - 1, 0, -1):
+                if t not in blocked:
+                    torch.mul(totals[t], factors[t], out=by_factor)
+                    add_back(entering, totals[t - 1].add_(kept), totals[t - 1])
 
     def back(self, rows: Float[Tensor, "... S"], *coefficients: Tensor) -> Float[Tensor, "... S"]:
         entering = self.entering(rows, *coefficients)
-        return linear(entering, self._recurrent).addcmul_(rows, coefficients[0])
+        return linear(entering, self._weight_hh.T).addcmul_(rows, coefficients[0])
 
     def entering(
         self, rows: Float[Tensor, "... S"], *coefficients: Tensor
@@ -201,7 +203,7 @@ class LinearisedJANET(ByCoefficients):
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
         kept, entering = rows * self.by_step[t][0], self.entering(rows, *self.by_step[t])
-        back = linear(entering, self._recurrent) + kept
+        back = linear(entering, self._weight_hh.T) + kept
         return {"gates": torch.cat([entering, kept], -1), "recurrent matrix": back}
 
     def paths(
@@ -221,6 +223,3 @@ class LinearisedJANET(ByCoefficients):
         total = total if x is None else total + linear(x, self.weight_ih)
         gates = total.unflatten(-1, (2, -1)) * coefficients
         return torch.addcmul(gates.sum(-2), columns, forget)
-
-    def recurrent_gradient(self, entering: Float[Tensor, "T B G"]) -> Tensor | None:
-        return product(entering, self._before)

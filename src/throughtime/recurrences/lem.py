@@ -27,10 +27,13 @@ from throughtime.recurrences.base import (
     orthogonal_blocks,
     with_recurrent_weight,
 )
-from throughtime.recurrences.coefficients import ByCoefficients, product
+from throughtime.recurrences.coefficients import ByCoefficients, beside
 from throughtime.recurrences.driven import Driven
-from throughtime.recurrences.products import linear
-from throughtime.recurrences.squashing import tanh, tanh_
+from throughtime.recurrences.products import linear, quick, repeated
+from throughtime.recurrences.squashing import from_logistic_, tanh
+
+_sigmoid_slope = torch.ops.aten.sigmoid_backward  # g y (1 − y) in one pass
+_tanh_slope = torch.ops.aten.tanh_backward  # g (1 − y²) in one pass
 
 
 class LEM(Driven):
@@ -74,24 +77,54 @@ class LEM(Driven):
     def run(
         self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
     ) -> Float[Tensor, "T B S"]:
-        size, dt = self.hidden_size, self.dt
-        states = initial.new_empty(len(driven), *initial.shape)
-        from_y, from_z = self.weight_hh[: 3 * size].T, self.weight_hh[3 * size :].T
-        y, z = initial.chunk(2, -1)
-        gates, q = initial.new_empty(len(z), 3 * size), torch.empty_like(z)
-        g, s, r = gates.chunk(3, -1)
-        scales = gates[:, size:]
-        drives = (driven[..., : 3 * size].unbind(0), driven[..., 3 * size :].unbind(0))
-        afters = (part.unbind(0) for part in states.chunk(2, -1))
-        for for_gates, for_q, new_y, new_z in zip(*drives, *afters, strict=True):
-            torch.addmm(for_gates, y, from_y, out=gates)
-            tanh_(g).sub_(z)
-            scales.sigmoid_()
-            torch.addcmul(z, s, g, value=dt, out=new_z)
-            tanh_(torch.addmm(for_q, new_z, from_z, out=q)).sub_(y)
-            torch.addcmul(y, r, q, value=dt, out=new_y)
-            y, z = new_y, new_z
+        return self._run(driven * self._scale(), initial)
+
+    @torch.no_grad()
+    def remember(
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
+        scale = self._scale()
+        bias = None if self.bias is None else self.bias * scale
+        driven = linear(inputs, self.weight_ih * scale.unsqueeze(1), bias)
+        return self._run(driven, initial), (driven,)
+
+    def _scale(self) -> Float[Tensor, " G"]:
+        """``tanh a = 2 σ(2a) − 1``: all gates pass through σ where that of a tanh is doubled."""
+        return self.weight_hh.new_tensor([2, 1, 1, 2]).repeat_interleave(self.hidden_size)
+
+    def _run(self, driven: Tensor, initial: Tensor) -> Tensor:
+        """All states from what drives them, g and q doubled; the gates g s r q in its place."""
+        batch, size, dt = len(initial), self.hidden_size, initial.new_tensor(self.dt)
+        states, (y, z) = initial.new_empty(len(driven), *initial.shape), initial.chunk(2, -1)
+        from_y, from_z = (self.weight_hh * self._scale().unsqueeze(1)).split([3 * size, size])
+        add_y, add_z = repeated(from_y, batch), repeated(from_z, batch)
+        made, scales = driven.new_empty(batch, 4 * size), driven.new_empty(batch, 2 * size)
+        (of_y, q), (s, r) = made.split([3 * size, size], -1), scales.chunk(2, -1)
+        g, time_steps = of_y[:, :size], of_y[:, size:]
+        with quick():
+            views = driven, *states.chunk(2, -1)
+            steps = zip(*(view.unbind(0) for view in views), strict=True)
+            for gates, new_y, new_z in steps:
+                made.copy_(gates)
+                add_y(y, of_y, of_y).sigmoid_()
+                torch.mul(time_steps, dt, out=scales)
+                z = torch.lerp(z, from_logistic_(g), s, out=new_z)
+                add_z(z, q, q).sigmoid_()
+                y = torch.lerp(y, from_logistic_(q), r, out=new_y)
+                gates.copy_(made)
         return states
+
+    @torch.no_grad()
+    def recall(
+        self,
+        inputs: Float[Tensor, "T B I"],
+        states: Float[Tensor, "T B S"],
+        initial: Float[Tensor, "B S"],
+        *remembered: Float[Tensor, "T ..."],
+    ) -> Linearised:
+        before = torch.cat([initial.unsqueeze(0), states[:-1]])
+        z = states[..., self.hidden_size :]
+        return LinearisedLEM(self, before, (*remembered[0].chunk(4, -1), z))
 
     @torch.no_grad()
     def activations(
@@ -134,8 +167,8 @@ class LEM(Driven):
         y, z = state.chunk(2, -1)
         size = self.hidden_size
         three = driven[..., : 3 * size] + linear(y, self.weight_hh[: 3 * size])
-        g = tanh(three[..., :size].contiguous())  # torch is slow on what is not contiguous
-        s, r = torch.sigmoid(three[..., size:].contiguous()).chunk(2, -1)
+        g, s, r = (one.contiguous() for one in three.chunk(3, -1))  # else torch is slow
+        g, s, r = tanh(g), torch.sigmoid(s), torch.sigmoid(r)
         z = z + self.dt * s * (g - z)
         q = tanh(driven[..., 3 * size :] + linear(z, self.weight_hh[3 * size :]))
         return g, s, r, q, z
@@ -157,34 +190,50 @@ class LinearisedLEM(ByCoefficients):
         weight = cell.weight_hh.detach()
         self._from_y, self._from_z = weight[: 3 * size], weight[3 * size :]
         (self._y, z), self._z = before.chunk(2, -1), after_z
-        slow, fast = dt * s, dt * r  # the time steps of z and of y
-        into_z = torch.stack([slow, slow * (1 - s) * (g - z)], -2)
+        steps, batch, _ = before.shape
+        # By what they multiply, z' or y, and in the order in which ``sweep`` lays them out.
+        self._factors = before.new_empty(2, steps, 3, batch, size)
+        (keep_z, of_g, of_s), (of_r, of_q, keep_y) = (part.unbind(1) for part in self._factors)
         if squashed:
-            into_z[..., 0, :] *= 1 - g.square()
-        of_q = fast * (1 - q.square()) if squashed else fast
-        of_r = fast * (1 - r) * (q - self._y)
-        super().__init__(cell.weight_ih, [into_z, of_r, of_q, 1 - slow, 1 - fast])
+            _tanh_slope(s, g, grad_input=of_g)
+            _tanh_slope(r, q, grad_input=of_q)
+        else:
+            of_g.copy_(s)
+            of_q.copy_(r)
+        _sigmoid_slope(torch.sub(g, z, out=of_s), s, grad_input=of_s)
+        _sigmoid_slope(torch.sub(q, self._y, out=of_r), r, grad_input=of_r)
+        if dt != 1:
+            self._factors.mul_(dt)
+        one = before.new_ones(())
+        torch.sub(one, s, alpha=dt, out=keep_z)
+        torch.sub(one, r, alpha=dt, out=keep_y)
+        into_z, into_y = self._factors[0, :, 1:], self._factors[1, :, :2]
+        parts = into_z.transpose(1, 2), into_y.transpose(1, 2), keep_z, keep_y
+        super().__init__(cell.weight_ih, parts)
 
-    def adjoint(
-        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B S"]:
-        total = direct.clone(memory_format=torch.contiguous_format)
-        ys, zs = (part.unbind(0) for part in total.chunk(2, -1))
-        size = total.shape[-1] // 2
-        through_z, of_q = total.new_empty(2, total.shape[1], size)
-        gates = total.new_empty(total.shape[1], 3, size)
-        of_z, of_r, entering = gates[:, :2], gates[:, 2], gates.flatten(1)
-        for t in range(self.steps - 1, 0, -1):
-            if t in blocked:
-                continue
-            into_z, into_r, into_q, keep_z, keep_y = self.by_step[t]
-            torch.mul(ys[t], into_q, out=of_q)
-            torch.addmm(zs[t], of_q, self._from_z, out=through_z)
-            torch.mul(through_z.unsqueeze(1), into_z, out=of_z)
-            torch.mul(ys[t], into_r, out=of_r)
-            ys[t - 1].addmm_(entering, self._from_y).addcmul_(ys[t], keep_y)
-            zs[t - 1].addcmul_(through_z, keep_z)
-        return total
+    def sweep(
+        self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> Float[Tensor, "T B G"]:
+        batch, size = total.shape[1], total.shape[2] // 2
+        add_y, add_z = repeated(self._from_y.T, batch), repeated(self._from_z.T, batch)
+        made, through_z = total.new_empty(batch, 6, size), total.new_empty(batch, size)
+        by_z, by_y = made.transpose(0, 1).split(3)
+        kept_z, _, _, _, of_q, kept_y = made.unbind(1)
+        of_y, of_all = made[:, 1:4].flatten(1), made[:, 1:5].flatten(1)
+        entering = total.new_empty(len(total), batch, 4 * size)
+        with quick():
+            ys, zs = (part.unbind(0) for part in total.chunk(2, -1))
+            into_z, into_y = (part.unbind(0) for part in self._factors)
+            entered = entering.unbind(0)
+            for t in range(self.steps - 1, 0, -1):
+                if t in blocked:
+                    continue
+                torch.mul(ys[t], into_y[t], out=by_y)
+                torch.mul(add_z(of_q, zs[t], through_z), into_z[t], out=by_z)
+                add_y(of_y, ys[t - 1].add_(kept_y), ys[t - 1])
+                zs[t - 1].add_(kept_z)
+                entered[t].copy_(of_all)
+        return entering
 
     def back(self, rows: Float[Tensor, "... S"], *coefficients: Tensor) -> Float[Tensor, "... S"]:
         *_, keep_z, keep_y = coefficients
@@ -200,12 +249,12 @@ class LinearisedLEM(ByCoefficients):
 
     def _pull_back(self, rows: Tensor, *coefficients: Tensor) -> tuple[Tensor, Tensor]:
         """δz' (… B H), and the pre-activation adjoint of g s r q (… B 4H)."""
-        into_z, into_r, into_q, *_ = coefficients
+        into_z, into_y, *_ = coefficients
         y, z = rows.chunk(2, -1)
-        of_q = y * into_q
-        through_z = z + linear(of_q, self._from_z.T)
-        of_z = (through_z.unsqueeze(-2) * into_z).flatten(-2)
-        return through_z, torch.cat([of_z, y * into_r, of_q], -1)
+        of_y = y.unsqueeze(-2) * into_y
+        through_z = z + linear(of_y[..., 1, :], self._from_z.T)
+        of_z = through_z.unsqueeze(-2) * into_z
+        return through_z, torch.cat([of_z, of_y], -2).flatten(-2)
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
         *_, keep_z, keep_y = self.by_step[t]
@@ -233,7 +282,7 @@ class LinearisedLEM(ByCoefficients):
         columns: Float[Tensor, "... B S"],
         x: Float[Tensor, "... B I"] | None = None,
     ) -> Float[Tensor, "... B S"]:
-        into_z, into_r, into_q, keep_z, keep_y = self.by_step[t]
+        into_z, into_y, keep_z, keep_y = self.by_step[t]
         y, z = columns.chunk(2, -1)
         three, last = linear(y, self._from_y), torch.zeros_like(y)
         if x is not None:
@@ -242,9 +291,21 @@ class LinearisedLEM(ByCoefficients):
         three = three.unflatten(-1, (3, -1))
         z = z * keep_z + (three[..., :2, :] * into_z).sum(-2)
         last = last + linear(z, self._from_z)
-        return torch.cat([y * keep_y + three[..., 2, :] * into_r + last * into_q, z], -1)
+        return torch.cat(
+            [y * keep_y + three[..., 2, :] * into_y[..., 0, :] + last * into_y[..., 1, :], z], -1
+        )
 
-    def recurrent_gradient(self, entering: Float[Tensor, "T B G"]) -> Tensor | None:
+    def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
+        entering = self.entering(rows, *self.coefficients)
+        return self.sums(rows, entering, rows[..., :0])["weight_hh"]
+
+    def sums(
+        self,
+        rows: Float[Tensor, "T B S"],
+        entering: Float[Tensor, "T B G"],
+        inputs: Float[Tensor, "T B I"],
+    ) -> dict[str, Tensor]:
         size = len(self._from_y)
-        from_y = product(entering[..., :size], self._y)
-        return torch.cat([from_y, product(entering[..., size:], self._z)])
+        from_y = beside(entering[..., :size], self._y, inputs)
+        from_z = beside(entering[..., size:], self._z, inputs)
+        return {name: torch.cat([from_y[name], from_z[name]]) for name in from_y}

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences.base import Linearised
-from throughtime.recurrences.coefficients import ByCoefficients
+from throughtime.recurrences.coefficients import ByCoefficients, summed
 from throughtime.recurrences.driven import Driven
-from throughtime.recurrences.products import linear
+from throughtime.recurrences.products import linear, quick
 
 
 class LRU(Driven):
@@ -87,14 +87,10 @@ class LinearisedLRU(ByCoefficients):
         self._before, self._scale = before, torch.exp(cell.gamma_log.detach()).repeat(2)
         self._rates = torch.exp(cell.nu_log.detach()), torch.exp(cell.theta_log.detach())
 
-    def adjoint(
-        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B S"]:
-        total = direct.clone(memory_format=torch.contiguous_format)
+    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
         real, imaginary = self.by_step[0] if self.steps else self.coefficients
         backwards = [t - 1 for t in range(self.steps - 1, 0, -1) if t not in blocked]
         _accumulate(total, backwards, real[0], -imaginary[0], of=1)
-        return total
 
     def back(self, rows: Float[Tensor, "... S"], *coefficients: Tensor) -> Float[Tensor, "... S"]:
         real, imaginary = coefficients
@@ -114,10 +110,13 @@ class LinearisedLRU(ByCoefficients):
         pushed = _rotated(columns, *self.by_step[t])
         return pushed if x is None else pushed + linear(x, self.weight_ih) * self._scale
 
-    def gradients(
-        self, rows: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
+    def sums(
+        self,
+        rows: Float[Tensor, "T B S"],
+        entering: Float[Tensor, "T B G"],
+        inputs: Float[Tensor, "T B I"],
     ) -> dict[str, Tensor]:
-        found = super().gradients(rows, inputs)
+        found = super().sums(rows, entering, inputs)
         # γ scales W_ih x, so that its logarithm's gradient is that of W_ih along W_ih itself.
         of_gamma = (found["weight_ih"] * self.weight_ih).sum(1)
         found["gamma_log"] = sum(of_gamma.chunk(2), torch.zeros_like(self._rates[0]))
@@ -131,7 +130,7 @@ class LinearisedLRU(ByCoefficients):
 
 
 def _summed(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum((0, 1))
+    return summed(a * b)
 
 
 def _rotated(state: Tensor, real: Tensor, imaginary: Tensor) -> Tensor:
@@ -144,9 +143,10 @@ def _accumulate(
     path: Tensor, steps: Iterable[int], real: Tensor, imaginary: Tensor, of: int = -1
 ) -> None:
     """``path[t] += (real + i imaginary) path[t + of]`` for the steps t, in their order."""
-    paths, (res, ims) = path.unbind(0), (part.unbind(0) for part in path.chunk(2, -1))
     both = real.repeat(2)
-    for t in steps:
-        paths[t].addcmul_(paths[t + of], both)
-        res[t].addcmul_(ims[t + of], imaginary, value=-1)
-        ims[t].addcmul_(res[t + of], imaginary)
+    with quick():
+        paths, (res, ims) = path.unbind(0), (part.unbind(0) for part in path.chunk(2, -1))
+        for t in steps:
+            paths[t].addcmul_(paths[t + of], both)
+            res[t].addcmul_(ims[t + of], imaginary, value=-1)
+            ims[t].addcmul_(res[t + of], imaginary)

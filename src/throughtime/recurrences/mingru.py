@@ -17,7 +17,7 @@ from torch import Tensor
 from throughtime.recurrences.base import Linearised
 from throughtime.recurrences.coefficients import ByCoefficients
 from throughtime.recurrences.driven import Driven
-from throughtime.recurrences.products import linear
+from throughtime.recurrences.products import linear, quick
 
 
 class MinGRU(Driven):
@@ -52,10 +52,31 @@ class MinGRU(Driven):
         self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
     ) -> Float[Tensor, "T B S"]:
         states, state = initial.new_empty(len(driven), *initial.shape), initial
-        kept, written = (part.unbind(0) for part in driven.chunk(2, -1))
-        for keep, write, after in zip(kept, written, states.unbind(0), strict=True):
-            state = torch.addcmul(write, keep, state, out=after)
+        with quick():
+            parts = (part.unbind(0) for part in (*driven.chunk(2, -1), states))
+            for keep, write, after in zip(*parts, strict=True):
+                state = torch.addcmul(write, keep, state, out=after)
         return states
+
+    @torch.no_grad()
+    def remember(
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
+        driven = self.drive(inputs)
+        return self.run(driven, initial), (driven,)
+
+    @torch.no_grad()
+    def recall(
+        self,
+        inputs: Float[Tensor, "T B I"],
+        states: Float[Tensor, "T B S"],
+        initial: Float[Tensor, "B S"],
+        *remembered: Float[Tensor, "T ..."],
+    ) -> Linearised:
+        kept, written = remembered[0].chunk(2, -1)
+        gate, before = 1 - kept, torch.cat([initial.unsqueeze(0), states[:-1]])
+        of_gate = torch.addcmul(written, gate, before, value=-1).mul_(kept)
+        return LinearisedMinGRU(self.weight_ih, [kept, of_gate, gate])
 
     def preactivations(
         self, state: Float[Tensor, "... B S"], x: Float[Tensor, "... B I"]
@@ -89,6 +110,8 @@ class MinGRU(Driven):
 class PositiveMinGRU(MinGRU):
     """The same with ``n = g(W_n x + b_n)`` > 0."""
 
+    remember, recall = Driven.remember, Driven.recall
+
     def candidate(self, entering: Float[Tensor, "... H"]) -> Float[Tensor, "... H"]:
         return torch.where(entering >= 0, entering + 0.5, torch.sigmoid(entering))
 
@@ -100,15 +123,12 @@ class PositiveMinGRU(MinGRU):
 class LinearisedMinGRU(ByCoefficients):
     """``J_t = diag(1 − z_t)``; the input enters by the slopes of z and of n."""
 
-    def adjoint(
-        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B S"]:
-        total = direct.clone(memory_format=torch.contiguous_format)
-        totals, kept = total.unbind(0), self.coefficients[0].unbind(0)
-        for t in range(self.steps - 1, 0, -1):
-            if t not in blocked:
-                totals[t - 1].addcmul_(totals[t], kept[t])
-        return total
+    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+        with quick():
+            totals, kept = total.unbind(0), self.coefficients[0].unbind(0)
+            for t in range(self.steps - 1, 0, -1):
+                if t not in blocked:
+                    totals[t - 1].addcmul_(totals[t], kept[t])
 
     def back(self, rows: Float[Tensor, "... S"], *coefficients: Tensor) -> Float[Tensor, "... S"]:
         return rows * coefficients[0]

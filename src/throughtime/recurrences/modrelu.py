@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences.base import NO_SQUASHING, Linearised, Squashing
-from throughtime.recurrences.coefficients import ByCoefficients, product
+from throughtime.recurrences.coefficients import ByCoefficients, summed
 from throughtime.recurrences.driven import Driven
-from throughtime.recurrences.products import linear
+from throughtime.recurrences.products import linear, quick, repeated
 from throughtime.recurrences.squashing import tanh, tanh_
 
 
@@ -50,8 +50,9 @@ class ModReLU(Driven):
     def activate_(self, total: Float[Tensor, "B H"]) -> None:
         """φ(a) in place of a."""
         if self.bias is not None:
-            magnitude = total.abs().add_(self.bias).relu_()
-            total.sign_().mul_(magnitude)
+            sign = total.sign()
+            magnitude = torch.addcmul(self.bias, total, sign).relu_()
+            torch.mul(magnitude, sign, out=total)
 
     def slope(self, after: Float[Tensor, "T B H"]) -> Float[Tensor, "T B H"]:
         """φ'(a), from φ(a)."""
@@ -72,11 +73,12 @@ class ModReLU(Driven):
     def run(
         self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
     ) -> Float[Tensor, "T B S"]:
-        states, recurrent = torch.empty_like(driven), self.weight_hh.T
+        states, add_recurrent = torch.empty_like(driven), repeated(self.weight_hh, len(initial))
         state = initial
-        for drive, after in zip(driven.unbind(0), states.unbind(0), strict=True):
-            state = torch.addmm(drive, state, recurrent, out=after)
-            self.activate_(state)
+        with quick():
+            for drive, after in zip(driven.unbind(0), states.unbind(0), strict=True):
+                state = add_recurrent(state, drive, after)
+                self.activate_(state)
         return states
 
     def preactivations(
@@ -171,19 +173,17 @@ class LinearisedRNN(ByCoefficients):
     ) -> None:
         """``inside``: ∂h'/∂b, where b is inside of φ."""
         super().__init__(cell.weight_ih, [slope])
-        self._weight_hh, self._before, self._inside = cell.weight_hh.detach(), before, inside
+        self._weight_hh, self.reads, self._inside = cell.weight_hh.detach(), before, inside
 
-    def adjoint(
-        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B S"]:
-        total = direct.clone(memory_format=torch.contiguous_format)
-        totals, directs = total.unbind(0), direct.unbind(0)
-        entering = torch.empty_like(directs[0]) if directs else total
-        for t in range(self.steps - 1, 0, -1):
-            if t not in blocked:
-                torch.mul(totals[t], *self.by_step[t], out=entering)
-                torch.addmm(directs[t - 1], entering, self._weight_hh, out=totals[t - 1])
-        return total
+    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+        entering = total.new_empty(total.shape[1:])
+        add_back = repeated(self._weight_hh.T, len(entering))
+        with quick():
+            totals, slopes = total.unbind(0), self.coefficients[0].unbind(0)
+            for t in range(self.steps - 1, 0, -1):
+                if t not in blocked:
+                    torch.mul(totals[t], slopes[t], out=entering)
+                    add_back(entering, totals[t - 1], totals[t - 1])
 
     def back(self, rows: Float[Tensor, "... S"], *coefficients: Tensor) -> Float[Tensor, "... S"]:
         return linear(self.entering(rows, *coefficients), self._weight_hh.T)
@@ -211,13 +211,13 @@ class LinearisedRNN(ByCoefficients):
             total = total + linear(x, self.weight_ih)
         return total * self.by_step[t][0]
 
-    def recurrent_gradient(self, entering: Float[Tensor, "T B G"]) -> Tensor | None:
-        return product(entering, self._before)
-
-    def gradients(
-        self, rows: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
+    def sums(
+        self,
+        rows: Float[Tensor, "T B S"],
+        entering: Float[Tensor, "T B G"],
+        inputs: Float[Tensor, "T B I"],
     ) -> dict[str, Tensor]:
-        found = super().gradients(rows, inputs)
+        found = super().sums(rows, entering, inputs)
         if self._inside is not None:
-            found["bias"] = (rows * self._inside).sum((0, 1))
+            found["bias"] = summed(rows * self._inside)
         return found

@@ -40,6 +40,11 @@ class Place(NamedTuple):
 
 ALONE = Place()
 
+# The C library gives memory back to the system when much of it is freed, and the next step has it
+# again page by page, which takes longer than to compute on it. Having seen one large block come and
+# go, though nothing was written there, glibc keeps twice as much (mallopt(3), M_MMAP_THRESHOLD).
+torch.empty(2**22, dtype=torch.float32)
+
 # So many numbers of state make a block of the backward pass.
 _BLOCK = 2**17
 
@@ -93,12 +98,11 @@ class _Unroll(torch.autograd.Function):
         *weights: Tensor | None,
     ) -> Tensor:
         cell = kind(*weights, **settings)
-        driven = cell.drive(inputs)
         remembered: tuple[Tensor, ...] = ()
         if any(ctx.needs_input_grad):
-            states, remembered = cell.remember(driven, initial)
+            states, remembered = cell.remember(inputs, initial)
         else:
-            states = cell.run(driven, initial)
+            states = cell.run(cell.drive(inputs), initial)
         alive = None
         if lengths is not None:
             steps = torch.arange(len(inputs), device=inputs.device).unsqueeze(1)
@@ -144,15 +148,17 @@ def _gradients(
     for start in range((len(states) - 1) // block * block, -1, -block):
         part = slice(start, start + block)
         first = states[start - 1] if start else initial
-        rows = direct[part] if back is None else _with_last(direct[part], back)
         linear = cell.recall(inputs[part], states[part], first, *(one[part] for one in remembered))
-        total = linear.adjoint(rows)
+        total = direct[part].clone(memory_format=torch.contiguous_format)
+        if back is not None:
+            total[-1] += back
+        found = linear.backpropagate(total, inputs[part], names)
         back = linear.vjp(0, total[0]) if start or wanted[1] else None
-        found = linear.gradients(total, inputs[part]) if names else {}
         if not found.keys() >= set(names):
             before = torch.cat([first.unsqueeze(0), states[part][:-1]])
             found = cell.pull_back(total, before, inputs[part], names)
-        of_inputs.append(found.get("inputs", total))
+        if wanted[0]:
+            of_inputs.append(found["inputs"])
         for name in found.keys() & set(cell.names):
             sums[name] = sums[name].add_(found[name]) if name in sums else found[name]
     given = torch.cat(of_inputs[::-1]) if wanted[0] else None
@@ -162,13 +168,6 @@ def _gradients(
 
 def _detached(tensor: Any) -> Any:
     return tensor if tensor is None else tensor.detach()
-
-
-def _with_last(rows: Tensor, more: Tensor) -> Tensor:
-    """A copy of the rows of a block, the last with what the block after it sends back."""
-    rows = rows.clone()
-    rows[-1] += more
-    return rows
 
 
 class _Once(torch.autograd.Function):
