@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -62,9 +62,9 @@ def _sweeping(kind: type[Driven]) -> type[Driven]:
             return states, self._swept(linear, training=False)
 
         def _swept(self, linear: Linearised, *, training: bool) -> Linearised:
-            if not hasattr(linear, "sweep"):
+            if not hasattr(linear, "swept_by"):
                 linear.__class__ = _swept(type(linear))
-            vars(linear).update(sweep=self.sweep, training=training)
+            vars(linear).update(swept_by=self.sweep, training=training)
             return linear
 
     return Sweeping
@@ -75,10 +75,17 @@ def _swept(kind: type[Linearised]) -> type[Linearised]:
     """The same linearisation, with a sweep of its own."""
 
     class Swept(kind):  # type: ignore[misc, valid-type]
-        sweep: Sweep
+        swept_by: Sweep
         training: bool
 
         def adjoint(self, direct: Tensor, blocked: Blocked = frozenset()) -> Tensor:
-            return self.sweep(self, super().adjoint, direct, blocked, training=self.training)
+            return self.swept_by(self, super().adjoint, direct, blocked, training=self.training)
+
+        def backpropagate(
+            self, total: Tensor, inputs: Tensor, names: Sequence[str]
+        ) -> dict[str, Tensor]:
+            total.copy_(self.adjoint(total))
+            found: dict[str, Tensor] = self.gradients(total, inputs)
+            return found
 
     return Swept
