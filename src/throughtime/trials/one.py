@@ -175,7 +175,7 @@ def _solved_or_done(trial: Trial, problem: Problem, done: Training) -> Result:
         "scores": done.scores,
         "solved_at": done.solved_at,
         "horizon": done.horizon,
-        "solved": None if problem.solved is None else problem.solved.met(done.scores),
+        "solved": problem.solved.met(done.scores) if problem.solved and done.scores else None,
         "closing_loss": _closing(done.losses),
         "clipped": done.clipped if _clips(trial, problem) else None,
         "seconds": done.seconds,

@@ -10,6 +10,7 @@ import ast
 import difflib
 import io
 import shlex
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ _MODULE, _VERB = "throughtime.prescription", "treated"
 _IMPORT = f"from {_MODULE} import {_VERB}"
 _HARMLESS = ("cache", "lru_cache", "no_grad")  # decorators that return what the function returns
 _PROBLEM = "problem"
+_WIDTH = 80  # letters of a comment, without its margin
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -101,10 +103,10 @@ def _parsed(source: str) -> ast.Module:
 
 def _remedy(remedy: str, span: int, seed: str, problem: str) -> list[str]:
     """What each part is, and the line that applies all."""
-    told = [
-        f"# {one.name}: {one.sentence} ({one.paper})"
-        for one in (TREATMENTS[part] for part in remedy.split("+"))
-    ]
+    told: list[str] = []
+    for one in (TREATMENTS[part] for part in remedy.split("+")):
+        said = f"{one.name}: {one.sentence} ({one.paper})"
+        told += textwrap.wrap(said, _WIDTH, initial_indent="# ", subsequent_indent="#   ")
     return [*told, f'{problem} = {_VERB}({problem}, "{remedy}", span={span}, seed={seed})']
 
 
