@@ -14,10 +14,12 @@ from cases import LAYER_CASES, Case, Net, fill, inputs_of, loss_of, normal, weig
 from reference import unrolled
 from test_cells_capture import OURS, Loops
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import throughtime as tt
 from throughtime.cells import layer, make_cell
 from throughtime.errors import InputError
+from throughtime.remedies.regularisation import Omega
 from throughtime.remedies.state_clipping import (
     Clip,
     clip_states_,
@@ -300,6 +302,41 @@ def test_a_state_carried_over_calls_is_clipped_as_in_one_call() -> None:
     second, _ = parts(x[2:], state)
     (first.sum() + second.sum()).backward()
     torch.testing.assert_close(gradients(parts), gradients(whole), **EXACT)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_under_a_checkpoint_the_same_is_clipped(reentrant: bool) -> None:
+    model, plain, x = lstm(), lstm(), normal(T, B, I).requires_grad_()
+    for one in (model, plain):
+        clip_states_(one, 0.1)
+    weighed(checkpoint(lambda x: model(x)[0], x, use_reentrant=reentrant), 3).backward()
+    torch.testing.assert_close(gradients(model), trained_gradients(plain, x), **EXACT)
+
+
+def test_a_weight_that_is_parametrised_gets_its_gradient() -> None:
+    def make() -> nn.RNN:
+        layer = fill(nn.RNN(I, H).double(), scale=2)
+        return nn.utils.parametrizations.orthogonal(layer, "weight_hh_l0", use_trivialization=False)
+
+    model, plain, x = make(), make(), normal(T, B, I)
+    clip_states_(model, 1e9)
+    expected = trained_gradients(plain, x)
+    torch.testing.assert_close(trained_gradients(model, x), expected, **EXACT)
+    assert len(expected) == 4
+
+
+def test_omega_sees_the_clipped_gradients_and_adds_to_them() -> None:
+    x, clipped, both = normal(T, B, I), lstm(), lstm()
+    for model in (clipped, both):
+        clip_states_(model, 0.1)
+    trained_gradients(clipped, x)
+    Omega()(both, lambda: weighed(both(x)[0], 3))
+    same = {
+        name
+        for (name, one), other in zip(both.named_parameters(), clipped.parameters(), strict=True)
+        if torch.allclose(one.grad, other.grad, rtol=1e-10, atol=1e-12)
+    }
+    assert same == {"weight_ih_l0", "bias_ih_l0", "bias_hh_l0"}
 
 
 @pytest.mark.parametrize("how", CLIPS)

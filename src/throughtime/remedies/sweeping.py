@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol
 
 from jaxtyping import Float
@@ -37,19 +37,25 @@ class Sweep(Protocol):
 
 
 def unroll_with(sweep: Sweep, run: Unrolled) -> Tensor:
-    """The states of a run, the same ones; on the way back ``sweep`` is swept."""
-    kind, settings = _sweeping(run.kind), {**run.settings, "sweep": Held.of(sweep)}
+    """The states of a run, the same ones; on the way back ``sweep`` is swept.
+
+    If the run has such a sweep already, that is the one which ``sweep`` replaces.
+    """
+    held, kind = run.settings.get("sweeps"), run.kind
+    if not isinstance(held, Held):
+        held, kind = Held.of(()), _sweeping(kind)
+    settings = {**run.settings, "sweeps": Held.of((*held.what, sweep))}
     return unroll(kind, settings, run.inputs, run.initial, run.weights, run.place)
 
 
 @cache
 def _sweeping(kind: type[Driven]) -> type[Driven]:
-    """The recurrence ``kind``, with ``sweep`` among its settings."""
+    """The recurrence ``kind``, with ``sweeps`` among its settings."""
 
     class Sweeping(kind):  # type: ignore[misc, valid-type]
-        def __init__(self, *weights: Tensor | None, sweep: Held, **settings: Any) -> None:
+        def __init__(self, *weights: Tensor | None, sweeps: Held, **settings: Any) -> None:
             super().__init__(*weights, **settings)
-            self.settings, self.sweep = {**settings, "sweep": sweep}, sweep.what
+            self.settings, self.sweeps = {**settings, "sweeps": sweeps}, sweeps.what
 
         def recall(self, *args: Any) -> Linearised:
             return self._swept(super().recall(*args), training=True)
@@ -62,9 +68,9 @@ def _sweeping(kind: type[Driven]) -> type[Driven]:
             return states, self._swept(linear, training=False)
 
         def _swept(self, linear: Linearised, *, training: bool) -> Linearised:
-            if not hasattr(linear, "swept_by"):
+            if not hasattr(linear, "sweeps"):
                 linear.__class__ = _swept(type(linear))
-            vars(linear).update(swept_by=self.sweep, training=training)
+            vars(linear).update(sweeps=self.sweeps, training=training)
             return linear
 
     return Sweeping
@@ -72,14 +78,17 @@ def _sweeping(kind: type[Driven]) -> type[Driven]:
 
 @cache
 def _swept(kind: type[Linearised]) -> type[Linearised]:
-    """The same linearisation, with a sweep of its own."""
+    """The same linearisation, with sweeps of its own."""
 
     class Swept(kind):  # type: ignore[misc, valid-type]
-        swept_by: Sweep
+        sweeps: tuple[Sweep, ...]
         training: bool
 
         def adjoint(self, direct: Tensor, blocked: Blocked = frozenset()) -> Tensor:
-            return self.swept_by(self, super().adjoint, direct, blocked, training=self.training)
+            adjoint: Adjoint = super().adjoint
+            for sweep in self.sweeps:
+                adjoint = partial(sweep, self, adjoint, training=self.training)
+            return adjoint(direct, blocked)
 
         def backpropagate(
             self, total: Tensor, inputs: Tensor, names: Sequence[str]
