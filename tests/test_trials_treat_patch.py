@@ -134,8 +134,19 @@ def test_the_patched_file_gives_the_training_of_the_trial(form: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights, wanted[1], strict=True))
 
 
-@pytest.mark.parametrize("remedy", ["chrono", "forget-bias", "gru", "clip"])
-@pytest.mark.parametrize("seed", [0, 7])
+@pytest.mark.parametrize(
+    ("remedy", "seed"),
+    [
+        ("gru", 7),
+        ("critical", 7),
+        ("chrono", 0),
+        ("chrono", 7),
+        ("spectral-margin", 7),
+        ("omega", 7),
+        ("clip-states", 7),
+        ("autoclip", 7),
+    ],
+)
 def test_every_remedy_is_patched_in_for_every_seed(remedy: str, seed: int) -> None:
     target = written("several lines")
     wanted = of_trial(target, remedy, seed)
