@@ -181,7 +181,9 @@ class LinearisedAntisymmetric(ByCoefficients):
         total = terms[0] + terms[1] if cell.gated else terms[0]
         super().__init__(cell.weight_ih, [total, *terms])
 
-    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+    def adjoint_(
+        self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> None:
         entering = total.new_empty(total.shape[1:])
         add_back = repeated(self._matrix.T, len(entering))
         with quick():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar, Literal, TypeVar
 
 import torch
@@ -145,20 +145,17 @@ class Linearised(ABC):
         return None
 
     def gradients(
-        self, rows: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
+        self,
+        rows: Float[Tensor, "T B S"],
+        inputs: Float[Tensor, "T B I"],
+        names: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         """``(∂s_t/∂x_t)ᵀ rows_t`` as ``"inputs"`` (T B I), and Σ_t of it for every weight, by name.
 
-        What autograd finds by a step of all T at once; empty where it has to find it.
+        What autograd finds by a step of all T at once; empty where it has to find it. ``names``:
+        those that are wanted, if not all are.
         """
         return {}
-
-    def backpropagate(
-        self, total: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"], names: Sequence[str]
-    ) -> dict[str, Tensor]:
-        """``adjoint`` in place, δ where e was, and ``gradients`` of it, of these names at least."""
-        total.copy_(self.adjoint(total))
-        return self.gradients(total, inputs)
 
 
 class Recurrence(ABC):

@@ -7,7 +7,7 @@ rows, one step at a time or all at once. All gradients of a training step follow
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 
 import torch
@@ -21,7 +21,7 @@ Coefficients = Sequence[Tensor]
 
 
 class ByCoefficients(Linearised):
-    """``back``, ``entering`` and ``sweep`` by a cell; all else from them."""
+    """``back``, ``entering`` and ``adjoint_`` by a cell; all else from them."""
 
     weight_ih: Float[Tensor, "G I"]
     reads: Tensor | None = None
@@ -48,13 +48,10 @@ class ByCoefficients(Linearised):
         """The adjoint of ``W_ih x``, in new memory."""
 
     @abstractmethod
-    def sweep(
+    def adjoint_(
         self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B G"] | None:
-        """``adjoint`` in place: δ where e was.
-
-        Returns ``entering`` of every step but the first, if to find it again would cost a product.
-        """
+    ) -> None:
+        """``adjoint`` in place: δ where e was."""
 
     def recurrent(self, gradient: Float[Tensor, "G P"]) -> Tensor:
         """The gradient of W_hh from that of the matrix which stands beside W_ih: as a rule it."""
@@ -64,7 +61,7 @@ class ByCoefficients(Linearised):
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
     ) -> Float[Tensor, "T B S"]:
         total = direct.clone(memory_format=torch.contiguous_format)
-        self.sweep(total, blocked)
+        self.adjoint_(total, blocked)
         return total
 
     def vjp(
@@ -92,21 +89,14 @@ class ByCoefficients(Linearised):
 
     @torch.no_grad()
     def gradients(
-        self, rows: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"]
+        self,
+        rows: Float[Tensor, "T B S"],
+        inputs: Float[Tensor, "T B I"],
+        names: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         entering = self.entering(rows, *self.coefficients)
-        return self.sums(rows, entering, inputs) | {"inputs": linear(entering, self.weight_ih.T)}
-
-    def backpropagate(
-        self, total: Float[Tensor, "T B S"], inputs: Float[Tensor, "T B I"], names: Sequence[str]
-    ) -> dict[str, Tensor]:
-        entering = self.sweep(total)
-        if entering is None:
-            entering = self.entering(total, *self.coefficients)
-        else:
-            entering[0] = self.entering(total[0], *self.by_step[0])
-        found = self.sums(total, entering, inputs)
-        if "inputs" in names:
+        found = self.sums(rows, entering, inputs)
+        if names is None or "inputs" in names:
             found["inputs"] = linear(entering, self.weight_ih.T)
         return found
 

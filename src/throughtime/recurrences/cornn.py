@@ -143,7 +143,9 @@ class LinearisedCoRNN(ByCoefficients):
         self._dt, self._size = cell.dt, cell.hidden_size
         self._stiff, self._kept = cell.dt * cell.gamma, 1 - cell.dt * cell.epsilon
 
-    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+    def adjoint_(
+        self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> None:
         state = total.new_empty(total.shape[1:])
         (y, z), kept = state.chunk(2, -1), total.new_tensor(self._kept)
         entering, add_back = torch.empty_like(z), repeated(self._weight_hh.T, len(state))

@@ -99,7 +99,9 @@ class LinearisedIndRNN(ByCoefficients):
         self._weight_hh, self._before = cell.weight_hh.detach(), before
         super().__init__(cell.weight_ih, [slope, slope * self._weight_hh])
 
-    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+    def adjoint_(
+        self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> None:
         with quick():
             totals, gains = total.unbind(0), self.coefficients[1].unbind(0)
             for t in range(self.steps - 1, 0, -1):

@@ -181,7 +181,9 @@ class LinearisedJANET(ByCoefficients):
             torch.mul(write, slope, out=of_candidate)
         super().__init__(cell.weight_ih, [of_state, self._factors[:, :2].transpose(1, 2)])
 
-    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+    def adjoint_(
+        self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> None:
         _, batch, size = total.shape
         add_back, made = repeated(self._weight_hh.T, batch), total.new_empty(batch, 3, size)
         by_factor, entering, kept = made.transpose(0, 1), made[:, :2].flatten(1), made[:, 2]

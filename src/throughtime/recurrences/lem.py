@@ -191,7 +191,7 @@ class LinearisedLEM(ByCoefficients):
         self._from_y, self._from_z = weight[: 3 * size], weight[3 * size :]
         (self._y, z), self._z = before.chunk(2, -1), after_z
         steps, batch, _ = before.shape
-        # By what they multiply, z' or y, and in the order in which ``sweep`` lays them out.
+        # By what they multiply, z' or y, and in the order in which ``adjoint_`` lays them out.
         self._factors = before.new_empty(2, steps, 3, batch, size)
         (keep_z, of_g, of_s), (of_r, of_q, keep_y) = (part.unbind(1) for part in self._factors)
         if squashed:
@@ -211,20 +211,18 @@ class LinearisedLEM(ByCoefficients):
         parts = into_z.transpose(1, 2), into_y.transpose(1, 2), keep_z, keep_y
         super().__init__(cell.weight_ih, parts)
 
-    def sweep(
+    def adjoint_(
         self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
-    ) -> Float[Tensor, "T B G"]:
+    ) -> None:
         batch, size = total.shape[1], total.shape[2] // 2
         add_y, add_z = repeated(self._from_y.T, batch), repeated(self._from_z.T, batch)
         made, through_z = total.new_empty(batch, 6, size), total.new_empty(batch, size)
         by_z, by_y = made.transpose(0, 1).split(3)
         kept_z, _, _, _, of_q, kept_y = made.unbind(1)
-        of_y, of_all = made[:, 1:4].flatten(1), made[:, 1:5].flatten(1)
-        entering = total.new_empty(len(total), batch, 4 * size)
+        of_y = made[:, 1:4].flatten(1)
         with quick():
             ys, zs = (part.unbind(0) for part in total.chunk(2, -1))
             into_z, into_y = (part.unbind(0) for part in self._factors)
-            entered = entering.unbind(0)
             for t in range(self.steps - 1, 0, -1):
                 if t in blocked:
                     continue
@@ -232,8 +230,6 @@ class LinearisedLEM(ByCoefficients):
                 torch.mul(add_z(of_q, zs[t], through_z), into_z[t], out=by_z)
                 add_y(of_y, ys[t - 1].add_(kept_y), ys[t - 1])
                 zs[t - 1].add_(kept_z)
-                entered[t].copy_(of_all)
-        return entering
 
     def back(self, rows: Float[Tensor, "... S"], *coefficients: Tensor) -> Float[Tensor, "... S"]:
         *_, keep_z, keep_y = coefficients
@@ -251,10 +247,12 @@ class LinearisedLEM(ByCoefficients):
         """δz' (… B H), and the pre-activation adjoint of g s r q (… B 4H)."""
         into_z, into_y, *_ = coefficients
         y, z = rows.chunk(2, -1)
-        of_y = y.unsqueeze(-2) * into_y
+        gates = rows.new_empty(*rows.shape[:-1], 4, y.shape[-1])
+        of_z, of_y = gates.split(2, -2)
+        torch.mul(y.unsqueeze(-2), into_y, out=of_y)
         through_z = z + linear(of_y[..., 1, :], self._from_z.T)
-        of_z = through_z.unsqueeze(-2) * into_z
-        return through_z, torch.cat([of_z, of_y], -2).flatten(-2)
+        torch.mul(through_z.unsqueeze(-2), into_z, out=of_z)
+        return through_z, gates.flatten(-2)
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
         *_, keep_z, keep_y = self.by_step[t]

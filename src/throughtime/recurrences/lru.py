@@ -87,7 +87,9 @@ class LinearisedLRU(ByCoefficients):
         self._before, self._scale = before, torch.exp(cell.gamma_log.detach()).repeat(2)
         self._rates = torch.exp(cell.nu_log.detach()), torch.exp(cell.theta_log.detach())
 
-    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+    def adjoint_(
+        self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> None:
         real, imaginary = self.by_step[0] if self.steps else self.coefficients
         backwards = [t - 1 for t in range(self.steps - 1, 0, -1) if t not in blocked]
         _accumulate(total, backwards, real[0], -imaginary[0], of=1)

@@ -123,7 +123,9 @@ class PositiveMinGRU(MinGRU):
 class LinearisedMinGRU(ByCoefficients):
     """``J_t = diag(1 − z_t)``; the input enters by the slopes of z and of n."""
 
-    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+    def adjoint_(
+        self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> None:
         with quick():
             totals, kept = total.unbind(0), self.coefficients[0].unbind(0)
             for t in range(self.steps - 1, 0, -1):

@@ -175,7 +175,9 @@ class LinearisedRNN(ByCoefficients):
         super().__init__(cell.weight_ih, [slope])
         self._weight_hh, self.reads, self._inside = cell.weight_hh.detach(), before, inside
 
-    def sweep(self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()) -> None:
+    def adjoint_(
+        self, total: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> None:
         entering = total.new_empty(total.shape[1:])
         add_back = repeated(self._weight_hh.T, len(entering))
         with quick():

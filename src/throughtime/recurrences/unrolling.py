@@ -149,10 +149,12 @@ def _gradients(
         part = slice(start, start + block)
         first = states[start - 1] if start else initial
         linear = cell.recall(inputs[part], states[part], first, *(one[part] for one in remembered))
-        total = direct[part].clone(memory_format=torch.contiguous_format)
+        rows = direct[part]
         if back is not None:
-            total[-1] += back
-        found = linear.backpropagate(total, inputs[part], names)
+            rows = rows.clone()
+            rows[-1] += back
+        total = linear.adjoint(rows)
+        found = linear.gradients(total, inputs[part], names) if names else {}
         back = linear.vjp(0, total[0]) if start or wanted[1] else None
         if not found.keys() >= set(names):
             before = torch.cat([first.unsqueeze(0), states[part][:-1]])
