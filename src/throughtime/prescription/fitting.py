@@ -15,23 +15,24 @@ from throughtime.remedies.weights import recurrent_weights
 
 _CELLS = ("janet+chrono", "gru+chrono", "lstm+chrono", "lru")
 _TAME = ("orthogonal+clip", "janet+chrono+clip", "gru+chrono+clip", "lstm+chrono+clip", "clip")
-_OTHERS = ("omega", "indrnn", "cornn", "lem")
+_OTHERS = ("indrnn", "cornn", "omega", "reconstruction", "lem")
 _BOUNDS = {"states", "clipping"}
 
 PLAIN: dict[str, tuple[str, ...]] = {
     "vanishing": (
         "identity",
         *_CELLS,
+        "flossing",
         "critical",
         "orthogonal-weights",
         "orthogonal",
         *_OTHERS,
     ),
-    "exploding": (*_TAME, "critical+clip", "orthogonal-weights+clip", "identity+clip"),
-    "chaotic": (*_TAME, "critical+clip", "window", "flossing+clip"),
-    "transient growth": (*_TAME, "orthogonal-weights+clip"),
-    "saturated": ("orthogonal", "identity", "critical", *_CELLS),
-    "bottleneck": ("orthogonal", "orthogonal-weights", *_CELLS),
+    "exploding": (*_TAME, "flossing+clip", "critical+clip", "orthogonal-weights+clip"),
+    "chaotic": (*_TAME, "flossing+clip", "critical+clip", "window"),
+    "transient growth": (*_TAME, "flossing+clip", "orthogonal-weights+clip"),
+    "saturated": ("orthogonal", "identity", *_CELLS, "flossing", "critical"),
+    "bottleneck": ("orthogonal", *_CELLS, "flossing", "orthogonal-weights"),
     "non-finite": (*_TAME, "critical+clip"),
 }
 """By disease, for a network without a gate that keeps its state."""
@@ -43,6 +44,7 @@ GATED: dict[str, tuple[str, ...]] = {
         "uniform-gates",
         "forget-bias",
         "orthogonal+chrono",
+        "flossing",
         "critical",
         *_OTHERS,
     ),

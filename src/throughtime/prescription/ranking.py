@@ -9,7 +9,7 @@ from throughtime.diagnosis.reach import EXPLODED, VANISHED
 from throughtime.prescription.answer import Option
 
 _WORSE = 10.0  # times the loss of the untreated copy: the first updates did harm
-_LEARNS = 0.7  # times the trivial loss: in our own trainings whoever came so far early got there
+_LEARNS = 0.75  # times the trivial loss: in our own trainings whoever came so far early got there
 _LEARNING, _REACHES, _BOUNDED, _FAILS, _DIVERGED = range(5)
 _FAR = 1e3  # decades: what is further off is as far off as can be
 

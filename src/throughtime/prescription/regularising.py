@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from throughtime.errors import InputError
 from throughtime.prescription.treatment import Treatment
 from throughtime.problem import Problem
-from throughtime.remedies.regularisation import Omega
+from throughtime.remedies.regularisation import Omega, Reconstruction
 
 Backward = Callable[[nn.Module, Callable[[], Tensor]], Tensor]
 
@@ -51,5 +51,13 @@ REGULARISING = (
         "asks the recurrent matrix to keep the length of the gradient at every step",
         "Pascanu, Mikolov & Bengio 2013",
         ("vanishing",),
+    ),
+    _regulariser(
+        "reconstruction",
+        Reconstruction,
+        "Reconstruction()",
+        "asks the states to tell, at random steps, what was read before",
+        "Trinh, Dai, Luong & Le 2018",
+        ("vanishing", "bottleneck"),
     ),
 )
