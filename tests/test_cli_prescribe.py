@@ -121,7 +121,7 @@ def test_a_pair_of_model_and_closure_is_made_anew_for_each_remedy(run: Ran) -> N
     ran = run(f"own.py:build {QUICK} --json", own=user_model("T=20"))
     found = Prescription.from_json(ran.out)
     assert ran.code == 1
-    assert found.span == 20
+    assert found.span == 19
     assert found.options[0].name == "chrono"
     assert found.options[0].verdict == "healthy"
 

@@ -105,7 +105,7 @@ def _of_file(target: str, span: int | None, seed: int) -> Problem | Callable[[],
             return load_problem(target)
     if span is None:
         with undisturbed(first.model, seed):
-            span = max(layer.steps for layer in observe(first.model, first.closure))
+            span = max(1, *(layer.steps - 1 for layer in observe(first.model, first.closure)))
 
     def make() -> Problem:
         again = loaded()
