@@ -15,6 +15,7 @@ from torch import Tensor
 
 from throughtime.capture.kernels import FUSED, Fused, One, Packed, Ran
 from throughtime.recurrences import GRU, LSTM, Driven, Elman, Linearised
+from throughtime.remedies.fused_gradients import ElmanGradients, GRUGradients, LSTMGradients
 
 
 class Held(float):
@@ -89,25 +90,14 @@ class ByKernel(Driven):
     def run(
         self, driven: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
     ) -> Float[Tensor, "T B S"]:
+        return self.remember(driven, initial)[0]
+
+    def run_kernel(self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]) -> Ran:
+        """What torch's kernel gives."""
         parts = tuple(initial[..., part].contiguous() for part in self.parts.values())
         given = (getattr(self, name) for name in self.names)
-        weights = [weight for weight in given if weight is not None]
-        return self.states(self.kernel.run(driven, parts, weights), driven, initial)
-
-    def states(
-        self, ran: Ran, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "T B S"]:
-        """All states of a run."""
-        return ran.outputs
-
-    def recall(
-        self,
-        inputs: Float[Tensor, "T B I"],
-        states: Float[Tensor, "T B S"],
-        initial: Float[Tensor, "B S"],
-        *remembered: Float[Tensor, "T ..."],
-    ) -> Linearised:
-        return self.linearise(torch.cat([initial.unsqueeze(0), states[:-1]]), inputs)
+        ran: Ran = self.kernel.run(inputs, parts, [one for one in given if one is not None])
+        return ran
 
 
 class FusedRNN(Elman, ByKernel):
@@ -115,21 +105,23 @@ class FusedRNN(Elman, ByKernel):
 
     def __init__(self, *weights: Any, **settings: Any) -> None:
         weight_ih, weight_hh, bias_ih, bias_hh, _ = weights
-        super().__init__(
-            weight_ih, weight_hh, _sum(bias_ih, bias_hh), settings["kernel"].what.nonlinearity
-        )
+        nonlinearity = settings["kernel"].what.nonlinearity
+        super().__init__(weight_ih, weight_hh, _sum(bias_ih, bias_hh), nonlinearity)
         self._keep(weights, settings)
         self.bias = _sum(bias_ih, bias_hh)
 
-    def recall(
-        self,
-        inputs: Float[Tensor, "T B I"],
-        states: Float[Tensor, "T B S"],
-        initial: Float[Tensor, "B S"],
-        *remembered: Float[Tensor, "T ..."],
-    ) -> Linearised:
-        """From the states alone: the slope of φ is a function of what φ gave."""
-        return self.replay(inputs, states, initial)[1]
+    @torch.no_grad()
+    def remember(
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "T B S"], tuple[Tensor, ...]]:
+        return self.run_kernel(inputs, initial).outputs, ()
+
+    def _around(self, after: Tensor, before: Tensor) -> Linearised:
+        if self.nonlinearity == "tanh":
+            slope = torch.addcmul(after.new_ones(()), after, after, value=-1)
+        else:
+            slope = (after > 0).to(after.dtype)
+        return ElmanGradients(self, slope, before)
 
 
 class FusedGRU(GRU, ByKernel):
@@ -138,6 +130,24 @@ class FusedGRU(GRU, ByKernel):
     def __init__(self, *weights: Any, **settings: Any) -> None:
         super().__init__(*weights[:4])
         self._keep(weights, settings)
+
+    @torch.no_grad()
+    def remember(
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "T B S"], tuple[Tensor, ...]]:
+        """The gates of all steps, which follow from the states, are remembered."""
+        states = self.run_kernel(inputs, initial).outputs
+        return states, self._gates(before(states, initial), inputs)
+
+    @torch.no_grad()
+    def recall(
+        self,
+        inputs: Float[Tensor, "T B I"],
+        states: Float[Tensor, "T B S"],
+        initial: Float[Tensor, "B S"],
+        *remembered: Float[Tensor, "T ..."],
+    ) -> Linearised:
+        return GRUGradients(self, before(states, initial), *remembered)
 
 
 class FusedLSTM(LSTM, ByKernel):
@@ -149,18 +159,42 @@ class FusedLSTM(LSTM, ByKernel):
         self._keep(weights, settings)
         self.bias = _sum(bias_ih, bias_hh)
 
-    def states(
-        self, ran: Ran, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "T B S"]:
-        """The kernel gives every h, and the last c; every c follows from these."""
-        states, _ = super().replay(inputs, ran.outputs, initial)
-        packed = self.kernel.packed
-        ends = (
-            [len(inputs) - 1] * len(initial) if packed is None else [n - 1 for n in packed.lengths]
-        )
-        states[ends, range(len(ends)), self.parts["c"]] = ran.final[1]
-        return states
+    @torch.no_grad()
+    def remember(
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "T B S"], tuple[Tensor, ...]]:
+        """The kernel gives every h, and the last c: the gates follow, and from them every c."""
+        ran = self.run_kernel(inputs, initial)
+        states = torch.empty(*inputs.shape[:2], self.state_size).to(ran.outputs)
+        h, c = self.split(states)
+        h.copy_(ran.outputs)
+        gates = self._gates(self.split(before(states, initial))[0], inputs)
+        i, forget, g, _ = gates.unbind(-2)
+        cell, cells = self.split(initial)[1], c.unbind(0)
+        for t, (write, keep) in enumerate(zip((i * g).unbind(0), forget.unbind(0), strict=True)):
+            cell = torch.addcmul(write, keep, cell, out=cells[t])
+        packed, batch = self.kernel.packed, len(initial)
+        lengths = (len(inputs),) * batch if packed is None else packed.lengths
+        c[[length - 1 for length in lengths], range(batch)] = ran.final[1]
+        return states, (gates,)
 
+    @torch.no_grad()
+    def recall(
+        self,
+        inputs: Float[Tensor, "T B I"],
+        states: Float[Tensor, "T B S"],
+        initial: Float[Tensor, "B S"],
+        *remembered: Float[Tensor, "T ..."],
+    ) -> Linearised:
+        h, c = self.split(before(states, initial))
+        gates = remembered[0]
+        squashed = torch.tanh(self.split(states)[1].contiguous())
+        linear = LSTMGradients(self, gates.clone(), h, c, squashed)
+        if self.weight_hr is not None:
+            linear.exposed = gates[..., 3, :] * squashed
+        return linear
+
+    @torch.no_grad()
     def replay(
         self,
         inputs: Float[Tensor, "T B I"],
@@ -168,7 +202,12 @@ class FusedLSTM(LSTM, ByKernel):
         initial: Float[Tensor, "B S"],
     ) -> tuple[Float[Tensor, "T B S"], Linearised]:
         """From what ``unroll`` gives: whole states, c among them."""
-        return outputs, self.recall(inputs, outputs, initial)
+        return outputs, self.linearise(before(outputs, initial), inputs)
+
+
+def before(states: Float[Tensor, "T B S"], initial: Float[Tensor, "B S"]) -> Float[Tensor, "T B S"]:
+    """The state that every step starts from."""
+    return torch.cat([initial.unsqueeze(0), states[:-1]])
 
 
 OF_TORCH: dict[str, type[ByKernel]] = {

@@ -45,8 +45,7 @@ def clip_states_(module: nn.Module, max_norm: float, how: How = "norm") -> Clipp
     Helps where single steps explode: a norm at which healthy steps stay as they are, and a bound on
     what one can add. Does not help where the gradient vanishes, and it biases the gradient: what is
     clipped at every step no longer points down the loss. ``share`` of the handle says how often it
-    was; some per cent are as it should be. A step of training takes two or three times as
-    long.
+    was; some per cent are as it should be. A step of training takes up to twice as long.
 
     A gradient that is not finite is lost for its step and sequence: it counts as 0, and as
     ``lost``. Under autocast the layers run in the precision of their weights. ``tt.capture`` of the

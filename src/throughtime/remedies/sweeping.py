@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Protocol
 
@@ -89,12 +89,5 @@ def _swept(kind: type[Linearised]) -> type[Linearised]:
             for sweep in self.sweeps:
                 adjoint = partial(sweep, self, adjoint, training=self.training)
             return adjoint(direct, blocked)
-
-        def backpropagate(
-            self, total: Tensor, inputs: Tensor, names: Sequence[str]
-        ) -> dict[str, Tensor]:
-            total.copy_(self.adjoint(total))
-            found: dict[str, Tensor] = self.gradients(total, inputs)
-            return found
 
     return Swept
