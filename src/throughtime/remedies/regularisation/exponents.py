@@ -54,6 +54,7 @@ class _Exponents(torch.autograd.Function):
             ctx.sweep = FrameSweep(linear, plan, alive)
             found: Tensor = ctx.sweep.push(start_frame(plan.size, before))
         ctx.kind, ctx.settings = kind, settings
+        ctx.by_states = _through_states(plan, found)
         ctx.save_for_backward(*tensors)
         return found
 
@@ -68,8 +69,20 @@ class _Exponents(torch.autograd.Function):
         with torch.autocast(sent.device.type, enabled=False):
             rows, columns = ctx.sweep.pull(sent), ctx.sweep.columns
             found = _derivatives(step, list(map(_double, tensors)), wanted, columns, rows)
+        if found[0] is not None:
+            found[0] = torch.where(ctx.by_states, found[0], torch.zeros_like(found[0]))
         pairs = zip(found, tensors, strict=True)
         return None, None, None, None, *(one if one is None else one.to(of) for one, of in pairs)
+
+
+def _through_states(plan: Plan, found: Float[Tensor, "B K"]) -> Bool[Tensor, "B 1"]:
+    """The sequences whose states count as functions of the weights.
+
+    In chaos what they send back through time explodes, and the sum is noise.
+    """
+    if plan.through_states is None:
+        return found[:, :1] <= 0
+    return torch.full_like(found[:, :1], plan.through_states, dtype=torch.bool)
 
 
 def _derivatives(

@@ -52,6 +52,10 @@ class Flossing:
         burn_in: steps at the start that turn the frame of directions and do not count; None for a
             fifth of them, at most 100.
         interval: QR after so many steps.
+        through_states: True takes the whole derivative, as the paper does. What goes through the
+            states explodes where λ_1 > 0, as every gradient does there: the derivative is then
+            noise, at right angles from one batch to the next. None leaves that part out for such
+            sequences, and False for all.
 
     Attributes:
         exponents: the k exponents of every layer and direction at the last call, nats per step.
@@ -67,9 +71,10 @@ class Flossing:
         weight: float = 1.0,
         *,
         target: float = 0.0,
-        sequences: int = 8,
+        sequences: int = 64,
         burn_in: int | None = None,
         interval: int = 4,
+        through_states: bool | None = None,
     ) -> None:
         for name, value, least in (
             ("k", k, 1),
@@ -81,7 +86,7 @@ class Flossing:
             if not least <= value < float("inf"):
                 raise InputError(f"Flossing: {name} is {value}, and must be at least {least}")
         self.k, self.weight, self.target, self.sequences = k, weight, target, sequences
-        self.burn_in, self.interval = burn_in, interval
+        self.burn_in, self.interval, self.through_states = burn_in, interval, through_states
         self.exponents: list[list[float]] = []
 
     def __call__(self, model: nn.Module, make_loss: Callable[[], Tensor]) -> Tensor:
@@ -115,7 +120,8 @@ class Flossing:
     def __repr__(self) -> str:
         return (
             f"Flossing(k={self.k}, weight={self.weight:g}, target={self.target:g}, "
-            f"sequences={self.sequences}, burn_in={self.burn_in}, interval={self.interval})"
+            f"sequences={self.sequences}, burn_in={self.burn_in}, interval={self.interval}, "
+            f"through_states={self.through_states})"
         )
 
     def _exponents(self, run: Unrolled, states: Tensor) -> Float[Tensor, "B K"]:
@@ -134,7 +140,7 @@ class Flossing:
             initial=run.initial[some],
             place=place._replace(lengths=lengths, scale=None if scale is None else scale[:, some]),
         )
-        plan = Plan(min(self.k, states.shape[-1]), burn_in, self.interval)
+        plan = Plan(min(self.k, states.shape[-1]), burn_in, self.interval, self.through_states)
         return exponents(fewer, states[:, some], plan)
 
 
@@ -168,8 +174,7 @@ def floss_(
 
     ``closure`` runs ``module`` on a batch, a new one each time if it likes; what it returns is not
     used. Nothing but the weights of the recurrent layers is changed: no ``.grad``, no mode. Out of
-    vanishing some 100 steps are enough. Out of chaos the gradient of an exponent is almost all
-    noise, that of two batches at right angles: it takes several times as many.
+    chaos it takes batches of many sequences, over which the noise of the exponents averages out.
 
     Args:
         module: a model with recurrent layers, or such a layer.
@@ -177,8 +182,7 @@ def floss_(
         steps: updates.
         k: how many exponents, the largest first.
         lr: learning rate of Adam at the start; it falls linearly to 0.
-        clip: bound of the gradient's norm. In chaos the states lie on the way of an exponent's
-            gradient, and it explodes as any other does.
+        clip: bound of the gradient's norm.
         flossing: the term in all its detail, in place of ``k``.
 
     Returns:

@@ -27,11 +27,14 @@ class Plan:
         size: K, how many of them, the largest first.
         burn_in: so many steps at the start turn the frame, and do not count.
         interval: QR after so many steps.
+        through_states: whether the states count as functions of the weights, or as constants; None
+            for the sequences whose first exponent is not above 0.
     """
 
     size: int
     burn_in: int
     interval: int
+    through_states: bool | None = None
 
     def blocks(self, steps: int) -> list[tuple[int, int]]:
         """The stretches of time between two decompositions; none runs across the burn-in."""
