@@ -26,6 +26,7 @@ from throughtime.remedies.regularisation.frame import Plan
 _LAYERS = (nn.RNN, nn.LSTM, nn.GRU, RecurrentLayer)
 _FEWEST_STEPS = 10
 _LONGEST_BURN_IN = 100
+_MANY = 64  # sequences of a batch: before training there is time for them
 
 
 class Flossing:
@@ -42,7 +43,7 @@ class Flossing:
     Helps where λ_1 is far from 0, on either side, and a few directions must carry a long memory;
     the paper flosses before training (``floss_``) and again in between. Does not help where the
     gradient travels far enough already, nor a task that asks to forget. A step of training takes
-    several times as long.
+    some ten times as long: fewer ``sequences`` and a smaller k take less.
 
     Args:
         k: how many exponents, the largest first; all of them where a layer has fewer.
@@ -71,7 +72,7 @@ class Flossing:
         weight: float = 1.0,
         *,
         target: float = 0.0,
-        sequences: int = 64,
+        sequences: int = 8,
         burn_in: int | None = None,
         interval: int = 4,
         through_states: bool | None = None,
@@ -183,7 +184,7 @@ def floss_(
         k: how many exponents, the largest first.
         lr: learning rate of Adam at the start; it falls linearly to 0.
         clip: bound of the gradient's norm.
-        flossing: the term in all its detail, in place of ``k``.
+        flossing: the term in all its detail, in place of ``k``; without it, 64 sequences.
 
     Returns:
         The exponents before and after.
@@ -192,7 +193,7 @@ def floss_(
         InputError: no weight of a recurrent layer to change, or a closure that calls
             ``backward()``; else as ``Flossing``.
     """
-    term = flossing or Flossing(k)
+    term = flossing or Flossing(k, sequences=_MANY)
     layers = [one for one in module.modules() if isinstance(one, _LAYERS)]
     weights = {id(p): p for layer in layers for p in layer.parameters() if p.requires_grad}
     if not weights:
