@@ -46,10 +46,9 @@ class Antisymmetric(Driven):
 
     def matrix(self) -> Float[Tensor, "H H2"]:
         """M, what the recurrence multiplies by: the antisymmetric part of W_hh twice, less γ I."""
-        identity = torch.eye(
-            self.state_size, dtype=self.weight_hh.dtype, device=self.weight_hh.device
-        )
-        return self.weight_hh - self.weight_hh.T - self.gamma * identity
+        matrix = self.weight_hh - self.weight_hh.T
+        matrix.diagonal().sub_(self.gamma)
+        return matrix
 
     def drive(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... G"]:
         return linear(x, self.weight_ih, self.bias)

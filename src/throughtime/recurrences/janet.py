@@ -201,7 +201,7 @@ class LinearisedJANET(ByCoefficients):
     def entering(
         self, rows: Float[Tensor, "... S"], *coefficients: Tensor
     ) -> Float[Tensor, "... G"]:
-        return (rows.unsqueeze(-2) * coefficients[1]).flatten(-2)
+        return torch.cat([rows * one for one in coefficients[1].unbind(-2)], -1)
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
         kept, entering = rows * self.by_step[t][0], self.entering(rows, *self.by_step[t])

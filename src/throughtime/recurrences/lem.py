@@ -247,12 +247,10 @@ class LinearisedLEM(ByCoefficients):
         """δz' (… B H), and the pre-activation adjoint of g s r q (… B 4H)."""
         into_z, into_y, *_ = coefficients
         y, z = rows.chunk(2, -1)
-        gates = rows.new_empty(*rows.shape[:-1], 4, y.shape[-1])
-        of_z, of_y = gates.split(2, -2)
-        torch.mul(y.unsqueeze(-2), into_y, out=of_y)
-        through_z = z + linear(of_y[..., 1, :], self._from_z.T)
-        torch.mul(through_z.unsqueeze(-2), into_z, out=of_z)
-        return through_z, gates.flatten(-2)
+        of_r, of_q = (y * one for one in into_y.unbind(-2))
+        through_z = z + linear(of_q, self._from_z.T)
+        of_g, of_s = (through_z * one for one in into_z.unbind(-2))
+        return through_z, torch.cat([of_g, of_s, of_r, of_q], -1)
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
         *_, keep_z, keep_y = self.by_step[t]
