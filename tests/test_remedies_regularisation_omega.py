@@ -11,7 +11,7 @@ import torch
 from cases import fill, normal, weighed
 from torch import Tensor, nn
 
-from throughtime.cells import AntisymmetricRNN
+from throughtime.cells import JANET, AntisymmetricRNN
 from throughtime.errors import InputError
 from throughtime.problem import Problem
 from throughtime.remedies.regularisation import Omega
@@ -19,11 +19,16 @@ from throughtime.training import train
 
 T, B, I, H = 6, 3, 3, 4
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
-KINDS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
+KINDS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM, "JANET": JANET}
 
 
-def step(layer: nn.RNNBase, x: Tensor, pushed: Tensor, state: Tensor) -> Tensor:
+def step(layer: nn.Module, x: Tensor, pushed: Tensor, state: Tensor) -> Tensor:
     """One step from ``pushed`` = W_hh h + b_hh, the state (h, c) as one vector."""
+    if isinstance(layer, JANET):
+        driven = nn.functional.linear(x, layer.weight_ih_l0, layer.bias_l0)
+        forget, candidate = (driven + pushed).chunk(2, -1)
+        write = torch.sigmoid(layer.settings["beta"] - forget)
+        return forget.sigmoid() * state + write * candidate.tanh()
     driven = nn.functional.linear(x, layer.weight_ih_l0, layer.bias_ih_l0)
     if isinstance(layer, nn.GRU):
         reset, update = torch.sigmoid(driven[:, : 2 * H] + pushed[:, : 2 * H]).chunk(2, -1)
@@ -36,14 +41,15 @@ def step(layer: nn.RNNBase, x: Tensor, pushed: Tensor, state: Tensor) -> Tensor:
     return torch.tanh(driven + pushed)
 
 
-def slow(layer: nn.RNNBase, x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
+def slow(layer: nn.Module, x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
     """Ω and its immediate derivative by W_hh, by autograd with all else detached."""
     size = 2 * H if isinstance(layer, nn.LSTM) else H
+    bias = getattr(layer, "bias_hh_l0", None)
     state = x.new_zeros(B, size)
     states, befores = [], []
     for row in x:
         before = state.clone()
-        pushed = nn.functional.linear(before[:, :H], layer.weight_hh_l0, layer.bias_hh_l0)
+        pushed = nn.functional.linear(before[:, :H], layer.weight_hh_l0, bias)
         state = step(layer, row, pushed, before)
         state.retain_grad()
         states.append(state)
@@ -53,8 +59,11 @@ def slow(layer: nn.RNNBase, x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
     terms = []
     for row, before, after in zip(x, befores, states, strict=True):
         held = before.detach().requires_grad_()
-        bias = layer.bias_hh_l0.detach()
-        pushed = nn.functional.linear(held[:, :H].detach(), weight.detach(), bias).requires_grad_()
+        pushed = (
+            nn.functional.linear(held[:, :H].detach(), weight.detach(), bias)
+            .detach()
+            .requires_grad_()
+        )
         entering, kept = torch.autograd.grad(
             step(layer, row, pushed, held),
             (pushed, held),
@@ -69,7 +78,7 @@ def slow(layer: nn.RNNBase, x: Tensor, squared: bool) -> tuple[Tensor, Tensor]:
     return omega.detach(), torch.autograd.grad(omega, weight)[0]
 
 
-def made(kind: str, **settings: object) -> nn.RNNBase:
+def made(kind: str, **settings: object) -> nn.Module:
     return fill(KINDS[kind](I, H, **settings).double(), scale=2)
 
 

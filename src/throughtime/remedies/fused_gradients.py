@@ -23,6 +23,10 @@ from throughtime.recurrences.products import linear
 class ElmanGradients(LinearisedElman):
     """Of ``nn.RNN``."""
 
+    def entering(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B G"]:
+        """The adjoint of ``W_hh h`` at every step."""
+        return rows * self._slope
+
     @torch.no_grad()
     def gradients(
         self,
@@ -30,7 +34,7 @@ class ElmanGradients(LinearisedElman):
         inputs: Float[Tensor, "T B I"],
         names: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
-        entering = rows * self._slope
+        entering = self.entering(rows)
         return _gradients(entering, inputs, self._weight_ih, names) | {
             "weight_hh": product(entering, self._before),
             "bias_hh": entering.sum((0, 1)),
@@ -40,6 +44,10 @@ class ElmanGradients(LinearisedElman):
 class GRUGradients(LinearisedGRU):
     """Of ``nn.GRU``: the reset gate stands before W_hn h, and not before W_in x."""
 
+    def entering(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B G"]:
+        """The adjoint of ``W_hh h`` at every step."""
+        return (rows.unsqueeze(-2) * self._gates).flatten(-2)
+
     @torch.no_grad()
     def gradients(
         self,
@@ -47,11 +55,9 @@ class GRUGradients(LinearisedGRU):
         inputs: Float[Tensor, "T B I"],
         names: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
-        recurrent = rows.unsqueeze(-2) * self._gates
-        driven = torch.stack(
-            [recurrent[:, :, 0], recurrent[:, :, 1], rows * self._candidate], -2
-        ).flatten(-2)
-        recurrent = recurrent.flatten(-2)
+        recurrent = self.entering(rows)
+        gates = recurrent[..., : 2 * rows.shape[-1]]
+        driven = torch.cat([gates, rows * self._candidate], -1)
         return _gradients(driven, inputs, self._weight_ih, names) | {
             "weight_hh": product(recurrent, self._before),
             "bias_hh": recurrent.sum((0, 1)),
@@ -63,6 +69,11 @@ class LSTMGradients(LinearisedLSTM):
 
     exposed: Tensor | None = None
 
+    def entering(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B G"]:
+        """The adjoint of ``W_hh h`` at every step."""
+        parts = self._written, self._output, self._readout
+        return self._pull_back(rows, *parts)[1].view(*rows.shape[:2], -1)
+
     @torch.no_grad()
     def gradients(
         self,
@@ -70,8 +81,7 @@ class LSTMGradients(LinearisedLSTM):
         inputs: Float[Tensor, "T B I"],
         names: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
-        parts = self._written, self._output, self._readout
-        entering = self._pull_back(rows, *parts)[1].view(*rows.shape[:2], -1)
+        entering = self.entering(rows)
         found = _gradients(entering, inputs, self._cell.weight_ih, names) | {
             "weight_hh": product(entering, self._h),
             "bias_hh": entering.sum((0, 1)),

@@ -21,6 +21,7 @@ from throughtime.errors import InputError
 from throughtime.recurrences import GRU, LSTM, Elman, Linearised
 from throughtime.recurrences.janet import JANET
 from throughtime.recurrences.modrelu import ModReLU
+from throughtime.remedies.fused_gradients import ElmanGradients, GRUGradients, LSTMGradients
 from throughtime.remedies.inside import Inside, run_as_it_is
 from throughtime.remedies.sweeping import Adjoint, Blocked, unroll_with
 
@@ -167,6 +168,8 @@ def _through(
     linear: Linearised, rows: Float[Tensor, "T B S"], width: int
 ) -> tuple[Float[Tensor, "T B G"], Float[Tensor, "T B S"]]:
     """What of the adjoints ``rows`` enters W_hhᵀ at every step, and ``J_tᵀ rows_t``."""
+    if isinstance(linear, (ElmanGradients, GRUGradients, LSTMGradients)):
+        return linear.entering(rows), linear.vjp_every(rows)
     entering, back = [], []
     for t, row in enumerate(rows.unbind(0)):
         *_, enters, leaves = linear.stages(t, row).values()
