@@ -13,7 +13,7 @@ from throughtime.prescription.places import expression, place
 from throughtime.prescription.treatment import SLOTS
 
 FITTING_AN_LSTM = ["orthogonal", "identity", "chrono", "forget-bias", "uniform-gates"]
-UNFIT = {"lstm", "window", "flossing", "reconstruction"}
+UNFIT = {"lstm", "window"}
 NAMES = ["none", *TREATMENTS, "orthogonal+chrono+clip"]
 
 
