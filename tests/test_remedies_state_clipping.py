@@ -221,6 +221,20 @@ def test_capture_shows_the_clipped_gradients_and_verifies_them(name: str) -> Non
     assert found.verified < 1e-10
 
 
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_capture_of_several_calls_shows_them_clipped(kind: type[nn.Module]) -> None:
+    model = fill(kind(I, H).double(), scale=2)
+    clip_states_(model, 0.1)
+    with tt.capture(model) as run:
+        first, state = model(normal(T, B, I))
+        second, _ = model(normal(T, B, I), state)
+        (first.square().sum() + second.square().sum()).backward()
+    (found,) = run.trace.layers
+    assert found.steps == 2 * T
+    assert found.gradients.norm(dim=-1).amax() <= 0.1 * (1 + 1e-9)
+    assert found.verified < 1e-10
+
+
 @pytest.mark.parametrize("kind", ["tanh", "LSTM", "LSTM-proj", "GRU"])
 def test_capture_of_a_stack_of_packed_sequences_shows_each_of_its_layers(kind: str) -> None:
     cases = (c for c in LAYER_CASES if c.layers == 2 and c.bidirectional and c.packed)

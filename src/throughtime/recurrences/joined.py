@@ -106,9 +106,20 @@ class Segments(Linearised):
     def adjoint(
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
     ) -> Float[Tensor, "T B S"]:
-        if len(self._segments) == 1:
-            return self._linear(0).adjoint(direct, blocked)
-        return super().adjoint(direct, blocked)
+        # Each by its own sweep, which need not be that of its vjp: a remedy may clip on the way.
+        totals: list[Tensor] = []
+        later: Tensor | None = None  # what the segment behind sends back
+        for index in range(len(self._segments) - 1, -1, -1):
+            start = self._starts[index]
+            own = direct[start : start + len(self._segments[index].states)]
+            if later is not None:
+                own = own.clone()
+                own[-1] += later
+            inside = frozenset(t - start for t in blocked if t > start)
+            total = self._linear(index).adjoint(own, inside)
+            totals.append(total)
+            later = None if start in blocked or not index else self.vjp(start, total[0])
+        return torch.cat(totals[::-1])
 
     def vjp(
         self,

@@ -5,7 +5,7 @@
 - initialisation: ``orthogonal_``, ``identity_``, ``chrono_``, ``forget_bias_``, ``uniform_gates_``,
   ``critical_``;
 - parametrisation: ``orthogonal_weights_``, ``spectral_margin_``;
-- regularisation: ``Omega``;
+- regularisation: ``Omega``, ``Flossing`` (and ``floss_``, before training), ``Reconstruction``;
 - replacement: ``replace_``; and the window of truncated backpropagation: ``suggest_window``.
 """
 
@@ -39,7 +39,7 @@ from throughtime.remedies.initialisation import (
     uniform_gates_,
 )
 from throughtime.remedies.parametrisation import orthogonal_weights_, spectral_margin_
-from throughtime.remedies.regularisation import Omega
+from throughtime.remedies.regularisation import Flossed, Flossing, Omega, Reconstruction, floss_
 from throughtime.remedies.replacement import replace_
 from throughtime.remedies.state_clipping import clip_states_, clipped_state, unclip_states_
 from throughtime.remedies.window import Window, suggest_window
@@ -50,11 +50,14 @@ __all__ = [
     "AutoClip",
     "ClipSuggestion",
     "Critical",
+    "Flossed",
+    "Flossing",
     "GradientClipper",
     "Lost",
     "LostGradientError",
     "LostGradientWarning",
     "Omega",
+    "Reconstruction",
     "Window",
     "ZClip",
     "chrono_",
@@ -63,6 +66,7 @@ __all__ = [
     "clip_states_",
     "clipped_state",
     "critical_",
+    "floss_",
     "forget_bias_",
     "identity_",
     "orthogonal_",
