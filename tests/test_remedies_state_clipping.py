@@ -222,10 +222,10 @@ def test_capture_shows_the_clipped_gradients_and_verifies_them(name: str) -> Non
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
-def test_capture_of_several_calls_shows_them_clipped(kind: type[nn.Module]) -> None:
+def test_capture_in_blocks_of_little_memory_shows_them_clipped(kind: type[nn.Module]) -> None:
     model = fill(kind(I, H).double(), scale=2)
     clip_states_(model, 0.1)
-    with tt.capture(model) as run:
+    with tt.capture(model, memory=1) as run:
         first, state = model(normal(T, B, I))
         second, _ = model(normal(T, B, I), state)
         (first.square().sum() + second.square().sum()).backward()
