@@ -47,6 +47,16 @@ def test_case_and_seed_fix_everything(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.state)
+def test_its_state_is_what_its_name_says(case: Case) -> None:
+    untouched = tasks.problem(case.task, case.cell, case.length, case.hidden, 3)
+    problem = case(3)
+    changed = (problem.window, problem.clip) != (untouched.window, untouched.clip) or any(
+        not torch.equal(a, b) for a, b in zip(weights(problem), weights(untouched), strict=True)
+    )
+    assert changed == (case.state not in ("as torch makes it", "beyond its reach"))
+
+
+@pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.state)
 def test_another_seed_is_another_network(case: Case) -> None:
     one, other = weights(case(3)), weights(case(4))
     assert any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))

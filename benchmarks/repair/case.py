@@ -41,7 +41,7 @@ class Case:
     def __call__(self, seed: int) -> Problem:
         made = tasks.problem(self.task, self.cell, self.length, self.hidden, seed)
         draw = torch.Generator().manual_seed(seed)
-        made = SOUND[self.base](made, draw)
+        made = SOUND[self.base if self.sick else self.state](made, draw)
         if self.sick:
             made = AILMENTS[self.state].inflict(made, self.severity, draw)
         return replace(made, name=self.name)

@@ -63,24 +63,36 @@ def horizons(sick: Sequence[Outcome], diseases: Sequence[str]) -> Table:
 
 
 def _opening(sick: Sequence[Outcome], diseases: Sequence[str]) -> str:
-    lines = []
-    for disease in diseases:
-        mine = [one for one in sick if one.case.disease == disease]
-        best = [name for name in remedies(mine) if _solved(mine, name)[1] >= FEW]
-        best.sort(key=lambda name: -_rate(mine, name))
-        named = [
-            f"{name} ({_success(mine, name)}): {TREATMENTS[name].sentence}"
-            if name in TREATMENTS
-            else f"{name} ({_success(mine, name)})"
-            for name in best[:3]
-        ]
-        lines.append(f"- **{disease}**: " + "; ".join(named or ["too few trainings to say"]) + ".")
+    lines = [
+        _advice(disease, [one for one in sick if one.case.disease == disease])
+        for disease in diseases
+    ]
     return (
         "# Choosing a remedy\n\nWritten by `python -m benchmarks.repair` from the trainings of "
         "[repair.md](repair.md).\n\nMeasure first: `throughtime prescribe` ranks the remedies on a "
         "copy of your own network, and `throughtime treat` proves the best of them. What solved "
-        "most here, by what the diagnosis names:\n\n" + "\n".join(lines) + "\n"
+        "most here, by what the diagnosis names:\n\n" + "\n".join(lines) + "\n\nNames joined by + "
+        "are applied together. These tasks are small and ask for memory alone: a cell that wins "
+        "here need not win where it must compute more.\n"
     )
+
+
+def _advice(disease: str, mine: Sequence[Outcome]) -> str:
+    """The best of all, and the best that keep the user's own cell."""
+    known = [name for name in remedies(mine) if _solved(mine, name)[1] >= FEW]
+    known.sort(key=lambda name: (-_rate(mine, name), -_solved(mine, name)[1]))
+    own = [name for name in known if not replaces(name)]
+    parts = [
+        f"{what} {', '.join(f'{name} ({_success(mine, name)})' for name in names[:2])}"
+        for what, names in (("", known), ("keeping your cell,", own))
+        if names
+    ]
+    return f"- **{disease}**: {'; '.join(parts).strip() or 'too few trainings to say'}."
+
+
+def replaces(remedy: str) -> bool:
+    """Whether it puts another cell in the place of the user's."""
+    return any(TREATMENTS[part].slot == "cell" for part in remedy.split("+"))
 
 
 def _solved(found: Sequence[Outcome], remedy: str) -> tuple[int, int]:
