@@ -77,8 +77,8 @@ def canonical(name: str) -> str:
         return NONE
     for part in parts:
         if part not in TREATMENTS:
-            alone = f"{NONE} stands alone" if part == NONE else f"{part!r} is no remedy"
-            raise InputError(f"{name!r}: {alone}: join some of {', '.join(TREATMENTS)} by +")
+            wrong = f"{name!r}: {NONE} stands alone" if part == NONE else f"{part!r} is no remedy"
+            raise InputError(f"{wrong}: join some of {', '.join(TREATMENTS)} by +")
     parts.sort(key=lambda part: SLOTS.index(TREATMENTS[part].slot))
     for first, second in pairwise(parts):
         if TREATMENTS[first].slot == TREATMENTS[second].slot:
