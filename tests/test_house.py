@@ -117,7 +117,9 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 def test_all_public_names_together_load_little_beyond_torch() -> None:
-    expected = loaded_by("-c", "import torch, jaxtyping, safetensors.torch, rich, joblib") | {"throughtime"}
+    expected = loaded_by("-c", "import torch, jaxtyping, safetensors.torch, rich, joblib") | {
+        "throughtime"
+    }
     assert loaded_by("-c", "from throughtime import *") <= expected
 
 

@@ -17,8 +17,8 @@ from throughtime.errors import InputError, NoGradientError, ThroughtimeWarning
 from throughtime.measures import gains
 from throughtime.problem import Problem, seeded
 from throughtime.remedies import chrono_, orthogonal_
-from throughtime.remedies.critical import Critical, critical_
-from throughtime.remedies.knobs import knobs
+from throughtime.remedies.initialisation.critical import Critical, critical_
+from throughtime.remedies.initialisation.knobs import knobs
 from throughtime.remedies.weights import recurrent_weights
 from throughtime.tasks import make_task
 

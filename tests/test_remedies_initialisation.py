@@ -14,7 +14,7 @@ from throughtime.errors import InputError
 from throughtime.problem import seeded
 from throughtime.recurrences.mingru import MinGRU
 from throughtime.remedies import INITIALISATIONS, chrono_, forget_bias_, identity_, orthogonal_
-from throughtime.remedies.initialisation import uniform_gates_
+from throughtime.remedies.initialisation.drawn import uniform_gates_
 from throughtime.remedies.weights import LayerWeights, recurrent_weights
 
 I, H = 3, 8

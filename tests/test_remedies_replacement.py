@@ -18,8 +18,8 @@ from user_models import MODELS, PAIRED, Classifier, LanguageModel, Packed, Share
 import throughtime as tt
 from throughtime.cells import CELLS, RecurrentLayer, make_cell
 from throughtime.errors import InputError, ThroughtimeWarning
-from throughtime.remedies.replacement import replace_
-from throughtime.remedies.stand_in import CarriedState, StandIn
+from throughtime.remedies.replacement.replace import replace_
+from throughtime.remedies.replacement.stand_in import CarriedState, StandIn
 
 T, B, I, H, WINDOW = 6, 3, 3, 4, 2
 TORCHS = ("rnn", "gru", "lstm")

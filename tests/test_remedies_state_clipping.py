@@ -19,13 +19,13 @@ from torch.utils.checkpoint import checkpoint
 import throughtime as tt
 from throughtime.cells import layer, make_cell
 from throughtime.errors import InputError
-from throughtime.remedies.regularisation import Omega
-from throughtime.remedies.state_clipping import (
+from throughtime.remedies.clipping.states import (
     Clip,
     clip_states_,
     clipped_state,
     unclip_states_,
 )
+from throughtime.remedies.regularisation import Omega
 from throughtime.trace import relative_difference
 
 # torch says so, once, with and without clipping.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from throughtime.prescription.verbs import verb
-from throughtime.remedies.initialisation import (
+from throughtime.remedies.initialisation.drawn import (
     chrono_,
     forget_bias_,
     identity_,

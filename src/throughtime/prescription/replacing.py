@@ -12,7 +12,7 @@ from throughtime.errors import InputError
 from throughtime.prescription.places import recurrent_modules
 from throughtime.prescription.treatment import Treatment
 from throughtime.problem import Problem
-from throughtime.remedies.replacement import replace_
+from throughtime.remedies.replacement.replace import replace_
 
 _FITS = ("vanishing", "exploding", "chaotic", "gates closed", "saturated", "transient growth")
 _NAMES = {"orthogonal-rnn": "orthogonal"}  # what the cell is called where ``orthogonal`` is free

@@ -10,7 +10,7 @@ from throughtime.errors import InputError
 from throughtime.prescription.places import place
 from throughtime.prescription.treatment import Treatment
 from throughtime.problem import Problem
-from throughtime.remedies.state_clipping import ClippedForward, clip_states_
+from throughtime.remedies.clipping.states import ClippedForward, clip_states_
 
 # Times what the loss itself sends into a state: more can only have grown on the way.
 _TIMES = 10.0

@@ -8,7 +8,7 @@ from throughtime.prescription.places import place
 from throughtime.prescription.treatment import Treatment
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Problem
-from throughtime.remedies.critical import critical_
+from throughtime.remedies.initialisation.critical import critical_
 from throughtime.remedies.regularisation import Flossing, floss_
 
 # Of flossing: in seconds, and enough to bring a fading Elman network of 32 to 128 units near 0.

@@ -30,9 +30,11 @@ from throughtime.remedies.clipping import (
     total_norm,
     zero_nonfinite_,
 )
-from throughtime.remedies.critical import Critical, critical_
+from throughtime.remedies.clipping.states import clip_states_, clipped_state, unclip_states_
 from throughtime.remedies.initialisation import (
+    Critical,
     chrono_,
+    critical_,
     forget_bias_,
     identity_,
     orthogonal_,
@@ -41,7 +43,6 @@ from throughtime.remedies.initialisation import (
 from throughtime.remedies.parametrisation import orthogonal_weights_, spectral_margin_
 from throughtime.remedies.regularisation import Flossed, Flossing, Omega, Reconstruction, floss_
 from throughtime.remedies.replacement import replace_
-from throughtime.remedies.state_clipping import clip_states_, clipped_state, unclip_states_
 from throughtime.remedies.window import Window, suggest_window
 
 __all__ = [

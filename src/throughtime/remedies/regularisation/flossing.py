@@ -19,9 +19,9 @@ from throughtime.capture.unrolled import Unrolled
 from throughtime.cells import RecurrentLayer
 from throughtime.errors import InputError
 from throughtime.remedies.clipping import clip_grad_norm_
-from throughtime.remedies.inside import Inside, run_as_it_is
 from throughtime.remedies.regularisation.exponents import exponents
 from throughtime.remedies.regularisation.frame import Plan
+from throughtime.remedies.through_time.inside import Inside, run_as_it_is
 
 _LAYERS = (nn.RNN, nn.LSTM, nn.GRU, RecurrentLayer)
 _FEWEST_STEPS = 10

@@ -21,9 +21,13 @@ from throughtime.errors import InputError
 from throughtime.recurrences import GRU, LSTM, Elman, Linearised
 from throughtime.recurrences.janet import JANET
 from throughtime.recurrences.modrelu import ModReLU
-from throughtime.remedies.fused_gradients import ElmanGradients, GRUGradients, LSTMGradients
-from throughtime.remedies.inside import Inside, run_as_it_is
-from throughtime.remedies.sweeping import Adjoint, Blocked, unroll_with
+from throughtime.remedies.through_time.fused_gradients import (
+    ElmanGradients,
+    GRUGradients,
+    LSTMGradients,
+)
+from throughtime.remedies.through_time.inside import Inside, run_as_it_is
+from throughtime.remedies.through_time.sweeping import Adjoint, Blocked, unroll_with
 
 _WITH_MATRIX = (Elman, GRU, LSTM, JANET, ModReLU)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from throughtime.capture.unrolled import Unrolled
 from throughtime.errors import InputError
 from throughtime.problem import seeded
-from throughtime.remedies.inside import Inside, run_as_it_is
+from throughtime.remedies.through_time.inside import Inside, run_as_it_is
 
 
 class Reconstruction:

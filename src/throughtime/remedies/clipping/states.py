@@ -29,8 +29,8 @@ from throughtime.capture.unrolled import Unrolled
 from throughtime.cells import RecurrentLayer
 from throughtime.errors import InputError
 from throughtime.recurrences import Linearised
-from throughtime.remedies.inside import Inside
-from throughtime.remedies.sweeping import Adjoint, Blocked, unroll_with
+from throughtime.remedies.through_time.inside import Inside
+from throughtime.remedies.through_time.sweeping import Adjoint, Blocked, unroll_with
 
 How = Literal["norm", "value"]
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from throughtime.remedies.knobs import Knob
+from throughtime.remedies.initialisation.knobs import Knob
 
 # Captures of one search.
 _MOST = 24

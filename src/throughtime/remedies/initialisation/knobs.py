@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from throughtime.errors import InputError
 from throughtime.recurrences import Elman
 from throughtime.recurrences.indrnn import IndRNN
-from throughtime.remedies.initialisation import WRITING
+from throughtime.remedies.initialisation.drawn import WRITING
 from throughtime.remedies.weights import LayerWeights, recurrent_weights, square_blocks
 
 _MADE_ANEW = (Elman, IndRNN)

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from throughtime.capture.kernels import FUSED, Fused, One, Ran
 from throughtime.capture.unrolled import Unrolled
 from throughtime.recurrences import Place, unroll
-from throughtime.remedies.fused import OF_TORCH, Held, Kernel
+from throughtime.remedies.through_time.fused import OF_TORCH, Held, Kernel
 
 Run = Callable[[Unrolled], Tensor]
 

@@ -15,7 +15,11 @@ from torch import Tensor
 
 from throughtime.capture.kernels import FUSED, Fused, One, Packed, Ran
 from throughtime.recurrences import GRU, LSTM, Driven, Elman, Linearised
-from throughtime.remedies.fused_gradients import ElmanGradients, GRUGradients, LSTMGradients
+from throughtime.remedies.through_time.fused_gradients import (
+    ElmanGradients,
+    GRUGradients,
+    LSTMGradients,
+)
 
 
 class Held(float):

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from throughtime.cells import LRU, RecurrentLayer, make_cell
 from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.problem import seeded
-from throughtime.remedies.stand_in import StandIn, parts_of
+from throughtime.remedies.replacement.stand_in import StandIn, parts_of
 
 Model = TypeVar("Model", bound=nn.Module)
 Layer = nn.RNNBase | RecurrentLayer | StandIn

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from throughtime.capture import observe
 from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.measures import gains
-from throughtime.remedies.knobs import Knob, knobs
-from throughtime.remedies.tuning import Search
+from throughtime.remedies.initialisation.knobs import Knob, knobs
+from throughtime.remedies.initialisation.tuning import Search
 
 Closure = Callable[[], Tensor]
 

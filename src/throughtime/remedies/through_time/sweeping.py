@@ -11,7 +11,7 @@ from torch import Tensor
 
 from throughtime.capture.unrolled import Unrolled
 from throughtime.recurrences import Driven, Linearised, unroll
-from throughtime.remedies.fused import Held
+from throughtime.remedies.through_time.fused import Held
 
 Blocked = frozenset[int]
 Adjoint = Callable[[Tensor, Blocked], Tensor]
