@@ -207,8 +207,8 @@ def test_what_is_not_prescribed_for_is_left_out_of_the_pages_and_counted() -> No
 
 HEALTHY = next(one for one in suite.CASES if not one.sick)
 FOUND = [
-    outcome(TOY, "chrono b c", {"none": NEVER, "chrono": BOTH, "b": NEVER, "c": NEVER}),
-    outcome(HEALTHY, "b", {"none": (100, 100), "b": (None, 50)}),
+    outcome(TOY, "chrono omega lru", {"none": NEVER, "chrono": BOTH, "omega": NEVER, "lru": NEVER}),
+    outcome(HEALTHY, "omega", {"none": (100, 100), "omega": (None, 50)}),
 ]
 
 

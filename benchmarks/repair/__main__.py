@@ -46,18 +46,20 @@ def leave_untreated(console: Console, jobs: int) -> None:
 
 
 def prescribe(console: Console, jobs: int) -> None:
-    """Rank the remedies of every case that fails as it is meant to, or is healthy as meant."""
-    missing = [(one.case,) for one in results() if one.as_meant and not one.prescription]
+    """Rank the remedies of every case that fails or learns as a whole."""
+    wanted = [one for one in results() if one.learns or (one.case.sick and one.fails)]
+    missing = [(one.case,) for one in wanted if not one.prescription]
     done = work.done(missing, prescription, jobs)
     for record in track(done, "prescriptions", len(missing), console=console):
         table.append(record, table.PRESCRIPTIONS)
 
 
 def treat(console: Console, jobs: int) -> None:
-    """Train the cases that belong to the suite with the remedies that were ranked first."""
-    belonging = [one for one in results() if one.belongs and one.prescription]
-    cases, ranked = zip(*((one.case, one.prescription) for one in belonging), strict=True)
-    _train(list(work.treated(cases, ranked, REPEATS, BEYOND)), console, jobs)
+    """Train what belongs to the suite, or learns anyway, with the remedies ranked first."""
+    wanted = [one for one in results() if one.prescription and (one.belongs or one.learns)]
+    cases, ranked = [one.case for one in wanted], [one.prescription for one in wanted]
+    beyond = [one.case.name for one in wanted if one.belongs and one.case.name in BEYOND]
+    _train(list(work.treated(cases, ranked, REPEATS, beyond)), console, jobs)
 
 
 def _train(wanted: Sequence[work.Job], console: Console, jobs: int) -> None:

@@ -7,9 +7,8 @@ from statistics import median
 
 from benchmarks.repair.learning import NONE
 from benchmarks.repair.page import belonging
-from benchmarks.repair.results import Outcome
+from benchmarks.repair.results import Outcome, replaces
 from benchmarks.tables import Table
-from throughtime.prescription import TREATMENTS
 
 FEW = 3  # cases that a recommendation needs
 
@@ -88,11 +87,6 @@ def _advice(disease: str, mine: Sequence[Outcome]) -> str:
         if names
     ]
     return f"- **{disease}**: {'; '.join(parts).strip() or 'too few trainings to say'}."
-
-
-def replaces(remedy: str) -> bool:
-    """Whether it puts another cell in the place of the user's."""
-    return any(TREATMENTS[part].slot == "cell" for part in remedy.split("+"))
 
 
 def _solved(found: Sequence[Outcome], remedy: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import get_args
@@ -9,7 +10,7 @@ from typing import get_args
 from benchmarks.repair.case import Half
 from benchmarks.repair.explain import explanation
 from benchmarks.repair.learning import NONE
-from benchmarks.repair.results import Outcome
+from benchmarks.repair.results import Outcome, replaces
 from benchmarks.repair.tasks import BATCH
 from benchmarks.tables import Table
 
@@ -26,9 +27,9 @@ def text(found: Sequence[Outcome]) -> str:
 
 
 def belonging(found: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
-    """The sick cases and the healthy ones that belong to the suite."""
-    inside = [one for one in found if one.belongs]
-    return [one for one in inside if one.case.sick], [one for one in inside if not one.case.sick]
+    """The sick cases that belong to the suite; and all that learn untreated."""
+    sick = [one for one in found if one.case.sick and one.belongs]
+    return sick, [one for one in found if one.learns]
 
 
 def tables(found: Sequence[Outcome]) -> list[Table]:
@@ -62,7 +63,32 @@ def _opening(found: Sequence[Outcome], sick: Sequence[Outcome]) -> str:
         f"{share(tested, lambda one: one.first)} and {share(tested, lambda one: one.three)}. The "
         f"bar was {BAR:.0%} with the first three: {'reached' if held else 'missed'}. Of "
         f"{len(sick) + rejected} sick cases that were drawn, {rejected} were left out.\n\n"
-        f"To compare with care: {PEER}.\n"
+        f"To compare with care: {PEER}.\n\n{_own_cell(sick)}"
+    )
+
+
+def _own_cell(sick: Sequence[Outcome]) -> str:
+    """What is left where the user's cell must stay."""
+    replaced = sum(replaces(one.choices[0]) for one in sick if one.choices)
+    every = [one for one in sick if set(one.ranking) <= {*one.trainings}]
+    keeping = [
+        one
+        for one in every
+        if any(
+            one.solved(name) == len(one.trainings[name])
+            for name in one.ranking
+            if not replaces(name)
+        )
+    ]
+    firsts = Counter(one.choices[0] for one in sick if one.choices).most_common(1)
+    return (
+        f"The first choice puts another cell in the place of the user's in {replaced} of "
+        f"{len(sick)} cases"
+        + "".join(f", most often {name} ({count})" for name, count in firsts)
+        + f". In {len(every)} cases every remedy that fits was trained, those beyond the first "
+        f"three once: one that keeps the cell solves {len(keeping)} of them. Every case has a cure "
+        "among the remedies by design; that the ranking puts one of them first is what is "
+        "measured.\n"
     )
 
 
@@ -94,12 +120,12 @@ def _healthy(healthy: Sequence[Outcome]) -> Table:
         cells = [one.case.name, _pace(one, NONE), choice or "nothing"]
         cells += [_pace(one, choice) if choice else "as it is", _treats_pick(one)]
         rows.append(tuple(cells))
-    header = ("healthy training", "untreated", "first choice", "treated", "kept by a paired trial")
+    header = ("training", "untreated", "first choice", "treated", "kept by a paired trial")
     about = (
         "Updates until solved, the median of the repeats. A trial keeps what solves most repeats, "
         "and of these what needs fewest updates; the untreated, where nothing needs fewer."
     )
-    return Table("Healthy trainings", about, header, tuple(rows))
+    return Table("Trainings that need no remedy", about, header, tuple(rows))
 
 
 def _pace(one: Outcome, remedy: str) -> str:
@@ -134,11 +160,15 @@ def _harm(healthy: Sequence[Outcome]) -> str:
     asked = [one for one in healthy if one.choices]
     broken = [one.case.name for one in asked if not one.repairs(one.choices[0])]
     slower = [one for one in asked if updates(one, one.choices[0]) > updates(one, NONE)]
+    chosen = [one for one in asked if _treats_pick(one) != "untreated"]
+    meant = sum(not one.case.sick for one in healthy)
     return (
-        f"Of {len(healthy)} healthy trainings {len(healthy) - len(asked)} are prescribed nothing. "
-        f"Of the {len(asked)} others the first choice, taken without a trial, would fail "
+        f"{meant} trainings were made healthy, and {len(healthy) - meant} were made sick and learn "
+        f"all the same. Of these {len(healthy)}, {len(healthy) - len(asked)} are prescribed "
+        f"nothing. Of the {len(asked)} others the first choice, taken without a trial, would fail "
         f"{len(broken)}{': ' if broken else ''}{'; '.join(broken)}, and solve {len(slower)} later "
-        "than the untreated. A paired trial keeps the untreated there, and makes none worse.\n"
+        f"than the untreated. A paired trial keeps the untreated in {len(asked) - len(chosen)} and "
+        f"a remedy that is as sure and quicker in {len(chosen)}: it makes none worse.\n"
     )
 
 

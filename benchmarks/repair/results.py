@@ -10,6 +10,7 @@ from benchmarks.repair.case import Case
 from benchmarks.repair.learning import NONE
 from benchmarks.repair.table import Record
 from benchmarks.repair.work import CHOICES
+from throughtime.prescription import TREATMENTS
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class Outcome:
         return self.solved(NONE) == 0
 
     @property
-    def as_meant(self) -> bool:
-        """Untreated it fails where it is sick, and is solved in every repeat where it is not."""
-        return self.fails if self.case.sick else self.repairs(NONE)
+    def learns(self) -> bool:
+        """Untreated, it is solved in every repeat, whatever was put in."""
+        return self.repairs(NONE)
 
     @property
     def labelled(self) -> bool:
@@ -70,7 +71,7 @@ class Outcome:
     @property
     def belongs(self) -> bool:
         """A sick training fails and its label is right; a healthy one is solved."""
-        return self.as_meant and (self.labelled or not self.case.sick)
+        return self.fails and self.labelled if self.case.sick else self.learns
 
 
 def outcomes(
@@ -86,3 +87,8 @@ def outcomes(
         for case in cases
         if NONE in trainings[case.name]
     ]
+
+
+def replaces(remedy: str) -> bool:
+    """Whether it puts another cell in the place of the user's."""
+    return any(TREATMENTS[part].slot == "cell" for part in remedy.split("+"))

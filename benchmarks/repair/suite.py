@@ -30,39 +30,48 @@ Listed = dict[str, dict[str, tuple[str, ...]]]
 
 SICK: Listed = {
     "beyond its reach": {
-        "rnn": ("adding", "temporal order", "name recall", "latch"),
-        "lstm": ("adding", "temporal order", "name recall"),
+        "rnn": ("adding", "temporal order", "name recall", "latch", "delayed xor"),
+        "lstm": ("adding", "temporal order", "name recall", "adding"),
         "gru": ("name recall", "name recall"),
+        "mingru": ("name recall", "adding"),
+        "lem": ("name recall", "temporal order"),
+        "antisymmetric": ("name recall", "latch"),
     },
     "small recurrent weights": {
-        "rnn": ("adding", "temporal order", "name recall", "latch", "delayed xor"),
-        "relu-rnn": ("adding", "temporal order", "name recall"),
+        "rnn": ("adding", "temporal order", "name recall", "latch", "delayed xor", "copy"),
+        "relu-rnn": ("adding", "temporal order", "name recall", "latch", "copy"),
         "indrnn": ("name recall", "latch"),
     },
     "short orthogonal": {
-        "rnn": ("temporal order", "delayed xor", "latch"),
-        "relu-rnn": ("adding", "latch"),
+        "rnn": ("temporal order", "delayed xor", "latch", "adding"),
+        "relu-rnn": ("adding", "latch", "temporal order"),
     },
     "gates closed": {
-        "lstm": ("adding", "temporal order", "name recall", "latch", "copy"),
-        "gru": ("temporal order", "name recall", "name recall", "latch"),
-        "janet": ("name recall",),
+        "lstm": ("adding", "temporal order", "name recall", "latch", "copy", "adding"),
+        "gru": ("temporal order", "name recall", "name recall", "latch", "adding", "delayed xor"),
+        "janet": ("name recall", "name recall"),
     },
-    "large recurrent weights": {"rnn": ("adding", "temporal order", "temporal order", "latch")},
-    "large inputs": {"rnn": ("adding", "temporal order", "name recall", "copy")},
+    "large recurrent weights": {
+        "rnn": ("adding", "temporal order", "temporal order", "latch", "delayed xor", "adding"),
+    },
+    "large inputs": {
+        "rnn": ("adding", "temporal order", "name recall", "copy", "latch", "delayed xor"),
+    },
     "stuck candidates": {
-        "rnn": ("adding", "temporal order", "name recall"),
-        "lstm": ("adding", "temporal order", "name recall"),
+        "rnn": ("adding", "temporal order", "name recall", "latch", "delayed xor"),
+        "lstm": ("adding", "temporal order", "name recall", "latch"),
     },
-    "large gain": {"relu-rnn": ("adding", "temporal order", "name recall", "latch")},
-    "large identity": {"relu-rnn": ("adding", "temporal order", "name recall", "latch")},
-    "unclipped": {"relu-rnn": ("adding", "temporal order", "name recall", "latch")},
-    "chaotic": {"rnn": ("adding", "temporal order", "name recall", "name recall", "latch")},
-    "relayed": {"relu-rnn": ("adding", "temporal order", "name recall", "name recall")},
+    "large gain": {"relu-rnn": ("adding", "temporal order", "name recall", "latch", "adding")},
+    "large identity": {"relu-rnn": ("adding", "temporal order", "name recall", "latch", "adding")},
+    "unclipped": {"relu-rnn": ("adding", "temporal order", "name recall", "latch", "adding")},
+    "chaotic": {
+        "rnn": ("adding", "temporal order", "name recall", "name recall", "latch", "adding"),
+    },
+    "relayed": {"relu-rnn": ("adding", "temporal order", "name recall", "name recall", "latch")},
     "short windows": {
         "gru": ("temporal order", "name recall"),
-        "lstm": ("temporal order", "name recall", "name recall"),
-        "relu-rnn": ("adding", "temporal order", "name recall"),
+        "lstm": ("temporal order", "name recall", "name recall", "adding"),
+        "relu-rnn": ("adding", "temporal order", "name recall", "adding"),
     },
     "one direction": {"rnn": ("name recall", "name recall", "name recall")},
 }
