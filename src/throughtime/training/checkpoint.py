@@ -27,7 +27,7 @@ def gather(updater: Updater, batches: Iterator[Batch], so_far: Training, seed: i
         "optimizer": updater.optimizer.state_dict(),
         "random": random_states(seed, updater.model),
         "batches": keeps() if callable(keeps) else None,
-        "helpers": [helper.state_dict() for helper in updater.helpers],
+        "remembered": [one.state_dict() for one in updater.remembering],
         "counters": {
             "clipped_steps": so_far.clipped_steps,
             "solved_at": so_far.solved_at,
@@ -56,8 +56,8 @@ def scatter(
         raise RunError(
             f"the optimiser of {problem.name} is not the one that was saved: {error}"
         ) from error
-    for helper, kept in zip(updater.helpers, state["helpers"], strict=True):
-        helper.load_state_dict(kept)
+    for one, kept in zip(updater.remembering, state.get("remembered", []), strict=True):
+        one.load_state_dict(kept)
     if state["batches"] is not None and hasattr(batches, "load_state_dict"):
         batches.load_state_dict(state["batches"])
     else:

@@ -57,8 +57,8 @@ class Updater:
         # Without ``windows`` a state can only be meant to go on from one batch to the next.
         self._follows = problem.carry is not None and problem.windows is None
         self.carried: State = None
-        helpers: tuple[Any, ...] = (plan.clip, problem.backward)
-        self.helpers = [one for one in helpers if hasattr(one, "state_dict")]
+        beside: tuple[Any, ...] = (plan.clip, problem.backward)
+        self.remembering = [one for one in beside if hasattr(one, "state_dict")]
         """What remembers something from update to update, beside the optimiser."""
 
     def __call__(self, step: int, batch: Batch) -> Updated:
