@@ -212,13 +212,53 @@ FOUND = [
 ]
 
 
+def test_what_the_first_choice_failed_is_told_beside_what_repaired_it() -> None:
+    late = outcome(TOY, "identity chrono lru", {"none": NEVER, "identity": NEVER, "chrono": BOTH})
+    said = page.text([late])
+    assert "identity: its gradient reached 3 of 20 steps (0.125, where" in said
+    assert "; chrono repairs it.\n" in said
+
+
 def test_the_page_names_what_was_repaired_and_what_would_be_made_worse() -> None:
     said = page.text(FOUND)
     assert "1 of 1 (100.0%)" in said
     assert f"would fail 1: {HEALTHY.name}" in said
 
 
-def test_the_page_of_choices_says_what_solved_what_and_how_far_it_reaches() -> None:
+def test_the_page_of_choices_says_what_solved_what_and_how_far_it_reaches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choosing, "ENOUGH", 1)
     said = choosing.text(FOUND)
     assert "| chrono | 2 of 2 | 2 of 2 | 1.2x |" in said
     assert "| chrono | 15% → 45% |" in said
+
+
+# The committed results.
+
+COMMITTED = outcomes(suite.CASES, table.read(table.PRESCRIPTIONS), table.read(table.TRAININGS))
+
+
+def test_the_committed_suite_is_large_enough() -> None:
+    sick, healthy = page.belonging(COMMITTED)
+    assert len(sick) >= 60
+    assert sum(not one.case.sick for one in healthy) >= 20
+    assert {one.case.half for one in sick} == {"development", "test"}
+
+
+def test_every_committed_case_was_trained_with_its_first_three_in_every_repeat() -> None:
+    sick, healthy = page.belonging(COMMITTED)
+    short = [
+        one.case.name
+        for one in (*sick, *healthy)
+        for remedy in one.ranking[: work.CHOICES]
+        if len(one.trainings.get(remedy, ())) < suite.REPEATS
+    ]
+    assert not short
+
+
+def test_the_pages_say_what_the_committed_table_says() -> None:
+    earlier = outcomes(suite.CASES, table.read(table.FIRST_RUN), table.read(table.TRAININGS))
+    pages = {"repair": page.text(COMMITTED, earlier), "choosing": choosing.text(COMMITTED)}
+    for name, text in pages.items():
+        assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == text

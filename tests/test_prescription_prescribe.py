@@ -334,7 +334,7 @@ def test_a_closure_may_go_backwards_by_itself() -> None:
     ("problem", "first", "never"),
     [
         (reading("lstm"), "chrono", "clip"),
-        (reading("rnn"), "identity", "clip"),
+        (reading("rnn"), "janet+chrono", "clip"),
         (exploding(), "orthogonal+clip", "chrono"),
         (replace(exploding(), clip=1.0), "orthogonal", "clip"),
         (treated(reading("lstm"), "chrono", SPAN), None, "chrono"),

@@ -30,14 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = results()
     for one in page.tables(found):
         one.show(console)
-    for name, text in (("repair", page.text(found)), ("choosing", choosing.text(found))):
+    for name, text in (
+        ("repair", page.text(found, results(table.FIRST_RUN))),
+        ("choosing", choosing.text(found)),
+    ):
         (DOCS / f"{name}.md").write_text(text, encoding="utf-8")
         console.print(f"written to docs/{name}.md")
 
 
-def results() -> list[Outcome]:
+def results(prescriptions: Path = table.PRESCRIPTIONS) -> list[Outcome]:
     """Whatever is in the table."""
-    return outcomes(CASES, table.read(table.PRESCRIPTIONS), table.read(table.TRAININGS))
+    return outcomes(CASES, table.read(prescriptions), table.read(table.TRAININGS))
 
 
 def leave_untreated(console: Console, jobs: int) -> None:

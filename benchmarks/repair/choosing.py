@@ -10,7 +10,8 @@ from benchmarks.repair.page import belonging
 from benchmarks.repair.results import Outcome, replaces
 from benchmarks.tables import Table
 
-FEW = 3  # cases that a recommendation needs
+FEW = 3  # trainings that a recommendation needs
+ENOUGH = 8  # trainings that a row of the tables needs
 
 
 def text(found: Sequence[Outcome]) -> str:
@@ -27,6 +28,11 @@ def remedies(sick: Sequence[Outcome]) -> list[str]:
     return sorted(tried, key=lambda remedy: (-_solved(sick, remedy)[0], remedy))
 
 
+def often(sick: Sequence[Outcome]) -> list[str]:
+    """Those that were trained often enough to have a row."""
+    return [remedy for remedy in remedies(sick) if _solved(sick, remedy)[1] >= ENOUGH]
+
+
 def successes(sick: Sequence[Outcome], diseases: Sequence[str]) -> Table:
     rows = [
         (
@@ -38,12 +44,13 @@ def successes(sick: Sequence[Outcome], diseases: Sequence[str]) -> Table:
             _success(sick, remedy),
             _cost(sick, remedy),
         )
-        for remedy in [NONE, *remedies(sick)]
+        for remedy in [NONE, *often(sick)]
     ]
     about = (
         "Trainings solved, of those tried. Cost: time of one step, of an untreated one's, the "
         "median. A remedy is tried where it is among the first three for a case, and everything "
-        "that fits on some cases of each disease: numbers of one column are of different cases."
+        "that fits on about half of the cases, once: numbers of one column are of different cases. "
+        f"What was trained fewer than {ENOUGH} times is left out."
     )
     header = ("remedy", *diseases, "all", "cost")
     return Table("What solved what", about, header, tuple(rows))
@@ -52,7 +59,7 @@ def successes(sick: Sequence[Outcome], diseases: Sequence[str]) -> Table:
 def horizons(sick: Sequence[Outcome], diseases: Sequence[str]) -> Table:
     rows = [
         (remedy, *(_horizon(sick, disease, remedy) for disease in diseases))
-        for remedy in remedies(sick)
+        for remedy in often(sick)
     ]
     about = (
         "Horizon before → after, as a share of the span, on the untrained network; the median over "

@@ -12,7 +12,7 @@ def explanation(outcome: Outcome) -> str:
     """What each of the first three did, and whether a later one succeeds."""
     if not outcome.choices:
         return "nothing was prescribed"
-    told = [_of_one(outcome, remedy) for remedy in outcome.choices]
+    told = [of_one(outcome, remedy) for remedy in outcome.choices]
     later = [one for one in outcome.trainings if one not in (*outcome.choices, "none")]
     solving = [
         f"{one} (ranked {outcome.ranking.index(one) + 1})"
@@ -26,7 +26,8 @@ def explanation(outcome: Outcome) -> str:
     return "; ".join(told)
 
 
-def _of_one(outcome: Outcome, remedy: str) -> str:
+def of_one(outcome: Outcome, remedy: str) -> str:
+    """What one remedy did to a case that it did not repair."""
     trained, solved = outcome.trainings[remedy], outcome.solved(remedy)
     if solved:
         return f"{remedy} solved {solved} of {len(trained)} repeats"

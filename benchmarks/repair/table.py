@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 PRESCRIPTIONS = Path(__file__).parent / "prescriptions.jsonl"
+FIRST_RUN = Path(__file__).parent / "prescriptions_first.jsonl"  # before the ranking was changed
 TRAININGS = Path(__file__).parent / "trainings.jsonl"
 
 Record = Mapping[str, Any]
