@@ -21,6 +21,8 @@ from throughtime.prescription import Prescription
 
 Ran = Callable[..., SimpleNamespace]
 QUICK = "--most 2 --updates 3"
+TASK = "adding --cell rnn --length 20 --hidden 8 --most 3 --updates 2"
+CELLS = ("janet", "gru", "lstm", "lru", "indrnn", "cornn", "lem", "mingru", "antisymmetric")
 PROBLEM = """
 import torch
 from torch import nn
@@ -139,6 +141,21 @@ def test_a_task_can_be_named(run: Ran) -> None:
     ran = run(f"adding --cell rnn --length 20 --hidden 8 {QUICK} --json")
     assert ran.code == 1
     assert ran.facts["span"] == 19
+
+
+def test_remedies_can_be_named(run: Ran) -> None:
+    ran = run(f"own.py:build {QUICK} --json --remedies orthogonal,chrono")
+    assert {option["name"] for option in ran.facts["options"]} == {"orthogonal", "chrono"}
+
+
+def test_the_cell_can_be_kept(run: Ran) -> None:
+    named = {
+        flag: [option["name"] for option in run(f"{TASK} {flag} --json").facts["options"]]
+        for flag in ("", "--keep-cell")
+    }
+    assert "janet+chrono" in named[""]
+    assert named["--keep-cell"]
+    assert not [name for name in named["--keep-cell"] if name.startswith(CELLS)]
 
 
 def test_the_report_has_the_ranking_and_the_code(run: Ran) -> None:

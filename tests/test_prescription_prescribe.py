@@ -350,6 +350,21 @@ def test_the_remedies_fit_what_was_found(
     assert never not in names
 
 
+def replaces(name: str) -> bool:
+    return any(TREATMENTS[part].slot == "cell" for part in name.split("+"))
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_who_keeps_the_cell_is_offered_the_same_without_other_cells(cell: str) -> None:
+    problem = reading(cell)
+    with seeded(0, problem.model):
+        found = diagnose(problem)
+    names = fitting(found, problem)
+    kept = [name for name in names if not replaces(name)]
+    assert 0 < len(kept) < len(names)
+    assert list(fitting(found, problem, keep_cell=True)) == kept
+
+
 def option(
     name: str,
     gain: float | None = 0.0,

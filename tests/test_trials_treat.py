@@ -129,6 +129,14 @@ def test_the_prescription_is_asked_for_once(
     assert len(names) in range(2, 5)
 
 
+def test_the_cell_can_be_kept(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"remedies": None, "steps": 2, "keep_cell": True}
+    names = [part for arm in ran(tmp_path, **asked).arms for part in arm.remedy.split("+")]
+    treatments = prescription.TREATMENTS
+    assert not [name for name in names if name in treatments and treatments[name].slot == "cell"]
+    assert len(names) > 1
+
+
 # What cannot be
 
 REFUSED = [

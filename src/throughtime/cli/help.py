@@ -1,12 +1,14 @@
 r"""What ``--help`` says. A ``\b`` keeps the line breaks of its paragraph."""
 
-ABOUT = """See how far back through time the gradient of a recurrent network reaches.
+ABOUT = """See how far back the gradient of a recurrent network reaches, and mend it.
 
 \b
 a first look, on real text    throughtime demo
 your own model                throughtime diagnose FILE.py:FUNCTION
 a layer as torch makes it     throughtime diagnose --cell lstm
-does it learn?                throughtime train adding --length 100
+what would mend it?           throughtime prescribe FILE.py:FUNCTION
+does that help? the proof     throughtime treat FILE.py:FUNCTION
+does a cell learn?            throughtime train adding --length 100
 the mathematics               throughtime textbook scalar
 """
 

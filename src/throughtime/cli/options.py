@@ -53,6 +53,14 @@ def report_place(report: Path | None) -> Path | None:
     return report.absolute()
 
 
+def names_of(given: str | None) -> list[str] | None:
+    """The names in a list with commas between them."""
+    return None if given is None else [name.strip() for name in given.split(",")]
+
+
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")
+]
+KeepCell = Annotated[
+    bool, typer.Option("--keep-cell", help="... but none that replaces the recurrent layers.")
 ]

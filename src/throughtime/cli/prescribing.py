@@ -11,7 +11,14 @@ import typer
 
 from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
-from throughtime.cli.options import AsJson, file_option, number_option, report_place
+from throughtime.cli.options import (
+    AsJson,
+    KeepCell,
+    file_option,
+    names_of,
+    number_option,
+    report_place,
+)
 from throughtime.cli.output import quiet, working
 from throughtime.cli.prescribed import show_prescription
 from throughtime.errors import LoadError, NothingRecordedError, ThroughtimeWarning, plain
@@ -29,6 +36,14 @@ Span = Annotated[
 ]
 Report = Annotated[
     Path | None, file_option("--report", "Also write an HTML report.", callback=report_place)
+]
+Remedies = Annotated[
+    str | None,
+    typer.Option(
+        "--remedies",
+        metavar="NAME,NAME",
+        help="Try these: chrono,gru,orthogonal+clip ...; default: those that fit.",
+    ),
 ]
 Most = Annotated[int, number_option("--most", "Try no more remedies than these.")]
 Updates = Annotated[
@@ -51,6 +66,8 @@ def prescribe(
     target: Target,
     span: Span = None,
     report: Report = None,
+    remedies: Remedies = None,
+    keep_cell: KeepCell = False,
     most: Most = 12,
     updates: Updates = 25,
     seconds: Seconds = 20,
@@ -72,7 +89,14 @@ def prescribe(
             problem = _task(target, cell, length, hidden, seed)
         try:
             found = prescribe_for(
-                problem, span, most=most, updates=updates, seconds=seconds, seed=seed
+                problem,
+                span,
+                remedies=names_of(remedies),
+                keep_cell=keep_cell,
+                most=most,
+                updates=updates,
+                seconds=seconds,
+                seed=seed,
             )
         except NothingRecordedError as error:
             raise LoadError(

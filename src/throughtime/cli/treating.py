@@ -12,7 +12,7 @@ from rich.console import Console
 
 from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
-from throughtime.cli.options import AsJson, number_option
+from throughtime.cli.options import AsJson, KeepCell, names_of, number_option
 from throughtime.cli.output import print_json, quiet, working
 from throughtime.errors import plain
 
@@ -64,6 +64,7 @@ def treat(
     steps: Steps = 1000,
     seeds: Seeds = 5,
     remedies: Remedies = None,
+    keep_cell: KeepCell = False,
     out: Out = None,
     until_solved: UntilSolved = False,
     jobs: Jobs = None,
@@ -83,7 +84,8 @@ def treat(
             span=span,
             steps=steps,
             seeds=seeds,
-            remedies=None if remedies is None else [one.strip() for one in remedies.split(",")],
+            remedies=names_of(remedies),
+            keep_cell=keep_cell,
             folder=out,
             until_solved=until_solved,
             jobs=jobs,

@@ -62,7 +62,7 @@ GATED: dict[str, tuple[str, ...]] = {
 """By disease, for a network with one: LSTM, GRU, JANET, minGRU."""
 
 
-def fitting(diagnosis: Diagnosis, problem: Problem) -> tuple[str, ...]:
+def fitting(diagnosis: Diagnosis, problem: Problem, *, keep_cell: bool = False) -> tuple[str, ...]:
     """The remedies, and joined ones, that are meant for what was found; the best guess first.
 
     Clipping is joined to others where the problem is trained without any, and not tried by itself
@@ -72,6 +72,7 @@ def fitting(diagnosis: Diagnosis, problem: Problem) -> tuple[str, ...]:
     Args:
         diagnosis: of the problem.
         problem: whose model and settings decide what there is to choose from.
+        keep_cell: leave out what puts another cell in the place of a layer.
 
     Returns:
         Names for ``treated``; none where the diagnosis is healthy.
@@ -88,6 +89,8 @@ def fitting(diagnosis: Diagnosis, problem: Problem) -> tuple[str, ...]:
     if "truncated" in diagnosis.diseases and problem.window is not None:
         names = ["window", *(f"window+{name}" for name in names if "window" not in name)]
     known = [name for name in names if name and set(name.split("+")) <= TREATMENTS.keys()]
+    if keep_cell:
+        known = [name for name in known if "cell" not in _slots(name)]
     if _breaks_forwards(diagnosis):
         known = [name for name in known if not _slots(name) <= _BOUNDS]
     return tuple(dict.fromkeys(canonical(name) for name in known))

@@ -10,6 +10,7 @@ from itertools import islice
 import torch
 
 from throughtime.errors import InputError, plain
+from throughtime.findings import Diagnosis
 from throughtime.prescription import wording
 from throughtime.prescription.answer import Prescription
 from throughtime.prescription.bench import Bench
@@ -21,12 +22,16 @@ from throughtime.prescription.undisturbed import kept, undisturbed
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
 
+Choose = Callable[[Diagnosis, Problem], Sequence[str]]
+"""Names of remedies for what was found."""
+
 
 def prescribe(
     problem: Problem | Callable[[], Problem],
     span: int | None = None,
     *,
     remedies: Sequence[str] | None = None,
+    keep_cell: bool = False,
     most: int = 12,
     updates: int = 25,
     seconds: float = 20.0,
@@ -46,6 +51,7 @@ def prescribe(
             weights, for each remedy: for a loss that holds its own model (see ``from_pair``).
         span: how many steps back the task needs to see; default: the problem's.
         remedies: names for ``treated``; default: those that ``fitting`` finds.
+        keep_cell: of those none that puts another cell in the place of a layer.
         most: try no more of them than these.
         updates: how many each copy makes at most.
         seconds: that the updates of all copies may take together; fewer are made then.
@@ -58,22 +64,30 @@ def prescribe(
         InputError: the model cannot be copied, the loss does not use the model that it is given, or
             a remedy is not known. Otherwise as ``diagnose``.
     """
-    asked = None if remedies is None else [canonical(name) for name in remedies]
+    choose = _chosen(remedies, keep_cell)
     if not isinstance(problem, Problem):
         with undisturbed(seed=seed):
-            found = _prescription(problem, span, asked, most, updates, seconds, seed)
+            found = _prescription(problem, span, choose, most, updates, seconds, seed)
             same = _same_weights(problem(), problem())
         return found if same else replace(found, notes=(*found.notes, wording.OTHER_WEIGHTS))
     with undisturbed(problem.model, seed), kept(problem.model):
         _refuse_a_loss_of_its_own(problem, _copy(problem), seed)
         make = partial(_copy, problem)
-        return _prescription(make, span, asked, most, updates, seconds, seed)
+        return _prescription(make, span, choose, most, updates, seconds, seed)
+
+
+def _chosen(remedies: Sequence[str] | None, keep_cell: bool) -> Choose:
+    """The remedies that were asked for, whatever is found; or those that fit it."""
+    if remedies is None:
+        return partial(fitting, keep_cell=keep_cell)
+    names = tuple(dict.fromkeys(canonical(name) for name in remedies))
+    return lambda _diagnosis, _problem: names
 
 
 def _prescription(
     make: Callable[[], Problem],
     span: int | None,
-    asked: Sequence[str] | None,
+    choose: Choose,
     most: int,
     updates: int,
     seconds: float,
@@ -85,7 +99,7 @@ def _prescription(
     before = bench.diagnosis()
     if before.diseases == ("healthy",):
         return Prescription(before, before.span, wording.healthy(before))
-    names = fitting(before, patient) if asked is None else asked
+    names = choose(before, patient)
     untreated = bench.arm(NONE)
     arms, refused = bench.arms(names, most)
     made = probe([arm.trainee for arm in (untreated, *arms)], batches[1:], seconds, seed)

@@ -46,6 +46,7 @@ class Plan:
     span: int | None
     seeds: int | Sequence[int]
     remedies: Sequence[str] | None
+    keep_cell: bool
     subject: str | None
     target: str | None
     evaluate_every: int | None
@@ -148,13 +149,16 @@ class Plan:
     def _prescribed(self, folder: Path) -> list[str]:
         """The first few that are prescribed: asked once, then remembered."""
         asked = {"source": described(self.make), "span": self.reach, "seed": self.numbers[0]}
+        asked |= {"keep_cell": True} if self.keep_cell else {}
         path = folder / f"{keyed('prescribed', asked)}.json"
         with one_at_a_time(folder):
             with suppress(FileNotFoundError):
                 return [str(name) for name in from_json(read_plainly(path))["remedies"]]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ThroughtimeWarning)  # its notes say the same
-                found = prescription.prescribe(self.first, self.reach, seed=self.numbers[0])
+                found = prescription.prescribe(
+                    self.first, self.reach, keep_cell=self.keep_cell, seed=self.numbers[0]
+                )
             names = [option.name for option in found.options[:FIRST]]
             write_atomically(path, to_json({"remedies": names}, path.name) + "\n")
         return names

@@ -42,6 +42,7 @@ def treat(
     span: int | None = None,
     seeds: int | Sequence[int] = 5,
     remedies: Sequence[str] | None = None,
+    keep_cell: bool = False,
     subject: str | None = None,
     target: str | None = None,
     evaluate_every: int | None = None,
@@ -65,6 +66,7 @@ def treat(
         span: how many steps back the task needs to see; None for the problem's.
         seeds: how many (0, 1, …), or which ones.
         remedies: as ``treated`` takes them; None for the first three that ``prescribe`` gives.
+        keep_cell: of what ``prescribe`` gives, none that replaces the model's recurrent layers.
         subject: what is treated, in a word or two; None for the problem's name.
         target: the user's ``FILE.py:FUNCTION`` that is to be patched; None for no patch.
         evaluate_every: updates between two evaluations; None for about twenty in all.
