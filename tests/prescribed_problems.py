@@ -93,6 +93,6 @@ def state_of(problem: Problem) -> dict[str, Any]:
             for name, module in model.named_modules()
         },
         "torch": torch.get_rng_state(),
-        "numpy": copy.deepcopy(np.random.get_state(legacy=False)),  # noqa: NPY002
+        "numpy": copy.deepcopy(np.random.get_state(legacy=False)),  # noqa: NPY002  — left alone
         "python": random.getstate(),
     }

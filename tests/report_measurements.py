@@ -26,7 +26,7 @@ CHANGES = {
         "forget gate at 1": -0.004, "no way through the gates": -0.301, "W_hh orthogonal": -0.12,
     },
     "GRU": {"update gate at 1": -0.002, "no way through the gates": -0.29},
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 def measured(
@@ -72,7 +72,7 @@ def causes(kind: str) -> tuple[Measurement, ...]:
             "saturation", summary.T, squashing=gates,
             figure=("stuck", "stuck low", "stuck high", "dead units"),
         ),
-    )  # fmt: skip
+    )  # fmt: skip  # a list, not a column
 
 
 BUCKETS = ("0", "1", "2-3", "4-7", "8-15", "16-31", "32-63", "64-99")
@@ -136,7 +136,7 @@ def depths(kind: str, hidden: int = 64) -> tuple[Measurement, ...]:
             figure=("share of the update", "share of the norm"), bucket=BUCKETS,
         ),
         measured("directions", [7.2, 1.3], "count", figure=("asked", "left")),
-    )  # fmt: skip
+    )  # fmt: skip  # a list, not a column
 
 
 def labelled(found: Measurement, words: Sequence[str]) -> Measurement:

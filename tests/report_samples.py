@@ -88,7 +88,7 @@ def through_time(rate: float, steps: int) -> tuple[Measurement, Measurement]:
             "norm of the total and of the direct gradient; before clipping, not scaled",
             {"source": ("total", "direct"), **labels},
         ).plain(),
-    )  # fmt: skip
+    )  # fmt: skip  # a list, not a column
 
 
 def layer(
@@ -203,7 +203,7 @@ def empty() -> Diagnosis:
         layer("cell", "RNNCell"), verdict="healthy", rate=None, horizon=0, reaches_end=True, span=1,
         gain_at_span=None, sentence="There is one step, and nothing to travel back through.",
         findings=(), measurements=nothing,
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     return diagnosis(bare, replace(bare, name="other", measurements=()))
 
 
@@ -224,7 +224,7 @@ def non_finite() -> Diagnosis:
         layer(), verdict="non-finite", rate=math.nan, horizon=None, gain_at_span=math.inf,
         sentence="A NaN appeared in the state of encoder.rnn at step 37, sample 4.",
         verified=math.nan, measurements=tuple(names.values()),
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     return diagnosis(broken, notes=["Statistics are over the 83 finite samples of 96."])
 
 
@@ -237,7 +237,7 @@ def nothing_finite() -> Diagnosis:
     bad = replace(
         layer(), verdict="non-finite", rate=None, horizon=None, gain_at_span=None, verified=None,
         unverified_because="no finite gradient", measurements=broken,
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     return diagnosis(bad)
 
 
@@ -268,7 +268,7 @@ def explained(kind: str = "LSTM", deep: bool = True) -> Diagnosis:
             "−0.004가 됩니다.",
         ),
         Finding("carried", base.name, "The state is carried over from the batch before."),
-    )  # fmt: skip
+    )  # fmt: skip  # a list, not a column
     whole = replace(base, findings=found, measurements=(*base.measurements, *more), korean=korean)
     return replace(diagnosis(whole), findings=found, korean=korean)
 
@@ -310,11 +310,11 @@ def broken(backward: bool = False) -> Diagnosis:
             "unit": "c[12]", "gate": None if backward else "f", "kind": kind,
             "non_finite_entries": 2_017, "entries": 204_800,
         },
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     bad = replace(
         layer(), verdict="non-finite", rate=None, horizon=None, gain_at_span=None,
         sentence=sentence, findings=(found,),
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     return replace(diagnosis(bad), findings=(found,))
 
 

@@ -36,7 +36,7 @@ def assert_same(one: Any, other: Any, where: str = "state") -> None:
 
 def bits(tensor: Tensor) -> list[int]:
     dense = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    return dense.view(torch.uint8).tolist()  # type: ignore[no-any-return]
+    return dense.view(torch.uint8).tolist()
 
 
 def numbered(step: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {
     "task": "adding", "cells": ["rnn"], "remedies": ["none"], "lengths": [10], "seeds": [0],
     "steps": 24, "hidden": 4, "batch": 4, "evaluate_every": 12, "measure_every": 0,
     "checkpoint_every": 5,
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 def grid_text(cells: list[str], remedies: list[str]) -> str:
@@ -30,7 +30,7 @@ def grid_text(cells: list[str], remedies: list[str]) -> str:
     changed = {
         **SMALL, "cells": cells, "remedies": remedies, "seeds": [0, 1], "steps": STEPS,
         "evaluate_every": STEPS, "checkpoint_every": CHECKPOINT,
-    }  # fmt: skip
+    }  # fmt: skip  # rows of a table
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in changed.items())
 
 

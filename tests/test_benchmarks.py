@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import platform
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,17 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT))  # benchmarks/ is part of the repository, not of the package
+from benchmarks import __main__ as everything
+from benchmarks import capture, lags, long, machine, outside, worker
+from benchmarks.networks import Size, Task
+from benchmarks.tables import Table, at_least, at_most
+from benchmarks.timing import Spread, interleaved, last, ratio, total
+from benchmarks.verdicts import __main__ as verdict_table
+from benchmarks.verdicts import compare, peers, truth
+from benchmarks.verdicts.networks import NETWORKS
 
-from benchmarks import __main__ as everything  # noqa: E402
-from benchmarks import capture, lags, long, machine, outside, worker  # noqa: E402
-from benchmarks.networks import Size, Task  # noqa: E402
-from benchmarks.tables import Table, at_least, at_most  # noqa: E402
-from benchmarks.timing import Spread, interleaved, last, ratio, total  # noqa: E402
-from benchmarks.verdicts import __main__ as verdict_table  # noqa: E402
-from benchmarks.verdicts import compare, peers, truth  # noqa: E402
-from benchmarks.verdicts.networks import NETWORKS  # noqa: E402
+ROOT = Path(__file__).parent.parent
 
 TOY = Size(steps=6, batch=2, hidden=4)
 

@@ -1,12 +1,7 @@
 """The benchmark of our cells at a toy size: its ways agree, and it says where they do not."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parent.parent))
 
 from benchmarks import cells
 from benchmarks.loops import Loop

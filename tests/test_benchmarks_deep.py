@@ -1,21 +1,14 @@
 """The benchmarks of the lag matrix's rate, of fading rows and of a deep diagnosis, at toy sizes."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import throughtime as tt
-
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT))  # benchmarks/ is part of the repository, not of the package
-
-from benchmarks import __main__ as everything  # noqa: E402
-from benchmarks import deep, lag_rate, lags, todays_lags  # noqa: E402
-from benchmarks.networks import Size, Task  # noqa: E402
-from benchmarks.timing import Spread  # noqa: E402
+from benchmarks import __main__ as everything
+from benchmarks import deep, lag_rate, lags, todays_lags
+from benchmarks.networks import Size, Task
+from benchmarks.timing import Spread
 
 TOY = Size(steps=48, batch=2, hidden=6)
 

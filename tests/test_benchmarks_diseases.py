@@ -1,31 +1,26 @@
 """The labelled suite at toy size: its truth in worlds with known answers, and its arithmetic."""
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT))  # benchmarks/ is part of the repository, not of the package
-
-from benchmarks.diseases import changes, page, scores, unrolled  # noqa: E402
-from benchmarks.diseases.compare import OURS, WHO, Case, case  # noqa: E402
-from benchmarks.diseases.networks import LAYERS, Network, Reader, Training  # noqa: E402
-from benchmarks.diseases.suite import SUITE  # noqa: E402
-from benchmarks.diseases.tasks import Task, adding, noise, spoilt, squared_error  # noqa: E402
-from benchmarks.diseases.truth import LABELS, Figures, Truth, diseases, labels  # noqa: E402
-from throughtime.findings import DISEASES  # noqa: E402
+from benchmarks.diseases import changes, page, scores, unrolled
+from benchmarks.diseases.compare import OURS, WHO, Case, case
+from benchmarks.diseases.networks import LAYERS, Network, Reader, Training
+from benchmarks.diseases.suite import SUITE
+from benchmarks.diseases.tasks import Task, adding, noise, spoilt, squared_error
+from benchmarks.diseases.truth import LABELS, Figures, Truth, diseases, labels
+from throughtime.findings import DISEASES
 
 SMALL = noise(0.02, steps=40, span=25)
 VECTOR = noise(0.02, steps=40, span=25, outputs=6)
 PLAIN = Figures(
     gain=0, peak=0, operator_gain=0, exponent=0, growth=0, stuck=0, carousel=None,
     asked=8, left=8, window=None,
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 
 
 def truth_of(network: Network, seed: int = 0) -> Truth:

@@ -1,7 +1,6 @@
 """The forecast at toy size: its evidence in worlds with known answers, its splits and scores."""
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,22 @@ import pytest
 import torch
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT))  # benchmarks/ is part of the repository, not of the package
-
-import throughtime as tt  # noqa: E402
-from benchmarks.forecast import evidence, learning, page, scores, table  # noqa: E402
-from benchmarks.forecast.assess import assess  # noqa: E402
-from benchmarks.forecast.forecasters import FORECASTERS, PROMISES, flow, open_at  # noqa: E402
-from benchmarks.forecast.opening import text  # noqa: E402
-from benchmarks.forecast.problems import problem  # noqa: E402
-from benchmarks.forecast.settings import (  # noqa: E402
+import throughtime as tt
+from benchmarks.forecast import evidence, learning, page, scores, table
+from benchmarks.forecast.assess import assess
+from benchmarks.forecast.forecasters import FORECASTERS, PROMISES, flow, open_at
+from benchmarks.forecast.opening import text
+from benchmarks.forecast.problems import problem
+from benchmarks.forecast.settings import (
     INITIALISATIONS,
     LENGTHS,
     LOOKS,
     Setting,
     settings,
 )
-from benchmarks.forecast.splits import halves, without_each  # noqa: E402
+from benchmarks.forecast.splits import halves, without_each
+
+ROOT = Path(__file__).parent.parent
 
 ONE_OF_EACH = [
     Setting(task, cell, initialisation, lengths[0])

@@ -1,18 +1,12 @@
 """The benchmark of the exponents at a toy size: it runs, what it compares agrees, it can fail."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT))  # benchmarks/ is part of the repository, not of the package
-
-from benchmarks import lyapunov  # noqa: E402
-from benchmarks.lyapunov import OURS, Case  # noqa: E402
-from benchmarks.networks import Size  # noqa: E402
-from benchmarks.peak import peak  # noqa: E402
+from benchmarks import lyapunov
+from benchmarks.lyapunov import OURS, Case
+from benchmarks.networks import Size
+from benchmarks.peak import peak
 
 TOY = Size(steps=40, batch=1, hidden=4)
 
@@ -54,5 +48,5 @@ def test_a_table_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {len(row) for row in table.rows} == {len(table.header)}
     assert [row[5] for row in table.rows] == [
         "", *["at least 1e+09x: MISSED"] * 2, "", "", "", "", ""
-    ]  # fmt: skip
+    ]  # fmt: skip  # rows of a table
     assert "4 GFLOP/s in float32 and 8 GFLOP/s in float64" in table.note

@@ -1,25 +1,23 @@
 """The repair benchmark at toy size: its ailments, its table, its pages; and what is committed."""
 
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT))  # benchmarks/ is part of the repository, not of the package
+import throughtime as tt
+from benchmarks.repair import choosing, learning, page, suite, table, tasks, work
+from benchmarks.repair.ailments import AILMENTS
+from benchmarks.repair.case import Case
+from benchmarks.repair.explain import explanation
+from benchmarks.repair.results import Outcome, outcomes
+from throughtime.findings import DISEASES
+from throughtime.prescription import treated
+from throughtime.trials.treatment.paired import PairedTrial
 
-import throughtime as tt  # noqa: E402
-from benchmarks.repair import choosing, learning, page, suite, table, tasks, work  # noqa: E402
-from benchmarks.repair.ailments import AILMENTS  # noqa: E402
-from benchmarks.repair.case import Case  # noqa: E402
-from benchmarks.repair.explain import explanation  # noqa: E402
-from benchmarks.repair.results import Outcome, outcomes  # noqa: E402
-from throughtime.findings import DISEASES  # noqa: E402
-from throughtime.prescription import treated  # noqa: E402
-from throughtime.trials.treatment.paired import PairedTrial  # noqa: E402
+ROOT = Path(__file__).parent.parent
 
 SICK = [one for one in suite.CASES if one.sick]
 ONE_OF_EACH = {one.state: one for one in reversed(suite.CASES)}.values()

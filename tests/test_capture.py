@@ -17,7 +17,8 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 SEED = 20
 
 # torch says so, once, with and without capture.
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+PROJECTIONS = "ignore:LSTM with projections is not supported with oneDNN"
+pytestmark = pytest.mark.filterwarnings(PROJECTIONS)  # torch then takes its own kernel
 
 
 def run_once(case: Case, model: Net) -> list[Tensor]:

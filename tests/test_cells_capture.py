@@ -154,7 +154,7 @@ STACKS: dict[str, tuple[dict[str, Any], Loss]] = {
     "packed, both directions, dropout": (
         {"num_layers": 2, "bidirectional": True, "dropout": 0.4}, packed,
     ),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize("how", STACKS)

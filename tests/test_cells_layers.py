@@ -208,7 +208,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "JANET has a state of 1 parts (h), and got 2": (
         normal(T, B, I), (torch.zeros(1, B, H), torch.zeros(1, B, H)),
     ),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize("sentence", WRONG)

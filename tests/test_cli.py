@@ -99,7 +99,7 @@ USAGE = {
     "first",
     "textbook": "Missing argument 'LESSON'. Choose from: scalar, node, powers, nilpotent, lm, "
     "clip, lstm",
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 INPUT = {
     "diagnose --json": "nothing to diagnose: give FILE.py:FUNCTION, or --cell rnn|lstm|gru",
     "diagnose model.py:build": "there is no file model.py: check the path",

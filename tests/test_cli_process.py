@@ -24,7 +24,7 @@ PLAIN = {  # as on a machine where nobody set anything: ASCII, and no help from 
 
 def throughtime(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.run([*COMMAND, *arguments], check=False, **streams)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run([*COMMAND, *arguments], check=False, **streams)
 
 
 @pytest.fixture(autouse=True)

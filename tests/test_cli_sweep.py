@@ -186,7 +186,7 @@ REFUSED = [
         "give jobs or a cluster, not both",
     ),
     (("grid.toml", "--out", "out", "--cluster", "h"), 2, "'h' is no address of a Dask scheduler"),
-]  # fmt: skip
+]  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), REFUSED, ids=[one[2] for one in REFUSED])

@@ -92,7 +92,7 @@ characters digits digits-permuted
 @pytest.mark.parametrize("task", TASKS.split())
 def test_every_task_trains(run: Ran, task: str) -> None:
     if task.startswith("digits"):
-        pytest.importorskip("sklearn")
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     ran = run(f"train {task} {SMALL} --cell gru --steps 2 --json")
     assert (ran.code, ran.facts["steps"], ran.facts["status"]) == (0, 2, "done"), ran.err
     assert ran.facts["scores"]

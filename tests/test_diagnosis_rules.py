@@ -38,12 +38,12 @@ def run(model: nn.Module, scale: float = 1.0, weight: Tensor | None = None) -> T
 
 
 def recurrent(matrix: Tensor) -> Change:
-    return lambda model: model.weight_hh_l0.copy_(matrix)  # type: ignore[no-any-return]
+    return lambda model: model.weight_hh_l0.copy_(matrix)
 
 
 def gate(value: float) -> Change:
     """The LSTM's forget gate, or the GRU's update gate, by its bias alone."""
-    return lambda model: model.bias_ih_l0[H : 2 * H].fill_(value)  # type: ignore[no-any-return]
+    return lambda model: model.bias_ih_l0[H : 2 * H].fill_(value)
 
 
 def orthogonal(seed: int = 0) -> Tensor:
@@ -231,7 +231,7 @@ def test_deep_measures_more() -> None:
     assert more - less == {
         "lyapunov", "eigenvalues", "singular values", "spectrum summary", "norm condition",
         "input memory", "memory capacity", "effective rank", "contributions", "directions",
-    }  # fmt: skip
+    }  # fmt: skip  # rows of a table
     assert tt.Diagnosis.from_json(deep.to_json()) == deep
     assert deep.diseases == quick.diseases
 

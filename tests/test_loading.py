@@ -137,7 +137,7 @@ BAD = {
         f"model.py:three {WHAT} (Net, function, int)",
         "model.py:three",
     ),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD)

@@ -188,4 +188,4 @@ def test_one_layer_at_a_time(measure: object) -> None:
     model = nn.GRU(I, H, num_layers=2).double()
     trace = captured(model, normal(T, B, I))
     with pytest.raises(tt.InputError, match=r"choose one with layer=: 'gru.l0', 'gru.l1'"):
-        measure(trace)  # type: ignore[operator]
+        measure(trace)

@@ -49,7 +49,7 @@ MODELS: dict[str, Callable[[], nn.RNNBase]] = {
        for kind in CELLS for g in (0.5, 1.0, 1.5, 3.0)},
     "LSTM, forget bias +5": lambda: biased(5.0),
     "LSTM, forget bias -3": lambda: biased(-3.0),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 def made(name: str) -> nn.RNNBase:
@@ -204,7 +204,7 @@ WORLDS: dict[str, tuple[Callable[[], LayerTrace], list[float]]] = {
     "1e-3 times identity": (lambda: relu_world(1e-3, 60, torch.float64), [math.log(1e-3)] * 4),
     "1e3 times identity": (lambda: relu_world(1e3, 60, torch.float64), [math.log(1e3)] * 4),
     "every ReLU dead": (lambda: relu_world(0.0, 60, torch.float64), [-math.inf] * 4),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -311,7 +311,7 @@ def multiplied(logs: Tensor) -> LayerTrace:
     """``s' = e^x s``, whose log-gain at each step is its input (T B)."""
     cell = Custom(lambda state, x: state * x.exp(), 1)
     return world(cell, logs.unsqueeze(-1), torch.ones(logs.shape[1], 1).double(),
-                 torch.zeros(*logs.shape, 1).double())  # fmt: skip
+                 torch.zeros(*logs.shape, 1).double())  # fmt: skip  # a list, not a column
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     ),
     "marked": (lambda: lyapunov(marked()), tt.UnsupportedError, "have no tangent"),
     "set anew": (lambda: lyapunov(both_set_anew()), tt.InputError, "every sequence of layer"),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize("name", REFUSED)

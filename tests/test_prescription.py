@@ -32,7 +32,7 @@ def assert_same(first: object, second: object) -> None:
         for one, other in zip(first, second, strict=True):
             assert_same(one, other)
     else:
-        np.testing.assert_array_equal(first, second)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("name", NAMES)

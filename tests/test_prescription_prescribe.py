@@ -226,7 +226,7 @@ def test_the_same_seed_gives_the_same_answer() -> None:
     for one, other in zip(first.options, second.options, strict=True):
         assert (one.name, one.first, one.later, one.loss) == (
             other.name, other.first, other.later, other.loss,
-        )  # fmt: skip
+        )  # fmt: skip  # a list, not a column
 
 
 # What cannot be treated.
@@ -373,7 +373,7 @@ def option(
     cost: float = 1.0,
     horizon: int | None = 99,
 ) -> Option:
-    found = BROKEN if gain is None else Reading(verdict, horizon, False, gain, 0.0)  # type: ignore[arg-type]
+    found = BROKEN if gain is None else Reading(verdict, horizon, False, gain, 0.0)
     return Option(name, found, None, loss, 1.0, cost)
 
 

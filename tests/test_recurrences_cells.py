@@ -132,7 +132,7 @@ CASES: dict[str, Case] = {
         LRU, lru,
         {"weight_ih": (2 * H, I), "nu_log": (H,), "theta_log": (H,), "gamma_log": (H,)},
     ),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @cache

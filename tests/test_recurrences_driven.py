@@ -40,7 +40,7 @@ OURS: dict[str, Case] = {
         {"beta": 0.7},
     ),
     "IndRNN": Case(IndRNN, indrnn, {"weight_ih": (H, I), "weight_hh": (H,), "bias": (H,)}),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 class ByAutograd(JANET):

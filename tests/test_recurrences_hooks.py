@@ -34,7 +34,7 @@ CELLS: dict[str, Callable[[], Recurrence]] = {
         normal(3 * H, I, seed=1), normal(3 * H, H, seed=2), normal(3 * H, seed=3),
         normal(3 * H, seed=4),
     ),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 def run(cell: Recurrence, rows: Tensor | None = None) -> Segments:
@@ -112,7 +112,7 @@ def altered_lstm(cell: LSTM, name: str, state: Tensor, x: Tensor) -> Tensor:
     forget = f.sigmoid()
     kept = forget * c.detach() + derived(
         forget.detach() * c, c if name == "forget gate at 1" else forget.detach() * c
-    ) - (forget * c).detach()  # fmt: skip
+    ) - (forget * c).detach()  # fmt: skip  # what belongs together, on one line
     new = kept + i.sigmoid() * squash(g)
     out = o.sigmoid() * squash(new)
     return torch.cat([out if cell.weight_hr is None else out @ cell.weight_hr.T, new], -1)
@@ -143,7 +143,7 @@ def test_a_variant_is_the_derivative_of_the_altered_step(kind: str, name: str) -
     for t in range(T):
         state, x = linear.read(t)["state"].clone().requires_grad_(), linear.read(t)["input"]
         rows = normal(B, cell.state_size, seed=t)
-        after = ALTERED[cell.kind](cell, name, state, x)  # type: ignore[arg-type]
+        after = ALTERED[cell.kind](cell, name, state, x)
         torch.testing.assert_close(after, cell.step(state, x))
         (wanted,) = torch.autograd.grad(after, state, rows)
         torch.testing.assert_close(variant.vjp(t, rows), wanted, **EXACT)

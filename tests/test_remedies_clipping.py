@@ -222,7 +222,7 @@ GIVEN: dict[str, Callable[[list[nn.Parameter]], object]] = {
 def test_parameters_may_be_given_in_any_way(how: str, order: float) -> None:
     alone, given = with_gradients([draw(3), draw(2, 2)]), with_gradients([draw(3), draw(2, 2)])
     expected = clip_grad_norm_(alone, 0.1, order)
-    found = clip_grad_norm_(GIVEN[how](given), 0.1, order)  # type: ignore[arg-type]
+    found = clip_grad_norm_(GIVEN[how](given), 0.1, order)
     torch.testing.assert_close((found, left_in(given)), (expected, left_in(alone)))
 
 
@@ -247,7 +247,7 @@ def test_a_generator_that_was_used_before_is_told(clip: Callable[..., object]) -
 
 def test_max_norm_may_be_a_tensor() -> None:
     parameters = with_gradients([torch.tensor([3.0, 4.0])])
-    clip_grad_norm_(parameters, torch.tensor(2.5))  # type: ignore[arg-type]
+    clip_grad_norm_(parameters, torch.tensor(2.5))
     assert left_in(parameters).tolist() == pytest.approx([1.5, 2.0])
 
 
@@ -280,7 +280,7 @@ class Other(torch.Tensor):
 
 def unusual() -> list[nn.Parameter]:
     parameters = with_gradients([draw(3)])
-    parameters[0].grad = parameters[0].grad.as_subclass(Other)  # type: ignore[union-attr]
+    parameters[0].grad = parameters[0].grad.as_subclass(Other)
     return parameters
 
 
@@ -332,7 +332,7 @@ def test_gradients_on_two_devices_have_one_norm(name: str) -> None:
     here = {**ORDINARY, **HARD}[name]
     there = with_gradients(here)
     for one in there:
-        one.data, one.grad = one.data.cuda(), one.grad.cuda()  # type: ignore[union-attr]
+        one.data, one.grad = one.data.cuda(), one.grad.cuda()
     both, alone = [*there, *with_gradients(here)], with_gradients([*here, *here])
     norm, expected = clip_grad_norm_(both, 1e-3), clip_grad_norm_(alone, 1e-3)
     assert norm.is_cuda

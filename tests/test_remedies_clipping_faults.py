@@ -87,7 +87,11 @@ def run(clip: Clip, bad_step: int, places: list[Place], value: float) -> list[li
     return left
 
 
-@pytest.mark.filterwarnings("ignore::throughtime.remedies.clipping.LostGradientWarning")
+LOST = "ignore::throughtime.remedies.clipping.LostGradientWarning"
+what_is_lost_is_told = pytest.mark.filterwarnings(LOST)  # here what is left; the telling below
+
+
+@what_is_lost_is_told
 @pytest.mark.parametrize("step", BAD_STEPS)
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("places", [*PLACES.values(), EVERYWHERE], ids=[*PLACES, "everywhere"])
@@ -106,7 +110,7 @@ def test_all_is_as_if_the_bad_entries_had_been_0(
         torch.testing.assert_close({**clip.state_dict(), "lost_steps": 0}, twin.state_dict())
 
 
-@pytest.mark.filterwarnings("ignore::throughtime.remedies.clipping.LostGradientWarning")
+@what_is_lost_is_told
 @pytest.mark.parametrize("step", BAD_STEPS)
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("name", OBJECTS)
@@ -121,7 +125,7 @@ def test_a_gradient_that_is_lost_as_a_whole_is_as_if_it_had_not_been(
     torch.testing.assert_close({**clip.state_dict(), **counters}, {**twin.state_dict(), **counters})
 
 
-@pytest.mark.filterwarnings("ignore::throughtime.remedies.clipping.LostGradientWarning")
+@what_is_lost_is_told
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("name", CLIPPERS)
 def test_bad_entries_of_any_type_are_lost_alone(name: str, kind: torch.dtype) -> None:
@@ -132,7 +136,7 @@ def test_bad_entries_of_any_type_are_lost_alone(name: str, kind: torch.dtype) ->
     assert zero == [4, 0, 0]
 
 
-@pytest.mark.filterwarnings("ignore::throughtime.remedies.clipping.LostGradientWarning")
+@what_is_lost_is_told
 @pytest.mark.parametrize("bad", [complex(math.nan, 1), complex(1, math.inf)], ids=["nan", "inf"])
 @pytest.mark.parametrize("name", [name for name in CLIPPERS if name != "value"])
 def test_a_complex_entry_is_lost_as_a_whole(name: str, bad: complex) -> None:
@@ -143,7 +147,7 @@ def test_a_complex_entry_is_lost_as_a_whole(name: str, bad: complex) -> None:
     assert parameter.grad[1:].isfinite().all()
 
 
-@pytest.mark.filterwarnings("ignore::throughtime.remedies.clipping.LostGradientWarning")
+@what_is_lost_is_told
 @pytest.mark.parametrize("name", CLIPPERS)
 def test_a_bad_entry_of_a_sparse_gradient_is_lost_alone(name: str) -> None:
     embedding = nn.Embedding(6, 2, sparse=True)
@@ -162,7 +166,7 @@ def test_what_was_lost_is_told_where_it_was_asked_for(name: str) -> None:
     with pytest.warns(LostGradientWarning, match=r"1 nan in parameter 0 of shape \(3, 4\)") as seen:
         clip(parameters)
     lost = (Lost(0, (3, 4), nan=1, inf=0), Lost(1, (5,), nan=1, inf=0))
-    assert [(one.message.lost, one.filename) for one in seen] == [(lost, __file__)]  # type: ignore[union-attr]
+    assert [(one.message.lost, one.filename) for one in seen] == [(lost, __file__)]
 
 
 @pytest.mark.parametrize("name", OBJECTS)
@@ -211,8 +215,8 @@ def test_a_norm_that_only_overflows_is_no_error() -> None:
 @pytest.mark.parametrize("kind", [LostGradientWarning, LostGradientError])
 def test_what_tells_of_a_loss_can_be_sent_to_another_process(kind: type[Exception]) -> None:
     one = kind((Lost(0, (3,), 1, 2),))
-    sent = pickle.loads(pickle.dumps(one))  # noqa: S301
-    assert (str(sent), sent.lost) == (str(one), one.lost)  # type: ignore[attr-defined]
+    sent = pickle.loads(pickle.dumps(one))  # noqa: S301  — our own
+    assert (str(sent), sent.lost) == (str(one), one.lost)
 
 
 def scaled_step(clip: Clip, scale: float, weight: nn.Parameter) -> float:
@@ -222,7 +226,7 @@ def scaled_step(clip: Clip, scale: float, weight: nn.Parameter) -> float:
     scaler.scale((weight * 3).sum()).backward()
     scaler.unscale_(optimizer)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LostGradientWarning)
+        warnings.simplefilter("ignore", LostGradientWarning)  # too large a scale is meant to
         clip([weight])
     scaler.step(optimizer)
     scaler.update()
@@ -259,7 +263,8 @@ def test_a_training_goes_on_after_a_batch_of_nan(name: str) -> None:
         optimizer.zero_grad()
         model(inputs)[0].square().mean().backward()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore" if step == 3 else "error", LostGradientWarning)
+            told = "ignore" if step == 3 else "error"
+            warnings.simplefilter(told, LostGradientWarning)  # one bad step, and no other
             clip(list(model.parameters()))
         optimizer.step()
     assert all(weight.isfinite().all() for weight in model.parameters())

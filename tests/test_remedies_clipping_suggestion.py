@@ -82,7 +82,7 @@ def run_directory(folder: Path) -> RunDirectory:
     run = RunDirectory.create(folder / "run")
     with run.lock():
         run.append({"step": 0, "horizon": 3, "gain_at_span": None})
-        for step, norm in enumerate(NORMS["spikes"][0][:100], start=1):  # type: ignore[index]
+        for step, norm in enumerate(NORMS["spikes"][0][:100], start=1):
             run.append({"step": step, "loss": 1.0, "norm": float(norm)})
     return run
 
@@ -103,7 +103,7 @@ SOURCES: dict[str, Callable[[list[float], Path], object]] = {
 def test_norms_may_come_from_anywhere(
     source: Callable[[list[float], Path], object], tmp_path: Path
 ) -> None:
-    norms = [float(one) for one in NORMS["spikes"][0][:100]]  # type: ignore[index]
+    norms = [float(one) for one in NORMS["spikes"][0][:100]]
     assert suggest_clip(source(norms, tmp_path)) == suggest_clip(norms)
 
 

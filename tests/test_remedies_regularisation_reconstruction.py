@@ -170,7 +170,7 @@ def test_a_training_that_was_resumed_is_the_one_that_was_not(tmp_path: Path) -> 
 
 def test_its_repr_makes_it_again() -> None:
     for one in (Reconstruction(7, 0.5), Omega(4.0), Flossing(3, burn_in=2)):
-        assert repr(eval(repr(one))) == repr(one)  # noqa: S307
+        assert repr(eval(repr(one))) == repr(one)  # noqa: S307  — our own repr
 
 
 def on_a_cell() -> object:

@@ -322,7 +322,7 @@ LOST: dict[str, tuple[str, str, Callable[[Any], Any], str]] = {
     "a factor of a pair": (
         "lstm", "lru", lambda pair: tuple(part.detach() * 0.5 for part in pair), "re and im",
     ),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize("name", LOST)
@@ -420,7 +420,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a setting of the old": (
         lambda: replace_(two(), "lru", num_layers=3), "replace_ keeps 'num_layers'",
     ),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize("name", REFUSED)

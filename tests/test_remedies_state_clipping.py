@@ -29,7 +29,8 @@ from throughtime.remedies.regularisation import Omega
 from throughtime.trace import relative_difference
 
 # torch says so, once, with and without clipping.
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+PROJECTIONS = "ignore:LSTM with projections is not supported with oneDNN"
+pytestmark = pytest.mark.filterwarnings(PROJECTIONS)  # torch then takes its own kernel
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 BITES = {"norm": 0.5, "value": 0.2}
@@ -181,8 +182,8 @@ class Looped(nn.Module):
 def test_cells_in_a_loop_are_clipped(
     name: str, how: str, clip_loops: Callable[[str], None]
 ) -> None:
-    make = lambda: fill(Looped(CELLS[name](I, H).double()), scale=2)  # noqa: E731
-    model, loops = make(), unrolled(make())[0]
+    model, same = (fill(Looped(CELLS[name](I, H).double()), scale=2) for _ in range(2))
+    loops = unrolled(same)[0]
     with clip_states_(model, BITES[how], how) as clipped:
         weighed(model(normal(T, B, I)), 3).backward()
     clip_loops(how)
@@ -258,7 +259,7 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 def pickled(model: nn.Module) -> nn.Module:
-    return pickle.loads(pickle.dumps(model))  # noqa: S301
+    return pickle.loads(pickle.dumps(model))  # noqa: S301  — our own
 
 
 def saved(model: nn.Module) -> nn.Module:

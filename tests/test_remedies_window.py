@@ -163,7 +163,7 @@ REFUSED = {
     "not finite": (
         lambda: suggest_window(linear_world(math.nan * EYE, 9, ONES)), "a finite gradient",
     ),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -88,7 +88,7 @@ sys.exit("matplotlib.pyplot" in sys.modules)
 
 def test_a_notebook_shows_the_figure() -> None:
     figure = figures.gain(samples.vanishing().layers[0])
-    assert figure._repr_svg_().startswith("<svg")  # type: ignore[attr-defined]
+    assert figure._repr_svg_().startswith("<svg")
 
 
 def test_the_curve_is_the_median() -> None:
@@ -133,7 +133,7 @@ def with_matrix(values: list[list[float]], anchors: tuple[int, ...]) -> LayerDia
     matrix = Measurement(
         "lag matrix", values, ("anchor", "time"), "log10", "by hand",
         {"anchor": anchors, "time": times},
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     return replace(samples.layer(), measurements=(matrix.plain(),))
 
 
@@ -184,7 +184,7 @@ def test_many_networks_with_long_names_still_fit() -> None:
 
 def test_only_a_diagnosis_can_be_drawn() -> None:
     with pytest.raises(InputError, match="of one of its layers; this is str"):
-        figures.gain("diagnosis")  # type: ignore[arg-type]
+        figures.gain("diagnosis")
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def hostile_compared() -> dict[str, Diagnosis]:
 
 PAGES: dict[str, Callable[[], Diagnosis | dict[str, Diagnosis]]] = {
     **samples.ALL, "compared": compared, "hostile compared": hostile_compared,
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 every_page = pytest.mark.parametrize("name", PAGES)
 
 
@@ -124,7 +124,7 @@ def test_a_page_goes_from_the_verdict_to_how_it_was_obtained() -> None:
         "Inside lstm (all layers)", "Layers", "lstm.layers.1 LSTM", "not verified: dropout",
         "Findings", "How each number was obtained", "one reverse sweep from 32 anchors",
         "The run", "float32", "Words",
-    ]  # fmt: skip
+    ]  # fmt: skip  # rows of a table
     body = text.index("how far back")
     places = [text.find(part, body) for part in order]
     assert -1 not in places
@@ -137,7 +137,7 @@ def test_causes_come_first_and_pictures_before_tables() -> None:
         "Why</h2>", "Gates closed", "Where the decades go: each cause", "Paths: by which way",
         "Gain by lag of encoder.rnn</h2>", "A deeper look into encoder.rnn</h2>", "Layers</h2>",
         "Findings</h2>", "<summary>The numbers behind the pictures</summary>", "Budget of encoder",
-    ]  # fmt: skip
+    ]  # fmt: skip  # rows of a table
     places = [page.find(part) for part in order]
     assert -1 not in places
     assert places == sorted(places)

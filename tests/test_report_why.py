@@ -192,7 +192,7 @@ def test_quantiles_of_a_budget_give_its_median() -> None:
     layer = with_(
         "budget", values=three, axes=("cause", "quantile"),
         coords={**found.coords, "quantile": (0.1, 0.5, 0.9)},
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     assert bars_of(figures.budget(layer)) == bars_of(figures.budget(LAYER))
 
 
@@ -253,7 +253,7 @@ def test_the_place_of_the_first_number_that_is_not_finite() -> None:
     assert dict(found.facts()) == {
         "Layer": "encoder.rnn", "Pass": "forward", "Time step": "37 of 100", "Sample": "4",
         "Unit of the state": "c[12]", "Gate": "f", "Entries not finite": "2,017 of 204,800",
-    }  # fmt: skip
+    }  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from throughtime.report import wording
         (400.5, "3.2 × 10⁴⁰⁰"), (-math.inf, "exactly 0"), (math.inf, "infinite"),
         (math.nan, "unknown"), (None, "unknown"),
     ],
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 def test_a_log_is_shown_as_the_number_it_stands_for(log10: float | None, expected: str) -> None:
     assert wording.power(log10) == expected
 

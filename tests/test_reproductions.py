@@ -73,7 +73,7 @@ CASES: dict[str, tuple[list[float], list[float], str]] = {
         f"not matched ({FEW}: 300, and at most 200 counts; {MANY}: 2, and 0.9 to 1.1 counts)",
     ),
     "no number": ([100], [math.nan], f"not matched ({MANY}: no number, and 0.9 to 1.1 counts)"),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize(("few", "many", "verdict"), CASES.values(), ids=CASES)
@@ -193,7 +193,7 @@ def test_a_training_that_solves_its_task_says_when() -> None:
     arm = Arm(
         "LSTM", "adding", "lstm", 10, 2000, Updates("Adam", 1e-2), hidden=16, batch=32,
         evaluate_every=50,
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     found = arm.train(0)
     assert found[arm.until_solved] < 2000
     assert found[arm.final] < 0.01
@@ -318,4 +318,4 @@ def test_the_document_is_that_of_the_results_beside_it() -> None:
 def test_a_number_for_a_reader() -> None:
     assert [said(value) for value in (0.16666, 38000.0, math.inf)] == [
         "0.1667", "38,000", "never within the budget",
-    ]  # fmt: skip
+    ]  # fmt: skip  # rows of a table

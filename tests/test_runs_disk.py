@@ -128,10 +128,10 @@ def test_a_disk_that_fails_half_way_changes_nothing(
     real = getattr(os, call)
 
     def failing(*args: object) -> object:
-        if call == "open" and not args[1] & os.O_WRONLY:  # type: ignore[operator]
+        if call == "open" and not args[1] & os.O_WRONLY:
             return real(*args)
-        if call == "write" and len(args[1]) > 5000:  # type: ignore[arg-type]
-            return real(args[0], args[1][:5000])  # type: ignore[index]
+        if call == "write" and len(args[1]) > 5000:
+            return real(args[0], args[1][:5000])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with run.lock():

@@ -15,7 +15,8 @@ from run_states import OWN_FILES, assert_whole, names, numbered
 from throughtime.errors import RunError
 from throughtime.runs import RunDirectory
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+FORKS = "ignore:.*fork.*:DeprecationWarning"
+pytestmark = pytest.mark.filterwarnings(FORKS)  # pytest has threads; the child uses none of them
 KILLS = 24
 
 

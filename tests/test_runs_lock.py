@@ -17,7 +17,8 @@ from throughtime.errors import InputError, RunError, ThroughtimeError
 from throughtime.runs import RunDirectory, lock
 from throughtime.runs.lock import Owner
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+FORKS = "ignore:.*fork.*:DeprecationWarning"
+pytestmark = pytest.mark.filterwarnings(FORKS)  # pytest has threads; the child uses none of them
 
 
 @pytest.fixture

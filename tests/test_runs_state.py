@@ -145,7 +145,7 @@ def stepped(make: Callable[..., torch.optim.Optimizer]) -> torch.optim.Optimizer
     optimiser = make([weight])
     for _ in range(3):
         weight.grad = torch.randn(3, 4, generator=generator)
-        optimiser.step(lambda: weight.detach().square().sum())  # type: ignore[arg-type]
+        optimiser.step(lambda: weight.detach().square().sum())
     return optimiser
 
 

@@ -53,7 +53,7 @@ def test_growth_is_that_of_qr_at_every_step(kind: str, count: int | None) -> Non
 @pytest.mark.parametrize("make", [segments, stacked])
 @pytest.mark.parametrize("kind", ["tanh", "LSTM", "GRU"])
 def test_joined_recurrences_are_swept_alike(kind: str, make: object) -> None:
-    one = make(kind, True)  # type: ignore[operator]
+    one = make(kind, True)
     frame = random_frame(2, one.B, one.S)
     expected = stepwise(jacobians(one.linear, one.S, one.B), frame)
     growth = frame_growth(one.linear, frame)

@@ -84,7 +84,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         "code": sweep.returncode, "json": json.loads(printed), "said": said, "out": out,
         "struck": struck, "reached": reached,
-    }  # fmt: skip
+    }  # fmt: skip  # rows of a table
 
 
 def test_the_sweep_ends_well(killed: dict[str, Any]) -> None:

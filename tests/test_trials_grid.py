@@ -162,7 +162,7 @@ def test_a_key_stays_what_it_was() -> None:
     ("key", "value"),
     [("steps", 41), ("hidden", 129), ("batch", 7), ("lr", 0.1), ("variant", "skip"),
      ("schedule", "cosine"), ("window", 5), ("until_solved", True), ("evaluate_every", 3)],
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 def test_a_key_is_of_all_that_the_numbers_depend_on(key: str, value: object) -> None:
     before, after = make_grid(SMALL).settings[0], make_grid({**SMALL, key: value}).settings[0]
     assert before.key != after.key

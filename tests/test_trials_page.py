@@ -114,7 +114,7 @@ def hostile() -> Multiples:
     return Multiples(
         bad[0], bad[1], 5, rows, overview, pairs, pairs, [(bad[0], "results.csv")],
         bad[0], bad, bad[1], [Listing(bad[0], bad[1], bad)],
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
 
 
 PAGES = {

@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[table.Row
     settings = [
         setting(), setting(cells=["relu-rnn"], lr=1e30), setting(remedies=["chrono"]),
         setting(seeds=[7]),
-    ]  # fmt: skip
+    ]  # fmt: skip  # rows of a table
     for one in settings[:3]:
         ran(folder, one)
     left = {settings[3]: Outcome("failed", "nobody came")}

@@ -120,7 +120,7 @@ def apply(found: Patch, how: str) -> None:
     told = subprocess.run(
         [*APPLY[how], str(Path("remedy.patch").absolute())],
         cwd=found.folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     assert (told.returncode, told.stderr) == (0, "")
 
 

@@ -22,7 +22,7 @@ def result(seed: int, outcome: float | str, criterion: str | None) -> dict[str, 
     return {
         **common, "status": "solved" if solved else "done", "solved": solved, "updates": 100,
         "scores": {"loss": outcome}, "solved_at": 40 + seed if solved else None, "horizon": 9,
-    }  # fmt: skip
+    }  # fmt: skip  # rows of a table
 
 
 def arms(criterion: str | None = CRITERION, **outcomes: Outcomes) -> tuple[Arm, ...]:
@@ -138,13 +138,13 @@ CASES = {
         ["1 of 1 seeds"],
         ["p = 1 (paired permutation test), the least that 1 seed can give; 6 could"],
     ),
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_verdict_says(case: str) -> None:
     outcomes, answer, said, evidence = CASES[case]
-    found = judged(**outcomes)  # type: ignore[arg-type]
+    found = judged(**outcomes)
     assert (found.answer, found.best) == answer
     assert [part for part in said if part not in found.sentence] == []
     assert [part for part in evidence if part not in " ".join(found.evidence)] == []

@@ -186,7 +186,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         lambda: torch.tensor([random.gauss(0, 1) for _ in range(216)]).view(12, 6, 3)
     ),
     "drawn by numpy": lambda: drawing(
-        lambda: torch.from_numpy(np.random.standard_normal((12, 6, 3))).float()  # noqa: NPY002
+        lambda: torch.from_numpy(np.random.standard_normal((12, 6, 3))).float()  # noqa: NPY002  — users draw so
     ),
     "batches with a state": lambda: replace(running_sum(), batches=Deck),
     "a clipper with a memory": lambda: replace(running_sum(), clip=Tightening()),

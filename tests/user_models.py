@@ -45,9 +45,6 @@ class UserModel(nn.Module):
     def detached(self, state: Any) -> Any:
         return tuple(part.detach() for part in state) if self.pair else state.detach()
 
-    def forward(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
     def loss(self) -> Tensor:
         with seeded(0):
             return self(normal(T, B, I)).sub(1).square().mean()

@@ -27,7 +27,7 @@ def check_input(module: nn.Module, name: str, given: Any) -> None:
     x = given.data if packed else given
     if not isinstance(x, Tensor):
         return
-    size, shape = int(module.input_size), tuple(x.shape)  # type: ignore[arg-type]
+    size, shape = int(module.input_size), tuple(x.shape)  # type: ignore[arg-type]  # a module's attribute has no type
     if packed:
         check_packed(given, name)
     elif isinstance(module, nn.RNNBase) and x.dim() in (2, 3):

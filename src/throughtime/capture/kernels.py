@@ -179,7 +179,8 @@ class Fused:
         native = not self.training and torch.is_grad_enabled()
         off = torch.backends.cudnn.flags(enabled=False) if native else nullcontext()
         with warnings.catch_warnings(), off:
-            warnings.filterwarnings("ignore", "RNN module weights are not part of single")
+            scattered = "RNN module weights are not part of single"
+            warnings.filterwarnings("ignore", scattered)  # as one layer's out of several must be
             yield
 
 

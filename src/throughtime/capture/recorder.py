@@ -87,7 +87,7 @@ class Recorder(TorchFunctionMode):
         if id(module) not in self._names and not (recurrent and self._running):
             return
         if len(self._running) == self._outside:
-            self.__enter__()  # type: ignore[no-untyped-call]
+            self.__enter__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self._running.append(module)
         self._first.append(len(self.calls))
         if recurrent and args:
@@ -101,7 +101,7 @@ class Recorder(TorchFunctionMode):
         first = self._first[index]
         del self._running[index:], self._first[index:]
         if len(self._running) == self._outside:
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch gives it no types
         packed = output[0] if isinstance(output, tuple) and output else None
         if isinstance(module, nn.RNNBase) and isinstance(packed, PackedSequence):
             for call in self.calls[first:]:

@@ -101,7 +101,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             if _DYNAMO in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
                 stack.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", ".* when there are global hooks on modules")
+                hooks = ".* when there are global hooks on modules"
+                warnings.filterwarnings("ignore", hooks)  # it runs eagerly, and meets them
             self._recorder.attach(stack)
             captures = _open.captures
             captures.append(self)

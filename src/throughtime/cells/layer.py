@@ -7,6 +7,7 @@ initialises them.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -22,7 +23,7 @@ State = Tensor | tuple[Tensor, ...]
 Shapes = dict[str, tuple[int, ...]]
 
 
-class RecurrentLayer(nn.Module):
+class RecurrentLayer(nn.Module, ABC):
     """A stack of recurrences, one or two directions each, called as ``nn.LSTM`` is.
 
     Args:
@@ -79,9 +80,9 @@ class RecurrentLayer(nn.Module):
                     self.register_parameter(name + suffix, weight)
         self.reset_parameters()
 
+    @abstractmethod
     def shapes(self, reads: int) -> Shapes:
         """The shape of every weight of one layer, by the recurrence's names; ``reads`` features."""
-        raise NotImplementedError
 
     def initialise_(self, weights: dict[str, Tensor], layer: int) -> None:
         """Draw the weights of one layer and direction, in place: U(−1/√H, 1/√H), as torch does."""

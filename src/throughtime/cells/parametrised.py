@@ -40,7 +40,7 @@ def make_portable(module: nn.Module) -> None:
 
 
 def _reduced(self: nn.Module, _protocol: object) -> tuple[Any, ...]:
-    names = tuple(self.parametrizations)  # type: ignore[arg-type]
+    names = tuple(self.parametrizations)  # type: ignore[arg-type]  # a module's attribute has no type
     return _shell, (_original(self), names), _original(self).__getstate__(self)
 
 
@@ -66,8 +66,8 @@ def _forward(self: nn.RNNBase, *args: Any, **kwargs: Any) -> Any:
     """Every weight is computed once, however often the layer asks for it."""
     with parametrize.cached(), warnings.catch_warnings():
         if next(self.parameters()).is_cuda:
-            # Weights that were just computed are not one piece of memory: cuDNN copies them.
-            warnings.filterwarnings("ignore", "RNN module weights are not part of single")
+            scattered = "RNN module weights are not part of single"
+            warnings.filterwarnings("ignore", scattered)  # just computed: cuDNN copies them
         return _original(self).forward(self, *args, **kwargs)
 
 

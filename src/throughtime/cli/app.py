@@ -11,7 +11,7 @@ from throughtime.cli import help  # noqa: A004  — it is the help
 
 _ORDER = (
     "demo", "diagnose", "prescribe", "treat", "train", "sweep", "reproduce", "textbook"
-)  # fmt: skip
+)  # fmt: skip  # a list, not a column
 
 
 class _InOrder(TyperGroup):

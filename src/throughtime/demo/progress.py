@@ -16,7 +16,7 @@ def shown(console: Console, what: str, steps: int) -> Iterator[Update]:
     """Show that ``what`` takes ``steps`` steps; afterwards, and on Ctrl-C, the bar is gone."""
     if not console.is_terminal:
         console.print(f"{what} ...", markup=False, highlight=False)
-        yield lambda done, note: None  # noqa: ARG005
+        yield lambda done, note: None  # noqa: ARG005  — nobody looks
         return
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -21,7 +21,7 @@ _SEVERITY = ("non-finite", "exploding", "vanishing", "healthy")
 # What a layer of a healthy stack may have without harm to the stack.
 _OF_ONE_LAYER = (
     "exploding", "vanishing", "gates closed", "saturated", "transient growth", "bottleneck"
-)  # fmt: skip
+)  # fmt: skip  # a list, not a column
 
 # Loss steps to sweep from: enough for quantiles, fewer of a large layer, whose rows are
 # _ENTRIES long together. A marked recurrence sweeps through autograd.

@@ -129,7 +129,7 @@ def saturation(trace: Trace | LayerTrace, layer: str | int | None = None) -> lis
             "saturation", [s.figures for s in stuck], "figure", summary,
             {**names, "figure": FIGURES},
         ),
-    ]  # fmt: skip
+    ]  # fmt: skip  # rows of a table
 
 
 def _shares(

@@ -26,7 +26,7 @@ NONE = "none"
 
 _KINDS = (
     REPLACING, INITIALISING, TUNING, CONSTRAINING, REGULARISING, STATES, CLIPPING, WINDOWING
-)  # fmt: skip
+)  # fmt: skip  # a list, not a column
 
 TREATMENTS: dict[str, Treatment] = {one.name: one for kind in _KINDS for one in kind}
 """Every remedy by name. ``+`` may join those of different slots; ``none`` stands alone."""

@@ -17,7 +17,7 @@ Slot = Literal[
 
 SLOTS: tuple[Slot, ...] = (
     "cell", "matrix", "gates", "gain", "constraint", "gradient", "states", "clipping", "window"
-)  # fmt: skip
+)  # fmt: skip  # a list, not a column
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ def undisturbed(model: nn.Module | None = None, seed: int = 0) -> Iterator[None]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  — users draw from it
     try:
         random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
+        np.random.seed(seed % 2**32)  # noqa: NPY002  — users draw from it
         with seeded(seed, model):
             yield
     finally:
         random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
+        np.random.set_state(numpy)  # noqa: NPY002  — users draw from it
 
 
 @contextmanager

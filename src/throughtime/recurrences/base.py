@@ -279,7 +279,7 @@ def flat(rows: Tensor) -> Tensor:
 def with_recurrent_weight(cell: AnyRecurrence, weight: Float[Tensor, "G P"]) -> AnyRecurrence:
     """The same recurrence with another W_hh."""
     twin = copy.copy(cell)
-    twin.weight_hh = weight  # type: ignore[attr-defined]
+    twin.weight_hh = weight  # type: ignore[attr-defined]  # not every recurrence has one
     return twin
 
 

@@ -81,7 +81,7 @@ def unroll(
     dtype = next(one.dtype for one in weights if one is not None)
     given = (inputs.to(dtype), initial.to(dtype), *weights)  # autocast may have made them half
     with torch.autocast(inputs.device.type, enabled=False):
-        return _Unroll.apply(kind, settings, place.lengths, *given)  # type: ignore[no-untyped-call, no-any-return]
+        return _Unroll.apply(kind, settings, place.lengths, *given)  # type: ignore[no-untyped-call, no-any-return]  # torch's apply has no types
 
 
 class _Unroll(torch.autograd.Function):
@@ -121,7 +121,7 @@ class _Unroll(torch.autograd.Function):
             gradients = _gradients(cell, direct, saved[:4], saved[4 + ctx.count :], wanted)
         if torch.is_grad_enabled():
             differentiable = [one for one in saved if one is not None and one.requires_grad]
-            gradients = _Once.apply(len(gradients), *gradients, *differentiable)  # type: ignore[no-untyped-call]
+            gradients = _Once.apply(len(gradients), *gradients, *differentiable)  # type: ignore[no-untyped-call]  # torch's apply has no types
         return (None, None, None, *gradients)
 
 

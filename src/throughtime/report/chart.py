@@ -90,8 +90,11 @@ def by_lag(
     paper.letters[paper.row(wording.THRESHOLD), ::2] = signs.limit
     if span <= paper.end:
         paper.letters[:, paper.column(span)] = signs.span
-    used = {sign for place, (_, curve) in reversed(list(enumerate(named)))
-            for sign in _draw(paper, curve, signs, place, len(named) == 1)}  # fmt: skip
+    used = {
+        sign
+        for place, (_, curve) in reversed(list(enumerate(named)))
+        for sign in _draw(paper, curve, signs, place, len(named) == 1)
+    }
     labels = paper.labels(signs)
     lines = [
         f"{label:>6} {signs.wall}{''.join(row)}"

@@ -63,7 +63,7 @@ def _drawn(panel: Panel, updates: int, bounds: tuple[float, float]) -> Axes:
         axes.text(
             0.5, 0.5, "nothing was trained", transform=axes.transAxes, ha="center", va="center",
             color=style.MUTED, fontsize=_TYPE,
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
     return axes
 
 

@@ -182,6 +182,6 @@ def _template(_spoken: str) -> Template:
         wording.verdict, wording.horizon, wording.reach, wording.covered, wording.rate,
         wording.slope, wording.pace, wording.power, wording.check, wording.steps, wording.named,
         wording.trusted, wording.value, wording.confidence, language.say, language.told,
-    ):  # fmt: skip
+    ):  # fmt: skip  # a list, not a column
         environment.filters[function.__name__] = function
     return environment.get_template("report.html.j2")

@@ -56,8 +56,7 @@ def to_svg(
 def _drawn(figure: Figure) -> str:
     out = io.StringIO()
     with warnings.catch_warnings(), rc_context({"svg.fonttype": "none"}):
-        # The browser, not matplotlib, brings the font that has the letter.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser brings the font
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return out.getvalue()
 

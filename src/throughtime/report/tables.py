@@ -17,12 +17,12 @@ _MOST = 12
 _ROWS = (
     ("budget", "cause"), ("counterfactuals", "change"), ("paths", "path"),
     ("norm condition", "figure"), ("effective rank", "figure"), ("directions", "figure"),
-)  # fmt: skip
+)  # fmt: skip  # a list, not a column
 _TABLES = (
     ("saturation", "squashing", "figure"), ("contributions", "bucket", "figure"),
     ("lyapunov", "exponent", "figure"), ("spectrum summary", "figure", "gate"),
     ("memory capacity", "lag", "figure"),
-)  # fmt: skip
+)  # fmt: skip  # a list, not a column
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _PLAINER = str.maketrans(
      "✓": "+", "↓": "v", "↑": "^", "→": "->", "←": "<-", "∂": "d", "δ": "delta", "‖": "|",
      "█": "#", "░": ".", "∞": "inf", "²": "^2", "ρ": "rho", "λ": "lambda", "σ": "sigma",
      "φ": "phi", "‘": "'", "’": "'", "“": '"', "”": '"'}
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 _SUPERSCRIPTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 

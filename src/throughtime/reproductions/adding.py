@@ -30,21 +30,21 @@ def constrain(model: nn.Module) -> None:
 LSTM = Arm(
     "LSTM", "adding", "lstm", LENGTH, 7200, Updates("Adam", 1e-3),
     task_settings={"forget_bias": 1.0}, started="forget bias 1",
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 TANH = Arm("tanh RNN", "adding", "rnn", LENGTH, 3600, Updates("Adam", 1e-3))
 IRNN = Arm(
     "IRNN", "adding", "relu-rnn", LENGTH, 13_600, Updates("Adam", 2e-4),
     start=as_irnn, started="W = I, biases 0, input weights of deviation 0.001",
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 CORNN = Arm(
     "coRNN", "adding", "cornn", LENGTH, 6000, Updates("Adam", 2e-2), clip=None,
     cell_settings={"dt": 0.06, "gamma": 66.0, "epsilon": 15.0},
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 INDRNN = Arm(
     "IndRNN", "adding", "indrnn", LENGTH, 10_000, Updates("Adam", 2e-4), clip=None,
     constrain=constrain, cell_settings={"num_layers": 2, "span": LENGTH},
     started="abs(u) at most 2^(1/T) after each update",
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 
 
 def solved_by(arm: Arm, updates: int) -> Figure:

@@ -15,11 +15,11 @@ ORTHOGONAL = Arm(
     Updates("RMSprop", 1e-3, recurrent_rate=1e-4), hidden=190, batch=128, clip=None,
     score="accuracy", evaluate_every=20,
     started="modReLU, the exponential of a skew matrix, started as Henaff et al. 2016",
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 LSTM = Arm(
     "LSTM", "copy", "lstm", LENGTH, 3000, Updates("RMSprop", 1e-3), batch=128, clip=None,
     evaluate_every=500, task_settings={"forget_bias": 1.0}, started="forget bias 1",
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 
 COPYING = (
     Reproduction(

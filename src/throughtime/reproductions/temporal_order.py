@@ -34,14 +34,14 @@ def plain(length: int, steps: int) -> Arm:
         f"tanh RNN, T = {length}", "temporal-order", "rnn", length, steps, Updates("SGD", 0.01),
         hidden=50, batch=20, score="accuracy", evaluate_every=1000,
         start=small_gaussian, started="weights N(0, 0.1²), biases 0",
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
 
 
 SHORT, LONG = plain(20, 76_000), plain(50, 32_000)
 LSTM = Arm(
     "LSTM", "temporal-order", "lstm", 50, 8000, Updates("Adam", 1e-3), batch=20, score="accuracy",
     task_settings={"forget_bias": 1.0}, started="forget bias 1",
-)  # fmt: skip
+)  # fmt: skip  # what belongs together, on one line
 TANH = Arm(
     "tanh RNN", "temporal-order", "rnn", 50, 4000, Updates("Adam", 1e-3), batch=20, score="accuracy"
 )

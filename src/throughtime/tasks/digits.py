@@ -84,7 +84,7 @@ def images(permuted: bool) -> tuple[Batch, Batch]:
         MissingExtraError: scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError as error:
         raise MissingExtraError("scikit-learn", "digits") from error
     found = load_digits()

@@ -92,7 +92,7 @@ class Processes:
         """Give every process the tensors of the first."""
         if self.world > 1:
             for tensor in tensors:
-                self._collectively(lambda one=tensor: dist.broadcast(one.detach(), 0))  # type: ignore[misc]
+                self._collectively(lambda one=tensor: dist.broadcast(one.detach(), 0))  # type: ignore[misc]  # a lambda's default has no type
 
     def all_of(self, value: T) -> list[T]:
         """The values of all processes, in order."""

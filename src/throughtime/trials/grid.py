@@ -103,9 +103,9 @@ def _whole(least: int) -> Check:
 
 
 def _positive(value: object) -> float:
-    if type(value) not in (int, float) or not 0 < value < math.inf:  # type: ignore[operator]
+    if type(value) not in (int, float) or not 0 < value < math.inf:  # type: ignore[operator]  # the type was looked at
         raise InputError(f"{_shown(value)} is no number above 0")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)  # type: ignore[arg-type]  # and found to be a number
 
 
 def _switch(value: object) -> bool:

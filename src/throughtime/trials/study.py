@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from joblib import cpu_count  # type: ignore[import-untyped]
+from joblib import cpu_count
 
 from throughtime.errors import InputError, RunError, StorageError, plain
 from throughtime.files import read_plainly, sweep_spares, write_atomically

@@ -21,12 +21,12 @@ SETTING: dict[str, type] = {
     "task": str, "variant": str, "cell": str, "remedy": str, "length": int, "seed": int,
     "steps": int, "hidden": int, "batch": int, "lr": float, "schedule": str, "clip": float,
     "window": int,
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 RESULT: dict[str, type] = {
     "status": str, "updates": int, "loss": float, "trivial_loss": float, "criterion": str,
     "solved_at": int, "span": int, "horizon": int, "clipped": float, "seconds": float,
     "reason": str,
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 SCORE = "score_"
 """Before the name of a score: ``score_loss``."""
 

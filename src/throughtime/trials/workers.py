@@ -30,8 +30,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
-from joblib.externals.loky.process_executor import (  # type: ignore[import-untyped]
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import (
     BrokenProcessPool,
 )
 

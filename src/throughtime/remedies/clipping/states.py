@@ -81,7 +81,7 @@ def clip_states_(module: nn.Module, max_norm: float, how: How = "norm") -> Clipp
                 "handle first, or unclip_states_(module)"
             )
     for layer in layers:
-        layer.forward = ClippedForward(layer, clip, vars(layer).get("forward"))  # type: ignore[method-assign]
+        layer.forward = ClippedForward(layer, clip, vars(layer).get("forward"))  # type: ignore[method-assign]  # in place is the point
     return ClippedStates(clip, layers)
 
 
@@ -240,7 +240,7 @@ def _clipped_forward(layer: nn.Module) -> ClippedForward | None:
 def _clipped(state: Any, clip: Clip) -> Any:
     """A state or its parts, the gradient of the whole clipped on the way back."""
     parts = (state,) if isinstance(state, Tensor) else tuple(state)
-    clipped = _ClipBack.apply(clip, *parts)  # type: ignore[no-untyped-call]
+    clipped = _ClipBack.apply(clip, *parts)  # type: ignore[no-untyped-call]  # torch's apply has no types
     return clipped[0] if isinstance(state, Tensor) else clipped
 
 

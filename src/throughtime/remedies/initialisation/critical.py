@@ -178,8 +178,8 @@ class _Meter:
     def rates(self, names: Sequence[str]) -> list[float]:
         """Slopes of the log10 median gain over the span, decades per step, from one capture."""
         with warnings.catch_warnings():
-            if self.captures:  # what there is to say of the batch was said
-                warnings.simplefilter("ignore", ThroughtimeWarning)
+            if self.captures:
+                warnings.simplefilter("ignore", ThroughtimeWarning)  # the first capture said it
             trace = observe(self._module, self._seen)
         self.captures += 1
         medians = []

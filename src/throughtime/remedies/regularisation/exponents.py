@@ -30,7 +30,7 @@ def exponents(run: Unrolled, states: Float[Tensor, "T B S"], plan: Plan) -> Floa
     """The leading exponents of each sequence of a run that made ``states``, nats per step."""
     before = torch.cat([run.initial.unsqueeze(0).to(states.dtype), states[:-1]])
     alive = steps_alive(len(states), states.shape[1], run.place.lengths, states.device)
-    found: Tensor = _Exponents.apply(  # type: ignore[no-untyped-call]
+    found: Tensor = _Exponents.apply(  # type: ignore[no-untyped-call]  # torch's apply has no types
         run.kind, run.settings, plan, alive, before, run.inputs, *run.weights
     )
     return found

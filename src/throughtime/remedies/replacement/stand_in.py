@@ -23,7 +23,7 @@ _MOVES = {
     "detach", "clone", "contiguous", "to", "cpu", "cuda", "float", "double", "half", "bfloat16",
     "__deepcopy__", "__getitem__", "index_select", "narrow", "squeeze", "unsqueeze", "view",
     "reshape", "transpose", "permute", "expand", "repeat", "repeat_interleave",
-}  # fmt: skip
+}  # fmt: skip  # rows of a table
 
 
 class CarriedState(Tensor):
@@ -66,7 +66,7 @@ class CarriedState(Tensor):
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
             state = args[0] if args else None
-            moves = func.__name__ in _MOVES or func == Tensor.data.__get__  # type: ignore[attr-defined]
+            moves = func.__name__ in _MOVES or func == Tensor.data.__get__  # type: ignore[attr-defined]  # torch types it as a plain attribute
             if not (moves and isinstance(state, cls)):
                 return func(*args, **kwargs)
             h, *parts = (

@@ -52,7 +52,7 @@ def unroll_with(sweep: Sweep, run: Unrolled) -> Tensor:
 def _sweeping(kind: type[Driven]) -> type[Driven]:
     """The recurrence ``kind``, with ``sweeps`` among its settings."""
 
-    class Sweeping(kind):  # type: ignore[misc, valid-type]
+    class Sweeping(kind):  # type: ignore[misc, valid-type]  # its base is an argument
         def __init__(self, *weights: Tensor | None, sweeps: Held, **settings: Any) -> None:
             super().__init__(*weights, **settings)
             self.settings, self.sweeps = {**settings, "sweeps": sweeps}, sweeps.what
@@ -80,7 +80,7 @@ def _sweeping(kind: type[Driven]) -> type[Driven]:
 def _swept(kind: type[Linearised]) -> type[Linearised]:
     """The same linearisation, with sweeps of its own."""
 
-    class Swept(kind):  # type: ignore[misc, valid-type]
+    class Swept(kind):  # type: ignore[misc, valid-type]  # its base is an argument
         sweeps: tuple[Sweep, ...]
         training: bool
 

@@ -148,7 +148,7 @@ def _draw(axes: Axes, bars: Sequence[Bar], across: str, least: float = 0.0) -> N
             bar.number, (end, place), xytext=(-4 if leftward else 4, 0),
             textcoords="offset points", ha="right" if leftward else "left", va="center",
             color=style.INK, fontsize=9.5,
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
     axes.axvline(0, color=style.MUTED, linewidth=0.8)
     style.named_rows(axes, range(len(bars)), [_folded(bar.label) for bar in bars])
 
@@ -164,7 +164,7 @@ def _needed(axes: Axes, layer: LayerDiagnosis) -> None:
         say("1 % left at the span"), (least, 1.0), xycoords=axes.get_xaxis_transform(),
         xytext=(0, 3), textcoords="offset points", ha="right", va="bottom", color=style.LIMIT,
         fontsize=9.5, annotation_clip=False,
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
 
 
 def _folded(label: str) -> str:

@@ -111,7 +111,7 @@ def limits(axes: Axes, span: int, drawn: list[Curve]) -> None:
     axes.text(
         1.008, wording.THRESHOLD, "1 %", transform=axes.get_yaxis_transform(),
         ha="left", va="center", color=style.LIMIT, fontsize=9.5,
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     if not beyond:
         axes.axvline(span, color=style.INK, linewidth=1.1, linestyle=(0, (1, 2)))
     axes.annotate(
@@ -146,7 +146,7 @@ def horizon(axes: Axes, layer: LayerDiagnosis, drawn: Curve, colour: str, label:
     axes.plot(
         at, gain, marker="o", markersize=7,
         markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1.6,
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     axes.annotate(
         label, (at, gain), xytext=(8, 5), textcoords="offset points", color=colour, fontsize=9.5
     )

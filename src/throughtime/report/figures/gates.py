@@ -61,7 +61,7 @@ def _stuck_shares(axes: Axes, layer: LayerDiagnosis, table: Table) -> None:
             1.01, len(table.rows) - 0.6 - place,
             say("{share} stuck", share=wording.share(share)),
             transform=axes.get_yaxis_transform(), va="center", color=style.MUTED, fontsize=9.5,
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
 
 
 def stuck_by_unit(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> Figure:
@@ -101,7 +101,7 @@ def _strips(axes: Axes, rows: tuple[str, ...], shares: Array, ends: tuple[float,
         axes.imshow(
             np.clip(strip[None, :], 0, 1), cmap=full, vmin=0, vmax=1, interpolation="none",
             aspect="auto", extent=(*ends, place + 0.36, place - 0.36),
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
         axes.add_patch(style.frame(ends[0], place - 0.36, ends[1] - ends[0], 0.72))
     axes.set_xlim(*ends)
     axes.set_ylim(len(rows) - 0.5, -0.5)

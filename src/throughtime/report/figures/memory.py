@@ -46,13 +46,13 @@ def memory_capacity(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None)
     axes.plot(
         at, shown, color=style.SERIES[2], linewidth=2, marker=few, markersize=3.5,
         label=say("held out"),
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     baseline = table.get("baseline")
     if baseline is not None:
         axes.plot(
             at, np.clip(baseline, -0.05, 1), color=style.LIMIT, linewidth=1.2,
             linestyle=(0, (4, 3)), label=say("baseline"),
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
     style.dress(axes, say("lag k (steps since the input)"), "R²")
     axes.set_ylim(-0.06, 1.03)
     axes.grid(axis="y", color=style.RULE, linewidth=0.8)
@@ -80,7 +80,7 @@ def contributions(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -
         axes.annotate(
             wording.share(share), (place, tallest[place]), xytext=(0, 2),
             textcoords="offset points", ha="center", va="bottom", color=style.INK, fontsize=9,
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
     style.dress(axes, say("lag k (steps back from the loss)"), say("share"))
     style.named_columns(axes, places, [wording.short(one, 9) for one in table.columns])
     axes.axhline(0, color=style.MUTED, linewidth=0.8)

@@ -25,7 +25,7 @@ def first_non_finite(subject: Diagnosis, ax: Axes | None = None) -> Figure:
     axes.barh(
         0, end - start, 0.6, left=start, color=style.BROKEN, alpha=0.45,
         label=say("reached from there"),
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     axes.barh(0, max(1.0, found.steps / 200), 0.6, left=found.step, color=style.BROKEN)
     far = found.step > found.steps / 2
     axes.annotate(
@@ -35,7 +35,7 @@ def first_non_finite(subject: Diagnosis, ax: Axes | None = None) -> Figure:
         (found.step + 0.5, 0.36), xytext=(0, 3), textcoords="offset points",
         ha="right" if far else "left", va="bottom", color=style.BROKEN, fontsize=10,
         annotation_clip=False,
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     style.dress(axes, say("step t"), "")
     axes.set_yticks([])
     axes.set_xlim(0, found.steps)

@@ -34,17 +34,17 @@ def exponents(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> Fi
         axes.vlines(
             at, reading.drawable(low), reading.drawable(high), color=style.SERIES[0], alpha=0.3,
             linewidth=6, label=say("lowest to highest sequence"),
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
     axes.errorbar(
         at, reading.drawable(mean), yerr=_error(table), fmt="o", markersize=4.5,
         color=style.SERIES[0], ecolor=style.INK, elinewidth=1.2, capsize=3,
         label=say("mean, and its error"),
-    )  # fmt: skip
+    )  # fmt: skip  # what belongs together, on one line
     for place in at[~np.isfinite(mean)]:
         axes.text(
             place, 0.02, wording.decades(float(mean[place - 1])), ha="center", va="bottom",
             transform=axes.get_xaxis_transform(), color=style.MUTED, fontsize=9.5,
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
     axes.axhline(0, color=style.LIMIT, linewidth=1.1, linestyle=(0, (4, 3)))
     style.dress(axes, say("exponent"), say("nats per step"))
     axes.grid(axis="y", color=style.RULE, linewidth=0.8)
@@ -87,7 +87,7 @@ def eigenvalues(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> 
         axes.text(
             centre, -1.1 * largest, f"{gate}\n{radius}", ha="center", va="top", color=style.INK,
             fontsize=9.5, parse_math=False, linespacing=1.4,
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
     axes.set_xlim(-0.55 * step, step * (len(gates) - 0.45))
     axes.set_ylim(-1.75 * largest, 1.1 * largest)
     axes.set_aspect("equal")
@@ -123,7 +123,7 @@ def singular_values(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None)
         axes.plot(
             keep + 1, finite[keep], color=style.SERIES[place % len(style.SERIES)],
             label=f"\u200b{gate}", linewidth=1.6,
-        )  # fmt: skip
+        )  # fmt: skip  # what belongs together, on one line
     axes.axhline(1, color=style.LIMIT, linewidth=1.1, linestyle=(0, (4, 3)))
     style.dress(axes, say("singular value"), say("size"))
     axes.set_ylim(0, None)

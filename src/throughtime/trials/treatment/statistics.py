@@ -89,7 +89,7 @@ def _alone(differences: list[float], comparisons: int) -> Comparison:
     if len(found) == 1:  # either sign is as likely: nothing can be shown
         return Comparison(tuple(differences), float(found[0]), None, None, 1.0, 1.0, smallest)
     # Here and not above, so that `throughtime --help` does not load scipy.
-    from scipy import stats  # type: ignore[import-untyped]
+    from scipy import stats
 
     draw = np.random.default_rng(_SEED)
     interval = stats.bootstrap(
