@@ -16,12 +16,12 @@ from torch import Tensor
 
 from throughtime.recurrences.base import NO_SQUASHING, Linearised
 from throughtime.recurrences.coefficients import ByCoefficients
-from throughtime.recurrences.driven import Driven
+from throughtime.recurrences.driven import Doubling
 from throughtime.recurrences.products import linear, quick, repeated
 from throughtime.recurrences.squashing import from_logistic_, tanh
 
 
-class Antisymmetric(Driven):
+class Antisymmetric(Doubling):
     """The recurrence of ``throughtime.cells.AntisymmetricRNN``; the state is h, S = H.
 
     It is gated if W_ih has 2H rows, those of n first, then those of z.
@@ -59,28 +59,13 @@ class Antisymmetric(Driven):
         made = self._activated(state, driven)
         return state + self.epsilon * (made["n"] * made["z"] if self.gated else made["n"])
 
-    @torch.no_grad()
-    def run(
-        self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "T B S"]:
-        return self._run(driven * self._scale(), initial)
-
-    @torch.no_grad()
-    def remember(
-        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
-    ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
-        scale = self._scale()
-        bias = None if self.bias is None else self.bias * scale
-        driven = linear(inputs, self.weight_ih * scale.unsqueeze(1), bias)
-        return self._run(driven, initial), (driven,)
-
-    def _scale(self) -> Float[Tensor, " G"]:
+    def scale(self) -> Float[Tensor, " G"]:
         """``tanh a = 2 σ(2a) − 1``: quicker than a tanh where a enters doubled."""
         scale = self.weight_hh.new_ones(len(self.weight_ih))
         scale[: self.state_size] = 2
         return scale
 
-    def _run(self, driven: Tensor, initial: Tensor) -> Tensor:
+    def run_scaled(self, driven: Tensor, initial: Tensor) -> Tensor:
         """All states from what drives them, n doubled; in its place n, or n and z."""
         if self.gated:
             return self._run_gated(driven, initial)

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from throughtime.recurrences.base import NO_GATE_PATH, NO_SQUASHING, Linearised
 from throughtime.recurrences.coefficients import ByCoefficients
-from throughtime.recurrences.driven import Driven
+from throughtime.recurrences.driven import Doubling
 from throughtime.recurrences.products import linear, quick, repeated
 from throughtime.recurrences.squashing import tanh_
 
 _sigmoid_slope = torch.ops.aten.sigmoid_backward  # g y (1 − y) in one pass
 
 
-class CoRNN(Driven):
+class CoRNN(Doubling):
     """The recurrence of ``throughtime.cells.CoRNN``; S = 2H; W_hh (H 2H) reads y, then z.
 
     Settings: ``dt``, the step Δt; ``gamma``, the stiffness γ; ``epsilon``, the damping ε.
@@ -63,20 +63,10 @@ class CoRNN(Driven):
         z = z + self.dt * (force - self.gamma * y - self.epsilon * z)
         return torch.cat([y + self.dt * z, z], -1)
 
-    @torch.no_grad()
-    def run(
-        self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "T B S"]:
-        return self._run(2 * driven, initial)
+    def scale(self) -> Float[Tensor, " G"]:
+        return self.weight_hh.new_full((len(self.weight_hh),), 2)
 
-    @torch.no_grad()
-    def remember(
-        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
-    ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
-        driven = linear(inputs, 2 * self.weight_ih, None if self.bias is None else 2 * self.bias)
-        return self._run(driven, initial), (driven,)
-
-    def _run(self, driven: Tensor, initial: Tensor) -> Tensor:
+    def run_scaled(self, driven: Tensor, initial: Tensor) -> Tensor:
         """All states from what drives 2a; σ(2a) in its place: ``tanh a = 2 σ(2a) − 1``."""
         states, state = initial.new_empty(len(driven), *initial.shape), initial.clone()
         add_recurrent, pull = repeated(2 * self.weight_hh, len(initial)), state.new_tensor(-self.dt)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recurrences.base import Linearised, Recurrence
+from throughtime.recurrences.products import linear
 
 
 class Driven(Recurrence):
@@ -98,3 +99,39 @@ class Driven(Recurrence):
     def weights(self) -> dict[str, Tensor]:
         named = ((name, getattr(self, name)) for name in self.names)
         return {name: weight for name, weight in named if weight is not None}
+
+
+class Doubling(Driven):
+    """One whose run makes every tanh of a σ: ``tanh a = 2 σ(2a) − 1``, where a enters doubled.
+
+    It remembers what its loop left in the place of the drive.
+    """
+
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias: Tensor | None
+
+    @abstractmethod
+    def scale(self) -> Float[Tensor, " G"]:
+        """2 for what enters a tanh, else 1."""
+
+    @abstractmethod
+    def run_scaled(
+        self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "T B S"]:
+        """All states from a drive times ``scale``, which it writes over."""
+
+    @torch.no_grad()
+    def run(
+        self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
+    ) -> Float[Tensor, "T B S"]:
+        return self.run_scaled(driven * self.scale(), initial)
+
+    @torch.no_grad()
+    def remember(
+        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
+    ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
+        scale = self.scale()
+        bias = None if self.bias is None else self.bias * scale
+        driven = linear(inputs, self.weight_ih * scale.unsqueeze(1), bias)
+        return self.run_scaled(driven, initial), (driven,)

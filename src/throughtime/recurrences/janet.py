@@ -24,7 +24,7 @@ from throughtime.recurrences.base import (
     with_recurrent_weight,
 )
 from throughtime.recurrences.coefficients import ByCoefficients
-from throughtime.recurrences.driven import Driven
+from throughtime.recurrences.driven import Doubling
 from throughtime.recurrences.products import linear, quick, repeated
 from throughtime.recurrences.squashing import from_logistic_
 
@@ -32,7 +32,7 @@ _sigmoid_slope = torch.ops.aten.sigmoid_backward  # g y (1 − y) in one pass
 _tanh_slope = torch.ops.aten.tanh_backward  # g (1 − y²) in one pass
 
 
-class JANET(Driven):
+class JANET(Doubling):
     """The recurrence of ``throughtime.cells.JANET``; gate order f g; the state is h, S = H.
 
     ``beta`` is how much more than it forgets a unit writes: β of the paper.
@@ -62,32 +62,17 @@ class JANET(Driven):
         forget, write, candidate = self._gates(state, driven)
         return torch.addcmul(write * candidate, forget, state)
 
-    @torch.no_grad()
-    def run(
-        self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "T B S"]:
-        return self._run(driven * self._scale(), initial)
-
-    @torch.no_grad()
-    def remember(
-        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
-    ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
-        scale = self._scale()
-        bias = None if self.bias is None else self.bias * scale
-        driven = linear(inputs, self.weight_ih * scale.unsqueeze(1), bias)
-        return self._run(driven, initial), (driven,)
-
-    def _scale(self) -> Float[Tensor, " G"]:
+    def scale(self) -> Float[Tensor, " G"]:
         """``tanh a = 2 σ(2a) − 1``: all gates are one pass of σ where a enters doubled."""
         return self.weight_hh.new_tensor([1, 2]).repeat_interleave(self.state_size)
 
-    def _run(self, driven: Tensor, initial: Tensor) -> Tensor:
+    def run_scaled(self, driven: Tensor, initial: Tensor) -> Tensor:
         """All states from what is driven, a doubled; in its place all that enters: s and 2a."""
         batch, size = initial.shape
         states, state = driven.new_empty(len(driven), batch, size), initial
         made, beta = driven.new_empty(batch, 3, size), driven.new_tensor(self.beta)
         entered, (forget, candidate, write) = made[:, :2].flatten(1), made.unbind(1)
-        add_recurrent = repeated(self.weight_hh * self._scale().unsqueeze(1), batch)
+        add_recurrent = repeated(self.weight_hh * self.scale().unsqueeze(1), batch)
         with quick():
             for drive, after in zip(driven.unbind(0), states.unbind(0), strict=True):
                 drive.copy_(add_recurrent(state, drive, entered))

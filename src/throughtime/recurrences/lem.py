@@ -28,7 +28,7 @@ from throughtime.recurrences.base import (
     with_recurrent_weight,
 )
 from throughtime.recurrences.coefficients import ByCoefficients, beside
-from throughtime.recurrences.driven import Driven
+from throughtime.recurrences.driven import Doubling
 from throughtime.recurrences.products import linear, quick, repeated
 from throughtime.recurrences.squashing import from_logistic_, tanh
 
@@ -36,7 +36,7 @@ _sigmoid_slope = torch.ops.aten.sigmoid_backward  # g y (1 − y) in one pass
 _tanh_slope = torch.ops.aten.tanh_backward  # g (1 − y²) in one pass
 
 
-class LEM(Driven):
+class LEM(Doubling):
     """The recurrence of ``throughtime.cells.LEM``; S = 2H; gate order g s r q.
 
     W_hh (4H H) holds the four blocks; that of q reads the new z, the others y. Settings: ``dt``.
@@ -73,30 +73,15 @@ class LEM(Driven):
         _, _, r, q, z = self._gates(state, driven)
         return torch.cat([y + self.dt * r * (q - y), z], -1)
 
-    @torch.no_grad()
-    def run(
-        self, driven: Float[Tensor, "T B G"], initial: Float[Tensor, "B S"]
-    ) -> Float[Tensor, "T B S"]:
-        return self._run(driven * self._scale(), initial)
-
-    @torch.no_grad()
-    def remember(
-        self, inputs: Float[Tensor, "T B I"], initial: Float[Tensor, "B S"]
-    ) -> tuple[Float[Tensor, "T B S"], tuple[Float[Tensor, "T ..."], ...]]:
-        scale = self._scale()
-        bias = None if self.bias is None else self.bias * scale
-        driven = linear(inputs, self.weight_ih * scale.unsqueeze(1), bias)
-        return self._run(driven, initial), (driven,)
-
-    def _scale(self) -> Float[Tensor, " G"]:
+    def scale(self) -> Float[Tensor, " G"]:
         """``tanh a = 2 σ(2a) − 1``: all gates pass through σ where that of a tanh is doubled."""
         return self.weight_hh.new_tensor([2, 1, 1, 2]).repeat_interleave(self.hidden_size)
 
-    def _run(self, driven: Tensor, initial: Tensor) -> Tensor:
+    def run_scaled(self, driven: Tensor, initial: Tensor) -> Tensor:
         """All states from what drives them, g and q doubled; the gates g s r q in its place."""
         batch, size, dt = len(initial), self.hidden_size, initial.new_tensor(self.dt)
         states, (y, z) = initial.new_empty(len(driven), *initial.shape), initial.chunk(2, -1)
-        from_y, from_z = (self.weight_hh * self._scale().unsqueeze(1)).split([3 * size, size])
+        from_y, from_z = (self.weight_hh * self.scale().unsqueeze(1)).split([3 * size, size])
         add_y, add_z = repeated(from_y, batch), repeated(from_z, batch)
         made, scales = driven.new_empty(batch, 4 * size), driven.new_empty(batch, 2 * size)
         (of_y, q), (s, r) = made.split([3 * size, size], -1), scales.chunk(2, -1)
