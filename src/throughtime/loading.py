@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from throughtime.errors import LoadError, ThroughtimeError, plain
-from throughtime.prescription import undisturbed
 from throughtime.problem import Problem
+from throughtime.randomness import randomness
 
 _NAMELESS = "_throughtime_user_file"
 _END = object()
@@ -113,7 +113,7 @@ class FromFile:
 
         Raises ``LoadError`` as ``load_problem``.
         """
-        with undisturbed(seed=seed):
+        with randomness(seed):
             return _problem(self.file, self.function, seed)
 
 

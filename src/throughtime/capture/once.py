@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from throughtime.capture.session import capture
 from throughtime.errors import InputError, NoGradientError
+from throughtime.randomness import devices, kept
 from throughtime.trace import Trace
 
 
@@ -33,7 +33,8 @@ def observe(
             Otherwise as ``capture``.
     """
     limits = {} if memory is None else {"memory": memory}
-    with _as_it_was(model), capture(model, lengths=lengths, **limits) as run:
+    states = torch.random.fork_rng(devices(model))
+    with states, kept(model), capture(model, lengths=lengths, **limits) as run:
         loss = closure()
         if not run.backwards:
             _backward(loss)
@@ -54,22 +55,3 @@ def _backward(loss: object) -> None:
         if loss.requires_grad:
             raise
         # No recurrent layer ran at all, and the trace will say so.
-
-
-@contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Put back ``.grad``, buffers and random state, whatever happens in between."""
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    devices = sorted({p.device.index for p, _ in gradients if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices):
-        try:
-            for parameter, _ in gradients:
-                parameter.grad = None
-            yield
-        finally:
-            for parameter, gradient in gradients:
-                parameter.grad = gradient
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)

@@ -64,3 +64,11 @@ AsJson = Annotated[
 KeepCell = Annotated[
     bool, typer.Option("--keep-cell", help="... but none that replaces the recurrent layers.")
 ]
+Jobs = Annotated[
+    int | None, number_option("--jobs", "Processes on this machine; default: one for each core.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="ADDRESS", help="A Dask scheduler instead: tcp://HOST:PORT."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]

@@ -117,18 +117,19 @@ def _of_file(target: str, span: int | None, seed: int) -> Problem | Callable[[],
     """The problem that a file makes; for a pair what makes it anew: its closure holds its model."""
     from throughtime.capture import observe
     from throughtime.loading import load, load_problem
-    from throughtime.prescription import from_pair, undisturbed
+    from throughtime.prescription import from_pair
+    from throughtime.randomness import randomness
 
     def loaded() -> Loaded:
-        with undisturbed(seed=seed):
+        with randomness(seed):
             return load(target)
 
     first = loaded()
     if first.span is not None:
-        with undisturbed(seed=seed):
+        with randomness(seed):
             return load_problem(target)
     if span is None:
-        with undisturbed(first.model, seed):
+        with randomness(seed, first.model):
             span = max(1, *(layer.steps - 1 for layer in observe(first.model, first.closure)))
 
     def make() -> Problem:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
-from throughtime.cli.options import AsJson, number_option
+from throughtime.cli.options import Address, AsJson, Jobs, Quiet
 from throughtime.cli.output import print_json, quiet, working
 from throughtime.errors import plain
 
@@ -24,14 +24,6 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Where runs and results go; default: sweeps/GRID."),
 ]
-Jobs = Annotated[
-    int | None, number_option("--jobs", "Processes on this machine; default: one for each core.")
-]
-Address = Annotated[
-    str | None,
-    typer.Option("--cluster", metavar="ADDRESS", help="A Dask scheduler instead: tcp://HOST:PORT."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 @app.command(

@@ -15,7 +15,7 @@ import typer
 
 from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
-from throughtime.cli.options import AsJson, file_option, number_option
+from throughtime.cli.options import AsJson, Quiet, file_option, number_option
 from throughtime.cli.output import quiet, working
 from throughtime.cli.trained import show_training
 from throughtime.errors import (
@@ -108,7 +108,6 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from its last chec
 CheckpointEvery = Annotated[
     int, number_option("--checkpoint-every", "Steps between two checkpoints.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 class Made(NamedTuple):
@@ -218,7 +217,7 @@ def _of_file(context: typer.Context, target: str, task: dict[str, Any], seed: in
                 f"give FILE.py:FUNCTION or --{name}, not both: the file makes the problem"
             )
     from throughtime.loading import load_problem
-    from throughtime.training.randomness import seed_everything
+    from throughtime.randomness import seed_everything
 
     seed_everything(seed)
     return Made(load_problem(target), {"file": Path(target).name})

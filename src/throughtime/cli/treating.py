@@ -12,7 +12,15 @@ from rich.console import Console
 
 from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
-from throughtime.cli.options import AsJson, KeepCell, names_of, number_option
+from throughtime.cli.options import (
+    Address,
+    AsJson,
+    Jobs,
+    KeepCell,
+    Quiet,
+    names_of,
+    number_option,
+)
 from throughtime.cli.output import print_json, quiet, working
 from throughtime.errors import plain
 
@@ -42,14 +50,6 @@ Out = Annotated[
 UntilSolved = Annotated[
     bool, typer.Option("--until-solved", help="End a training once it is solved.")
 ]
-Jobs = Annotated[
-    int | None, number_option("--jobs", "Processes on this machine; default: one for each core.")
-]
-Address = Annotated[
-    str | None,
-    typer.Option("--cluster", metavar="ADDRESS", help="A Dask scheduler instead: tcp://HOST:PORT."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 @app.command(

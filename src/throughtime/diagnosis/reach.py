@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from throughtime.findings import Measurement, Verdict
+from throughtime.measures.lags import slope
 
 # log10 of the gain at the span: below 1 % nothing useful is left, above 100 the step is ruined.
 VANISHED, EXPLODED = -2.0, 2.0
@@ -64,7 +65,7 @@ def read(gains: Measurement, steps: int, span: int | None) -> Reach:
         return Reach(broken, None, None, False, needed, max(longest, 0), None, False)
     far = np.flatnonzero(median >= VANISHED)
     horizon = int(far[-1]) if len(far) else 0
-    rate = _slope(median[: needed + 1])
+    rate = slope(median[: needed + 1])
     at_span = float(median[min(needed, longest)])
     if extrapolated and rate is not None and np.isfinite(at_span):
         at_span += rate * (needed - longest)
@@ -90,11 +91,3 @@ def _median(gains: Measurement) -> NDArray[np.float64]:
     )
     median: NDArray[np.float64] = np.asarray(gains.values)[0, middle]
     return median
-
-
-def _slope(median: NDArray[np.float64]) -> float | None:
-    """Least squares over the lags that are numbers; an exact zero further back ends the line."""
-    lags = np.flatnonzero(np.isfinite(median))
-    if len(lags) < 2:
-        return None
-    return float(np.polyfit(lags, median[lags], 1)[0])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from throughtime.diagnosis import reach
-from throughtime.diagnosis.rules import bottleneck, chaotic, saturated, transient_growth
+from throughtime.diagnosis.rules import bottleneck, saturated, transient_growth
+from throughtime.measures.lyapunov import CHAOTIC
 
 ALL: dict[str, object] = {
     "vanishing_log10_gain": reach.VANISHED,
     "exploding_log10_gain": reach.EXPLODED,
-    "chaotic_nats_per_step": chaotic.THRESHOLD,
+    "chaotic_nats_per_step": CHAOTIC,
     "saturated_share": saturated.STUCK,
     "transient_growth_rise_decades": transient_growth.RISE,
     "transient_growth_fall_decades": transient_growth.FALL,

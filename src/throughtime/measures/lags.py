@@ -222,6 +222,17 @@ def _defined(norms: torch.Tensor, sources: torch.Tensor) -> Floats:
     return values
 
 
+def slope(median: Floats) -> float | None:
+    """The rate, decades per step: least squares over the lags of a log10 gain that are numbers.
+
+    An exact zero further back ends the line. None where fewer than two are.
+    """
+    numbers = np.flatnonzero(np.isfinite(median))
+    if len(numbers) < 2:
+        return None
+    return float(np.polyfit(numbers, median[numbers], 1)[0])
+
+
 def _quantile(samples: Floats, q: float) -> Floats:
     """The q-quantile over axis 1 of those that are not NaN.
 

@@ -25,6 +25,9 @@ Ints = NDArray[np.int64]
 
 FIGURES = ("mean", "low", "high", "statistical error", "numerical error")
 
+# Nats per step. Over a hundred steps 0.02 is a factor of seven: less is neutral, not chaotic.
+CHAOTIC = 0.02
+
 _FEWEST_STEPS = 10
 # Unless it is given, the burn-in is a fifth of the shortest sequence, at most so many steps.
 _LONGEST_BURN_IN = 100

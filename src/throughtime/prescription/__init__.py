@@ -6,7 +6,6 @@ from throughtime.prescription.pair import from_pair
 from throughtime.prescription.prescribe import prescribe
 from throughtime.prescription.treated import TREATMENTS, canonical, treated
 from throughtime.prescription.treatment import Treatment
-from throughtime.prescription.undisturbed import undisturbed
 
 __all__ = [
     "TREATMENTS",
@@ -20,5 +19,4 @@ __all__ = [
     "from_pair",
     "prescribe",
     "treated",
-    "undisturbed",
 ]

@@ -14,9 +14,9 @@ from throughtime.prescription import wording
 from throughtime.prescription.answer import Option, Reading, Refused
 from throughtime.prescription.reading import read
 from throughtime.prescription.treated import NONE, TREATMENTS, apply
-from throughtime.prescription.undisturbed import undisturbed
 from throughtime.prescription.update import Trainee, loss_on
 from throughtime.problem import Batch, Problem
+from throughtime.randomness import randomness
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Bench:
     def diagnosis(self) -> Diagnosis:
         """Of the untreated problem. Raises what ``diagnose`` raises."""
         problem = self.make()
-        with undisturbed(problem.model, self.seed):
+        with randomness(self.seed, problem.model):
             trace = observe(problem.model, loss_on(problem, self.batch))
         return diagnose(trace, self.span)
 

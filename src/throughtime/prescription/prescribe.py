@@ -18,9 +18,9 @@ from throughtime.prescription.fitting import fitting
 from throughtime.prescription.probe import probe
 from throughtime.prescription.ranking import ranked
 from throughtime.prescription.treated import NONE, canonical, copied
-from throughtime.prescription.undisturbed import kept, undisturbed
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
+from throughtime.randomness import kept, randomness
 
 Choose = Callable[[Diagnosis, Problem], Sequence[str]]
 """Names of remedies for what was found."""
@@ -66,11 +66,11 @@ def prescribe(
     """
     choose = _chosen(remedies, keep_cell)
     if not isinstance(problem, Problem):
-        with undisturbed(seed=seed):
+        with randomness(seed):
             found = _prescription(problem, span, choose, most, updates, seconds, seed)
             same = _same_weights(problem(), problem())
         return found if same else replace(found, notes=(*found.notes, wording.OTHER_WEIGHTS))
-    with undisturbed(problem.model, seed), kept(problem.model):
+    with randomness(seed, problem.model), kept(problem.model):
         _refuse_a_loss_of_its_own(problem, _copy(problem), seed)
         make = partial(_copy, problem)
         return _prescription(make, span, choose, most, updates, seconds, seed)
@@ -118,7 +118,7 @@ def _copy(problem: Problem) -> Problem:
 
 
 def _drawn(problem: Problem, number: int, seed: int) -> list[Batch]:
-    with undisturbed(problem.model, seed):
+    with randomness(seed, problem.model):
         batches = list(islice(problem.batches(seed), number))
     if not batches:
         raise InputError(f"{problem.name}: batches({seed}) gives no batch")

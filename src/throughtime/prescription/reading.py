@@ -11,9 +11,9 @@ from throughtime.diagnosis import nonfinite, reach
 from throughtime.errors import ThroughtimeWarning
 from throughtime.measures.lags import LagSweep, stack_of
 from throughtime.prescription.answer import BROKEN, Reading
-from throughtime.prescription.undisturbed import undisturbed
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
+from throughtime.randomness import randomness
 from throughtime.trace import Trace
 
 _WORST_FIRST = ("non-finite", "exploding", "vanishing", "healthy")
@@ -26,7 +26,7 @@ def read(problem: Problem, batch: Batch, span: int, seed: int = 0) -> Reading:
     Raises:
         ThroughtimeError: as ``observe``.
     """
-    with undisturbed(problem.model, seed), warnings.catch_warnings():
+    with randomness(seed, problem.model), warnings.catch_warnings():
         warnings.simplefilter("ignore", ThroughtimeWarning)  # the diagnosis gave them
         trace = observe(problem.model, loss_on(problem, batch))
     return of_trace(trace, span)

@@ -18,9 +18,9 @@ from throughtime.prescription.replacing import REPLACING
 from throughtime.prescription.states import STATES
 from throughtime.prescription.treatment import SLOTS, Treatment
 from throughtime.prescription.tuning import TUNING
-from throughtime.prescription.undisturbed import undisturbed
 from throughtime.prescription.windowing import WINDOWING
 from throughtime.problem import Problem
+from throughtime.randomness import randomness
 
 NONE = "none"
 
@@ -58,7 +58,7 @@ def apply(problem: Problem, name: str, span: int, seed: int = 0) -> Problem:
     Arguments and errors are those of ``treated``.
     """
     parts = canonical(name).split("+")
-    with undisturbed(problem.model, seed), warnings.catch_warnings():
+    with randomness(seed, problem.model), warnings.catch_warnings():
         warnings.simplefilter("ignore", ThroughtimeWarning)  # what came of it will be measured
         draw = Generator().manual_seed(seed)
         for part in parts:

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from throughtime.errors import InputError, ThroughtimeWarning, plain
-from throughtime.prescription.undisturbed import undisturbed
 from throughtime.problem import Batch, Problem
+from throughtime.randomness import randomness
 
 
 def loss_on(problem: Problem, batch: Batch) -> Callable[[], Tensor]:
@@ -54,7 +54,7 @@ class Trainee:
         """Raise now what a ``backward`` of the problem's own would raise at the first update."""
         if self.problem.backward is None:
             return
-        with undisturbed(self.problem.model, seed):
+        with randomness(seed, self.problem.model):
             self._backward(loss_on(self.problem, batch))
         self._optimizer.zero_grad()
 
@@ -62,7 +62,7 @@ class Trainee:
         """One update on this batch, unless it has diverged."""
         if self.diverged:
             return
-        with undisturbed(self.problem.model, seed), warnings.catch_warnings():
+        with randomness(seed, self.problem.model), warnings.catch_warnings():
             warnings.simplefilter("ignore", ThroughtimeWarning)  # a clipper's, of what it mended
             started = time.perf_counter()
             self._optimizer.zero_grad()
@@ -79,7 +79,7 @@ class Trainee:
         """The loss on a batch as the model is now; nan if it has diverged."""
         if self.diverged:
             return nan
-        with undisturbed(self.problem.model, seed):
+        with randomness(seed, self.problem.model):
             return float(loss_on(self.problem, batch)().detach())
 
     def _refuse_an_optimizer_of_its_own(self) -> None:

@@ -15,10 +15,9 @@ import numpy as np
 from throughtime.errors import InputError, UnsupportedError
 from throughtime.measures import LagSweep, lyapunov
 from throughtime.measures.lags import Floats, stack_of
+from throughtime.measures.lyapunov import CHAOTIC
 from throughtime.trace import LayerTrace, Trace
 
-# Nats per step. Over a hundred steps 0.02 is a factor of seven: less is neutral, not chaotic.
-CHAOTIC = 0.02
 # Decades over the whole capture. Who falls by less than a half does not fade: nobody knows whether
 # the rest of it would.
 _FADES = math.log10(0.5)

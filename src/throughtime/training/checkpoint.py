@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from throughtime.errors import RunError
 from throughtime.problem import Batch, Problem
+from throughtime.randomness import random_states, restore
 from throughtime.runs import load_state
-from throughtime.training.randomness import random_states, restore
 from throughtime.training.result import Training
 from throughtime.training.update import Updater
 

@@ -10,7 +10,7 @@ from throughtime.diagnosis import diagnose
 from throughtime.errors import LoadError, ThroughtimeError, ThroughtimeWarning
 from throughtime.findings import Diagnosis
 from throughtime.problem import Batch, Problem
-from throughtime.training.randomness import undisturbed
+from throughtime.randomness import undisturbed
 from throughtime.training.result import Reach, Scores
 
 

@@ -11,9 +11,8 @@ import math
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.words import Said, finding, steps
 from throughtime.findings import Finding
+from throughtime.measures.lyapunov import CHAOTIC
 
-# Nats per step. Over a hundred steps 0.02 is a factor of seven: less is neutral, not chaotic.
-THRESHOLD = 0.02
 # A state that grows by this share of the exponent does not fold back: it explodes, without chaos.
 _UNBOUNDED = 0.1
 
@@ -23,7 +22,7 @@ def find(evidence: Evidence) -> Finding | None:
     if evidence.reach.verdict == "vanishing" or evidence.exponent is None:
         return None
     exponent, error = evidence.exponent["mean"], evidence.exponent["statistical error"]
-    if not exponent > THRESHOLD or evidence.growth > _UNBOUNDED * exponent / math.log(10):
+    if not exponent > CHAOTIC or evidence.growth > _UNBOUNDED * exponent / math.log(10):
         return None
     window = max(1, round(math.log(2) / exponent))
     figures = {
@@ -33,7 +32,7 @@ def find(evidence: Evidence) -> Finding | None:
         "state_growth_decades_per_step": evidence.growth,
     }
     # The chance that the true exponent exceeds the threshold, given the error of this one.
-    sure = 0.5 * (1 + math.erf((exponent - THRESHOLD) / (math.sqrt(2) * error))) if error else 1.0
+    sure = 0.5 * (1 + math.erf((exponent - CHAOTIC) / (math.sqrt(2) * error))) if error else 1.0
     return finding("chaotic", evidence.name, said(exponent, window), figures, sure)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from throughtime.capture import observe
 from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.measures import gains
+from throughtime.measures.lags import slope
 from throughtime.remedies.initialisation.knobs import Knob, knobs
 from throughtime.remedies.initialisation.tuning import Search
 
@@ -191,7 +192,7 @@ class _Meter:
             raise InputError(
                 "critical_: the sequences have one step, and a rate needs two: give longer ones"
             )
-        return [_slope(median[: self.span + 1]) for median in medians]
+        return [_rate(median[: self.span + 1]) for median in medians]
 
     def _seen(self) -> Tensor:
         """The closure, with its gradient taken in a way that leaves no ``.grad`` anywhere."""
@@ -204,12 +205,12 @@ class _Meter:
         return loss
 
 
-def _slope(median: np.ndarray) -> float:
-    """Least squares over the lags that are numbers; infinite where all else is 0, or overflowed."""
-    lags = np.flatnonzero(np.isfinite(median))
-    if len(lags) > 1:
-        return float(np.polyfit(lags, median[lags], 1)[0])
-    return -math.inf if np.isneginf(median[1:]).any() else math.inf
+def _rate(median: np.ndarray) -> float:
+    """The slope; infinite where all but one gain is 0, or overflowed."""
+    found = slope(median)
+    if found is None:
+        return -math.inf if np.isneginf(median[1:]).any() else math.inf
+    return found
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from throughtime import prescription
 from throughtime.errors import InputError, ThroughtimeWarning, plain
 from throughtime.files import read_plainly, write_atomically
 from throughtime.problem import Problem
+from throughtime.randomness import randomness
 from throughtime.runs.lock import one_at_a_time
 from throughtime.runs.plain_json import from_json, to_json
 from throughtime.trials.treatment.paired import (
@@ -167,7 +168,7 @@ class Plan:
         """A loss that holds a model of its own would never train the treated copy."""
         copy = prescription.treated(self.first, UNTREATED, self.reach)
         parameters = [one for one in copy.model.parameters() if one.requires_grad]
-        with prescription.undisturbed(copy.model, self.numbers[0]):
+        with randomness(self.numbers[0], copy.model):
             loss = copy.closure(self.numbers[0])
         reached = (
             torch.autograd.grad(loss, parameters, allow_unused=True)

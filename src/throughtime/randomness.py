@@ -1,4 +1,4 @@
-"""What a training draws from, seeded and kept apart: torch, Python's ``random``, numpy's global."""
+"""What users' code draws from (torch, ``random``, numpy's global) or changes, kept apart."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ States = dict[str, Any]
 
 
 @contextmanager
-def randomness(seed: int, model: nn.Module) -> Iterator[None]:
-    """Everything global draws from ``seed`` inside the block, and is as it was afterwards."""
+def randomness(seed: int, model: nn.Module | None = None) -> Iterator[None]:
+    """Everything global draws from ``seed`` inside the block, and is as it was afterwards.
+
+    On the CPU, and on the devices of the model.
+    """
     with _others_kept(), seeded(seed, model):
         _seed_others(seed)
         yield
@@ -40,21 +43,29 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Random states, gradients, buffers and the mode of every module are as they were afterwards.
     """
     modes = [(module, module.training) for module in model.modules()]
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    with _others_kept(), torch.random.fork_rng(_devices(model)):
+    with _others_kept(), torch.random.fork_rng(devices(model)), kept(model):
         try:
-            for parameter, _ in gradients:
-                parameter.grad = None
             yield
         finally:
-            for parameter, gradient in gradients:
-                parameter.grad = gradient
             for module, training in modes:
                 module.training = training
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+
+
+@contextmanager
+def kept(model: nn.Module) -> Iterator[None]:
+    """Put back ``.grad``, None inside the block, and buffers, whatever happens in between."""
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        for parameter, _ in gradients:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
 
 def random_states(seed: int, model: nn.Module) -> States:
@@ -63,7 +74,7 @@ def random_states(seed: int, model: nn.Module) -> States:
     Those of Python and numpy only where something drew from them since they were seeded.
     """
     states: States = {"torch": torch.get_rng_state()}
-    for device in _devices(model):
+    for device in devices(model):
         states[f"cuda:{device}"] = torch.cuda.get_rng_state(device)
     version, numbers, gauss = random.getstate()
     if (version, numbers, gauss) != random.Random(seed).getstate():
@@ -82,7 +93,7 @@ def random_states(seed: int, model: nn.Module) -> States:
 def restore(states: States, model: nn.Module) -> None:
     """Go on from where ``random_states`` was called."""
     torch.set_rng_state(states["torch"])
-    for device in _devices(model):
+    for device in devices(model):
         torch.cuda.set_rng_state(states[f"cuda:{device}"], device)
     if "python" in states:
         version, numbers, gauss = states["python"]
@@ -119,6 +130,6 @@ def _small(seed: int) -> int:
     return seed % 2**32  # numpy's generator takes no larger one
 
 
-def _devices(model: nn.Module) -> list[int]:
+def devices(model: nn.Module) -> list[int]:
     """The numbers of the CUDA devices that the model lives on."""
     return sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
