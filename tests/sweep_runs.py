@@ -1,6 +1,8 @@
 """Small settings run in this process, and sweeps as processes that are watched and killed."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -86,6 +88,18 @@ def under_way(out: Path) -> dict[Path, int]:
         if len(steps_of(run)) in range(2 * CHECKPOINT + 1, STEPS // 2):
             owners[run] = int(json.loads(lock.read_text())["pid"])
     return owners
+
+
+def caught(out: Path, only: int | None = None) -> tuple[Path, int] | None:
+    """A run between two checkpoints and its process, held still: work is lost if it dies now."""
+    for run, pid in under_way(out).items():
+        if only in {None, pid}:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.02)  # the signal is delivered some time after it was sent
+            if run in under_way(out) and len(steps_of(run)) % CHECKPOINT:
+                return run, pid
+            os.kill(pid, signal.SIGCONT)
+    return None
 
 
 def assert_resumed(steps: list[int], times: int | None = None, last: int = STEPS) -> None:

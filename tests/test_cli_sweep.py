@@ -17,6 +17,7 @@ from sweep_runs import (
     STEPS,
     SWEEP,
     assert_resumed,
+    caught,
     grid_text,
     started,
     steps_of,
@@ -104,7 +105,7 @@ def test_a_sweep_from_beginning_to_end_and_again(folder: Path) -> None:
 
 def test_a_killed_process_is_replaced_and_nothing_is_lost(folder: Path) -> None:
     with sweeping(folder, "--jobs", "2", "--quiet") as process:
-        ((_, victim), *_) = until(lambda: under_way(folder / "out"), "a setting").items()
+        _, victim = until(lambda: caught(folder / "out"), "a setting")
         os.kill(victim, signal.SIGKILL)
         _, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (0, "")

@@ -20,10 +20,10 @@ from sweep_runs import (
     STEPS,
     SWEEP,
     assert_resumed,
+    caught,
     grid_text,
     started,
     steps_of,
-    under_way,
     until,
 )
 
@@ -73,10 +73,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         command = [*SWEEP, "grid.toml", "--out", "out", "--cluster", address, "--json"]
         sweep = stack.enter_context(started(*command, folder=folder))
 
-        def of_victim() -> Path | None:
-            return next((run for run, pid in under_way(out).items() if pid == victim.pid), None)
-
-        struck = until(of_victim, "a setting of the victim")
+        struck, _ = until(lambda: caught(out, victim.pid), "a setting of the victim")
         os.kill(victim.pid, signal.SIGKILL)
         victim.wait()
         reached = len(steps_of(struck))
