@@ -277,6 +277,14 @@ def test_a_disk_that_fills_up_does_not_end_it() -> None:
     assert full.stderr.endswith(": the training goes on, and is no longer recorded\n")
     again = limited("unlimited", f"{task} --run run --resume")
     assert json.loads(again.stdout)["loss"] == json.loads(full.stdout)["loss"]
+    assert full.stderr.startswith(f"throughtime: {json.loads(full.stdout)['unrecorded']}: ")
+    assert json.loads(again.stdout)["unrecorded"] is None
+
+
+def test_a_disk_that_filled_up_is_told_in_the_end() -> None:
+    task = "train adding --length 12 --hidden 64 --batch 4 --quiet --steps 6"
+    printed = limited("16", f"{task} --run run --checkpoint-every 3").stdout
+    assert re.search(r"run +run \(not recorded to the end: .*File too large: not written", printed)
 
 
 def test_a_terminal_shows_how_it_comes_on_and_is_left_clean() -> None:

@@ -264,8 +264,9 @@ def test_a_full_disk_does_not_end_the_training(
         done = train(running_sum(), STEPS, run=tmp_path / "run", checkpoint_every=4)
     assert (done.losses, done.status) == (expected, "done")
     assert [one.category for one in told] == [ThroughtimeWarning]
-    assert "No space left on device: not written (1,234 bytes)" in str(told[0].message)
-    assert str(told[0].message).endswith("the training goes on, and is no longer recorded")
+    assert "No space left on device: not written (1,234 bytes)" in done.unrecorded
+    advice = "the training goes on, and is no longer recorded"
+    assert str(told[0].message) == f"{done.unrecorded}: {advice}"
     monkeypatch.undo()
     again = train(running_sum(), STEPS, run=tmp_path / "run", resume=True)
     assert again.losses == expected

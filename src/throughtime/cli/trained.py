@@ -48,10 +48,17 @@ def _lines(done: Training, problem: Problem, steps: int, run: Path | None) -> li
         "horizon": _horizon(done, problem),
         "clipped": f"{100 * done.clipped:.0f} % of the updates",
         "time": f"{done.seconds:.0f} seconds",
-        "run": "" if run is None else f"{plain(run)} (journal, and a checkpoint to go on from)",
+        "run": "" if run is None else f"{plain(run)} ({_recorded(done)})",
     }
     head = f"{plain(problem.name)}: {_ending(done, problem, steps)}"
     return [head, *(f"  {name:<14} {told}" for name, told in rows.items() if told)]
+
+
+def _recorded(done: Training) -> str:
+    """What the run directory holds of it."""
+    if done.unrecorded:
+        return f"not recorded to the end: {done.unrecorded}"
+    return "journal, and a checkpoint to go on from"
 
 
 def _ending(done: Training, problem: Problem, steps: int) -> str:

@@ -157,6 +157,7 @@ class Loop:
         so_far.seconds = time.perf_counter() - began
         self._save(batches)
         self._recording.update(status=so_far.status)
+        so_far.unrecorded = self._recording.ended
         show(so_far)
 
     def _step(self, batches: Iterator[Batch]) -> int:

@@ -27,11 +27,13 @@ class Recording:
 
     Attributes:
         on: whether it is still written to.
+        ended: why it is written to no longer; empty while it is.
     """
 
     def __init__(self, run: RunDirectory | None) -> None:
         self._run = run
         self.on = run is not None
+        self.ended = ""
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a record to the journal."""
@@ -52,6 +54,7 @@ class Recording:
             write(self._run)
         except StorageError as error:
             self.on = False
+            self.ended = str(error)
             warnings.warn(
                 f"{error}: the training goes on, and is no longer recorded",
                 ThroughtimeWarning,

@@ -39,6 +39,7 @@ class Training:
         seconds: time that the training took, over all of its sittings.
         status: ``done`` after all steps, ``solved`` or ``stopped`` where it ended early, and before
             that ``running``.
+        unrecorded: why its run directory was no longer written to; empty if all of it was.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Training:
     solved_at: int | None = None
     seconds: float = 0.0
     status: Status = "running"
+    unrecorded: str = ""
 
     @property
     def steps(self) -> int:
@@ -86,6 +88,7 @@ class Training:
             "horizon": self.horizon,
             "clipped": self.clipped,
             "seconds": self.seconds,
+            "unrecorded": self.unrecorded or None,
             "horizons": [list(one) for one in self.horizons],
             "evaluations": [[step, dict(scores)] for step, scores in self.evaluations],
             "losses": list(self.losses),
