@@ -241,7 +241,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "k is 0": lambda: Flossing(0),
     "weight is nan": lambda: Flossing(weight=float("nan")),
     "closure called backward": calling_backward,
-    "a RNN ran over 11 steps, 2 of them burn-in": of_few_steps,
+    "type RNN ran over 11 steps, 2 of them burn-in": of_few_steps,
     "no recurrent layer ran in the loss of this Linear": on_a_linear_layer,
     "no recurrent layer in this Linear has a weight": lambda: floss_(nn.Linear(2, 2), int),
 }

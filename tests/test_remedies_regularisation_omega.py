@@ -227,7 +227,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "weight is -1": lambda: Omega(-1),
     "bound is nan": lambda: Omega(bound=math.nan),
     "no layer with a recurrent matrix ran in the loss of this RNNCell": on_a_cell,
-    "in a AntisymmetricRNN the state is not multiplied": on_an_antisymmetric_layer,
+    "of type AntisymmetricRNN the state is not multiplied": on_an_antisymmetric_layer,
 }
 
 

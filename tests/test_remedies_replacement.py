@@ -412,9 +412,9 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: replace_(nn.Sequential(nn.LSTM(I, H, proj_size=2)), "gru"), "layer '0' projects",
     ),
     "a forward of its own": (
-        lambda: replace_(nn.Sequential(OwnForward(I, H)), "gru"), "is a OwnForward with a forward",
+        lambda: replace_(nn.Sequential(OwnForward(I, H)), "gru"), r"\(OwnForward\) has a forward",
     ),
-    "a forward put on it": (lambda: replace_(patched(), "lstm"), "a GRU with a forward of its own"),
+    "a forward put on it": (lambda: replace_(patched(), "lstm"), r"\(GRU\) has a forward"),
     "hooks": (lambda: replace_(hooked(), "lstm"), r"layer '0' \(GRU\) has hooks"),
     "no such setting": (lambda: replace_(two(), "lru", span=3), "does not take these settings"),
     "a setting of the old": (

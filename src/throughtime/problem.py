@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from throughtime.carried import State, detached
-from throughtime.errors import InputError
+from throughtime.errors import InputError, plain
 
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 Batch = Any  # whatever ``loss`` understands: a pair of tensors, a PackedSequence, a dictionary
 
 
@@ -88,7 +90,7 @@ class Problem:
     loss: Callable[[nn.Module, Batch], Tensor]
     span: int
     evaluate: Callable[..., Mapping[str, float]] | None = None
-    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = partial(Adam, lr=1e-3)
+    optimizer: MakeOptimizer = partial(Adam, lr=1e-3)
     trivial_loss: float | None = None
     solved: Criterion | None = None
     windows: Callable[[Batch, int], Iterable[Batch]] | None = None
@@ -116,6 +118,29 @@ class Problem:
             losses += [] if part is None else [part]
             state = detached(state)
         return torch.stack(losses).mean()
+
+
+def make_optimizer(make: MakeOptimizer, parameters: Sequence[nn.Parameter], name: str) -> Optimizer:
+    """The optimiser of these parameters, for the problem of this name.
+
+    Raises:
+        InputError: it is no optimiser, or one that evaluates the loss several times a step (LBFGS),
+            which leaves no place for clipping between the gradient and the update.
+    """
+    found = make(parameters)
+    if not isinstance(found, Optimizer):
+        raise InputError(
+            f"{plain(name)}: its optimizer(parameters) returned something of type "
+            f"{plain(type(found).__name__)}, not a torch.optim.Optimizer"
+        )
+    closure = inspect.signature(found.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise InputError(
+            f"{plain(name)}: {plain(type(found).__name__)} evaluates the loss several times a "
+            "step, which cannot be clipped or measured update by update: take one that does not, "
+            "such as torch.optim.Adam"
+        )
+    return found
 
 
 @contextmanager

@@ -55,8 +55,7 @@ def _show(found: Prescription) -> None:
         terminal.print(terminal.text(_legend(found), "dim"))
     for place, option in enumerate(found.options[:_CODE], 1):
         _option(terminal, place, option)
-    refused = [f"{one.name}: {one.reason}" for one in found.refused]
-    terminal.listed("Does not fit", refused)
+    terminal.listed("Does not fit", [f"{names}: {why}" for names, why in found.refusals])
     terminal.listed("Notes", found.notes)
 
 
@@ -127,8 +126,7 @@ def sections(found: Prescription) -> list[Section]:
         Section("The lines to paste", "", ("remedy", "line"), _lines(found)),
     ]
     if found.refused:
-        refused = tuple((one.name, one.reason) for one in found.refused)
-        parts.append(Section("Does not fit", "", ("remedy", "why"), refused))
+        parts.append(Section("Does not fit", "", ("remedy", "why"), found.refusals))
     return [*parts, Section("Notes", "\n\n".join(found.notes))]
 
 

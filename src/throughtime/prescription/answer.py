@@ -130,6 +130,14 @@ class Prescription:
         """Whether there is nothing to prescribe."""
         return self.untreated is None
 
+    @property
+    def refusals(self) -> tuple[tuple[str, str], ...]:
+        """Names of remedies, and why they do not fit: each reason once."""
+        names: dict[str, list[str]] = {}
+        for one in self.refused:
+            names.setdefault(one.reason, []).append(one.name)
+        return tuple((", ".join(found), reason) for reason, found in names.items())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -173,7 +181,7 @@ class Prescription:
         for place, option in enumerate((*measured, *self.options)):
             lines.append(f"  {place or '-'} {option.name}: {_measured(option, self.span)}")
             lines += [f"      {line}" for line in option.code.splitlines()]
-        lines += [f"  does not fit: {one.name}: {one.reason}" for one in self.refused]
+        lines += [f"  does not fit: {names}: {reason}" for names, reason in self.refusals]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(plain(line) for line in lines)
 

@@ -108,7 +108,7 @@ def _prescription(
     found = [bench.option(arm, untreated) for arm in arms]
     options = ranked(found, base, clipped, patient.trivial_loss)
     tried = {option.name for option in options} | {one.name for one in refused}
-    notes = wording.notes(before, options, [name for name in names if name not in tried])
+    notes = wording.notes(before, base, options, [name for name in names if name not in tried])
     said = wording.result(options, before.span)
     return Prescription(before, before.span, said, base, options, tuple(refused), made, notes)
 

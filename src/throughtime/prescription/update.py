@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from throughtime.errors import InputError, ThroughtimeWarning, plain
-from throughtime.problem import Batch, Problem
+from throughtime.problem import Batch, Problem, make_optimizer
 from throughtime.randomness import randomness
 
 
@@ -41,7 +41,7 @@ class Trainee:
         self._parameters = [p for p in problem.model.parameters() if p.requires_grad]
         if not self._parameters:
             raise InputError(f"{problem.name}: no parameter of the model requires a gradient")
-        self._optimizer = problem.optimizer(self._parameters)
+        self._optimizer = make_optimizer(problem.optimizer, self._parameters, problem.name)
         self._refuse_an_optimizer_of_its_own()
         self._seconds: list[float] = []
 

@@ -17,6 +17,10 @@ _USELESS = (
     "clipping is not among them: it bounds a gradient that is too large, and here it vanishes"
 )
 _INPUT = "no remedy helps against a NaN or an infinity in what the network is given: mend the data"
+_LOSS = (
+    "within the first updates the loss is no longer finite, though the gradient vanishes on its "
+    "way back: look at the loss function, the read-out and the learning rate first"
+)
 _WEIGHT = "a weight is NaN or infinite already: go back to a checkpoint from before that update"
 
 OTHER_WEIGHTS = (
@@ -65,16 +69,30 @@ def note(name: str, treated: Reading, untreated: Reading) -> str:
     return ""
 
 
-def notes(before: Diagnosis, options: Sequence[Option], untried: Sequence[str]) -> tuple[str, ...]:
+def notes(
+    before: Diagnosis, untreated: Option, options: Sequence[Option], untried: Sequence[str]
+) -> tuple[str, ...]:
     """What a reader must know beside the ranking."""
     found = [_PROOF] if options else []
+    captured = max((reading.horizon or 0 for reading in _cut_short(options)), default=before.span)
+    if captured < before.span:
+        found.append(
+            f"the batch reaches {_steps(captured)} back: what is said of {before.span} is "
+            "extrapolated; longer sequences would measure it"
+        )
     if before.verdict == "vanishing":
         found.append(_USELESS)
+        found += [_LOSS] if untreated.loss is None else []
     causes = {finding.evidence.get("cause") for finding in before.findings}
     found += [_INPUT] if causes & {"bad input", "bad loss", "bad initial state"} else []
     found += [_WEIGHT] if "bad weight" in causes else []
     found += [f"meant for it too, and not tried: {', '.join(untried)}"] if untried else []
     return tuple(found)
+
+
+def _cut_short(options: Sequence[Option]) -> list[Reading]:
+    """The readings whose horizon is the end of what was captured."""
+    return [option.reading for option in options if option.reading.reaches_end]
 
 
 def _steps(number: int) -> str:

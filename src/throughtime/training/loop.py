@@ -9,11 +9,11 @@ from typing import Any
 
 from throughtime.carried import moved
 from throughtime.errors import DivergedError, InputError
-from throughtime.problem import Batch, Clipper, Problem
+from throughtime.problem import Batch, Clipper, MakeOptimizer, Problem
 from throughtime.randomness import randomness
 from throughtime.training import checkpoint
 from throughtime.training.looking import Gauge, evaluate
-from throughtime.training.plan import MakeOptimizer, OnStep, Own, Plan, Run
+from throughtime.training.plan import OnStep, Own, Plan, Run
 from throughtime.training.processes import Processes
 from throughtime.training.progress import Show, shown
 from throughtime.training.recording import Recording, opened, record, restored

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
-from torch import nn
 from torch.optim import Optimizer
 
 from throughtime.errors import InputError
-from throughtime.problem import Clipper, Problem
+from throughtime.problem import Clipper, MakeOptimizer, Problem
 from throughtime.runs import RunDirectory
 from throughtime.training.schedules import Schedule, check_schedule
 from throughtime.training.stopping import Stop, check_stop
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 Run = str | os.PathLike[str] | RunDirectory | None
 _OFF = (None, False)
 OnStep = Callable[[int, float], object]

@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_
 
 from throughtime.carried import State, detached
 from throughtime.errors import DivergedError, InputError
-from throughtime.problem import Batch, Problem, seeded
+from throughtime.problem import Batch, Problem, make_optimizer, seeded
 from throughtime.remedies.clipping import total_norm
 from throughtime.training.plan import Plan
 from throughtime.training.processes import Processes
@@ -48,7 +48,8 @@ class Updater:
         self.parameters = [p for p in problem.model.parameters() if p.requires_grad]
         if not self.parameters:
             raise InputError(f"{problem.name}: no parameter of the model requires a gradient")
-        self.optimizer = (plan.optimizer or problem.optimizer)(self.parameters)
+        make = plan.optimizer or problem.optimizer
+        self.optimizer = make_optimizer(make, self.parameters, problem.name)
         if plan.lr is not None:
             for group in self.optimizer.param_groups:
                 group["lr"] = plan.lr

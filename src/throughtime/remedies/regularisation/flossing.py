@@ -130,8 +130,8 @@ class Flossing:
         burn_in = min(steps // 5, _LONGEST_BURN_IN) if self.burn_in is None else self.burn_in
         if steps - burn_in < _FEWEST_STEPS:
             raise InputError(
-                f"Flossing: a {run.kind.kind} ran over {steps} steps, {burn_in} of them burn-in: "
-                f"an exponent needs at least {_FEWEST_STEPS} after it, in one call of the layer"
+                f"Flossing: a layer of type {run.kind.kind} ran over {steps} steps, {burn_in} of "
+                f"them burn-in: an exponent needs at least {_FEWEST_STEPS} after it, in one call"
             )
         place, scale = run.place, run.place.scale
         lengths = None if place.lengths is None else place.lengths[some]

@@ -91,8 +91,9 @@ class Omega:
     def _run(self, run: Unrolled, terms: dict[int, Term]) -> Tensor:
         if not issubclass(run.kind, _WITH_MATRIX):
             raise InputError(
-                f"Omega: in a {run.kind.kind} the state is not multiplied by a matrix of weights "
-                "as it is: take it for nn.RNN, nn.LSTM, nn.GRU, JANET or OrthogonalRNN"
+                f"Omega: in a layer of type {run.kind.kind} the state is not multiplied by a "
+                "matrix of weights as it is: take it for nn.RNN, nn.LSTM, nn.GRU, JANET or "
+                "OrthogonalRNN"
             )
         place = run.kind.names.index("weight_hh")
         weight = run.weights[place]

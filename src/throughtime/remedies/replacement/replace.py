@@ -155,7 +155,7 @@ def _check(name: str, layer: Layer) -> None:
         )
     if type(layer).forward not in _FORWARDS or "forward" in vars(layer):
         raise InputError(
-            f"layer {name!r} is a {kind} with a forward of its own, which would be lost: replace "
+            f"layer {name!r} ({kind}) has a forward of its own, which would be lost: replace "
             "it by hand, or choose others with layers="
         )
     if any(getattr(layer, hooks) for hooks in _HOOKS):
