@@ -104,6 +104,21 @@ def test_one_that_ends_early_ends_all() -> None:
     assert [(code, text.split()[2:4]) for code, text in both] == [(0, ["5", "stopped"])] * 2
 
 
+AT_EXIT = """
+import atexit
+from pathlib import Path
+atexit.register(lambda: print([name.read_text() for name in Path("/proc/self/task").glob("*/comm")
+                               if "gloo" in name.read_text()]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of threads without /proc")
+def test_no_thread_of_the_group_outlives_it() -> None:
+    """One that is at work while the interpreter ends aborts the process, whose result is lost."""
+    both = two(AT_EXIT)
+    assert [(code, text.splitlines()[-1]) for code, text in both] == [(0, "[]")] * 2
+
+
 DIES = """
 from throughtime.training.update import Updater
 usual = Updater.__call__

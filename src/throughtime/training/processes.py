@@ -6,6 +6,7 @@ leave the others waiting.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -176,6 +177,10 @@ def joined(patience: timedelta = PATIENCE) -> Iterator[Processes]:
     if not started_by_torchrun():
         yield Processes()
         return
+    # Its functions take the process group of the moment it is imported for their default. torch's
+    # optimisers import it on first use, and would so keep the group, and the threads of gloo, until
+    # the interpreter ends, where a thread that is still at work aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         dist.init_process_group("gloo", timeout=patience)
     except RuntimeError as error:
