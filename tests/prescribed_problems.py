@@ -1,10 +1,11 @@
-"""Problems for tests of prescriptions: what ails each is known."""
+"""Problems for tests of prescriptions: what ails each is known; and prescriptions of some."""
 
 from __future__ import annotations
 
 import copy
 import random
 from collections.abc import Iterator
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.cells import make_cell
+from throughtime.prescription import Prescription, prescribe, treated
 from throughtime.problem import Problem, seeded
 
 T, B, I, H = 20, 4, 3, 8
 SPAN = T - 1
+quick = partial(prescribe, updates=3, remedies=["chrono", "orthogonal"])
 
 
 class Reader(nn.Module):
@@ -96,3 +99,28 @@ def state_of(problem: Problem) -> dict[str, Any]:
         "numpy": copy.deepcopy(np.random.get_state(legacy=False)),  # noqa: NPY002  — left alone
         "python": random.getstate(),
     }
+
+
+def exploding() -> Problem:
+    return scaled(reading("relu-rnn", clip=None), 4.0)
+
+
+@cache
+def of_an_lstm() -> Prescription:
+    return quick(reading("lstm"))
+
+
+@cache
+def of_an_exploding_network() -> Prescription:
+    return prescribe(exploding(), updates=3, remedies=["clip", "gru+chrono+clip", "agc"])
+
+
+@cache
+def of_a_healthy_network() -> Prescription:
+    return prescribe(treated(reading("lstm"), "chrono", SPAN))
+
+
+@cache
+def of_a_broken_network() -> Prescription:
+    broken = scaled(reading("relu-rnn", clip=None), 1e6)
+    return prescribe(broken, updates=3, remedies=["clip", "chrono", "gru+chrono"])

@@ -18,6 +18,7 @@ import throughtime
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "throughtime"
+FOLDERS = [ROOT / name for name in ("src", "tests", "benchmarks", "examples")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 
@@ -32,15 +33,15 @@ DEPENDENCIES = names(PROJECT["project"]["dependencies"])
 EXTRAS = {"sklearn", "dask", "distributed", "pyarrow"}
 
 
-def sources(part: str = "") -> Iterator[tuple[str, str]]:
-    """The name and the text of one file, or of every Python file in a folder of the package."""
-    place = SOURCE / part
-    for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
-        yield file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")
+def sources(*places: Path) -> Iterator[tuple[str, str]]:
+    """The name and the text of each of these files, and of every Python file in these folders."""
+    for place in places:
+        for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
+            yield file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8")
 
 
 def test_no_file_is_too_long() -> None:
-    lengths = {name: len(text.splitlines()) for name, text in sources()}
+    lengths = {name: len(text.splitlines()) for name, text in sources(*FOLDERS)}
     too_long = {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE}
     assert not too_long, f"files of more than {LONGEST_FILE} lines"
 
@@ -48,7 +49,7 @@ def test_no_file_is_too_long() -> None:
 def test_no_function_is_too_long() -> None:
     lengths = {
         f"{name}:{node.lineno} {node.name}": (node.end_lineno or 0) - node.lineno + 1
-        for name, text in sources()
+        for name, text in sources(*FOLDERS)
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
@@ -97,7 +98,9 @@ def imports(text: str) -> Iterator[str]:
 )
 def test_beyond_the_standard_library_only_these_are_imported(part: str, packages: set[str]) -> None:
     known = {*sys.stdlib_module_names, "throughtime", *packages}
-    imported = {(name, package) for name, text in sources(part) for package in imports(text)}
+    imported = {
+        (name, package) for name, text in sources(SOURCE / part) for package in imports(text)
+    }
     strangers = {(name, package) for name, package in imported if package not in known}
     assert not strangers
 

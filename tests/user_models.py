@@ -15,9 +15,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from throughtime.cells import make_cell
 from throughtime.problem import seeded
+from throughtime.remedies.replacement.replace import replace_
 
 T, B, I, H, CLASSES, WINDOW = 6, 3, 3, 4, 2, 2
 LENGTHS = torch.tensor([4, 6, 2])
+TORCHS = ("rnn", "gru", "lstm")
 PAIRED = ("lstm", "cornn", "lem", "lru")
 
 
@@ -196,3 +198,11 @@ def made(kind: type[UserModel], layer: str, seed: int = 3) -> UserModel:
     """A model of this kind with layers of that name, in float64."""
     with seeded(seed):
         return kind(layer).double()
+
+
+def drawing(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def changed(kind: type[UserModel], before: str, after: str, **settings: Any) -> UserModel:
+    return replace_(made(kind, before), after, generator=drawing(), **settings)

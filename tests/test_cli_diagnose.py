@@ -1,0 +1,160 @@
+"""``throughtime diagnose``, run in this process: its exit code, its answer and its report."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from command_line import Ran, own_folder, running
+from user_files import closure, model
+
+from throughtime.findings import Diagnosis
+
+folder = pytest.fixture(own_folder, autouse=True)
+run = pytest.fixture(running)
+
+
+# Diagnosis
+
+VERDICTS = {
+    "healthy": (model("T=3"), 0),
+    "vanishing": (model("T=40"), 1),
+    "one step": (model("T=1"), 0),
+    "no sequence": (closure("return model(x[:, :0]).nan_to_num()"), 0),
+    "NaN": (closure("return model(x * float('nan'))"), 1),
+    "its own backward": (closure("loss = model(x); loss.backward(); return loss"), 1),
+}
+
+
+@pytest.mark.parametrize(("file", "code"), VERDICTS.values(), ids=VERDICTS)
+def test_the_exit_code_tells_a_finding(run: Ran, file: str, code: int) -> None:
+    ran = run("diagnose", "model.py:build", file=file)
+    assert (ran.code, ran.err) == (code, "")
+    assert ran.out
+
+
+CLOSURES = {
+    "vector": ("return x[0, 0]", "returned shape (3,)"),
+    "None": ("model(x)", "returned NoneType"),
+    "number": ("return model(x).item()", "returned float"),
+    "no_grad": ("with torch.no_grad(): return model(x)", "no gradient reached layer 'rnn'"),
+    "detached": ("return model(x).detach()", "no gradient reached layer 'rnn'"),
+    "no layer": ("return x.mean()", "no recurrent layer of the model ran in the closure"),
+    "raises": ("raise ValueError('no')", "ValueError: no"),
+    "features": ("return model(x[..., :2])", "the last axis must be 3"),
+    "no steps": ("return model(x[:0])", "got a sequence of 0 steps"),
+    "type": ("return model(x.double())", "convert it with x.to(torch.float32)"),
+    "in place": (
+        "y = model.rnn(x)[0].sigmoid(); loss = y.square().sum(); y.mul_(2); return loss",
+        "modified by an inplace operation",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "sentence"), CLOSURES.values(), ids=CLOSURES)
+def test_a_bad_closure_is_one_line(run: Ran, body: str, sentence: str) -> None:
+    ran = run("diagnose", "model.py:build", file=closure(body))
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert ran.err.startswith("throughtime: ")
+    assert sentence in ran.err
+
+
+def found_by(ran: SimpleNamespace) -> Diagnosis:
+    return Diagnosis.from_json(ran.out)
+
+
+def test_json_is_the_whole_diagnosis_and_nothing_else(run: Ran) -> None:
+    prints = closure("print('noise'); __import__('os').write(1, b'raw\\n'); return model(x)")
+    ran = run("diagnose", "model.py:build", "--json", file=prints)
+    found = found_by(ran)
+    assert ran.out == f"{found.to_json()}\n"
+    assert found.run["source"] == "model.py:build"
+    assert sorted(ran.err.split()) == ["noise", "raw"]
+
+
+@pytest.mark.parametrize(("options", "span"), [([], 12), (["--span", "3"], 3)], ids=str)
+def test_the_span_is_the_sequence_unless_it_is_given(
+    run: Ran, options: list[str], span: int
+) -> None:
+    assert (
+        found_by(run("diagnose", "model.py:build", "--json", *options, file=model())).span == span
+    )
+
+
+def test_a_span_beyond_the_capture_is_said_to_be(run: Ran) -> None:
+    ran = run("diagnose", "model.py:build", "--json", "--span", str(2**62), file=model())
+    found = found_by(ran)
+    assert (ran.code, found.verdict, found.span) == (1, "vanishing", 2**62)
+    assert "more than was captured" in found.sentence
+
+
+@pytest.mark.parametrize(("options", "deep"), [([], False), (["--deep"], True)], ids=str)
+def test_deep_measures_what_takes_longer(run: Ran, options: list[str], deep: bool) -> None:
+    ran = run("diagnose", "model.py:build", "--json", *options, file=model("T=40"))
+    names = {one.name for layer in found_by(ran).layers for one in layer.measurements}
+    assert {"budget", "counterfactuals", "gain"} <= names
+    assert ("lyapunov" in names, "eigenvalues" in names) == (deep, deep)
+
+
+def test_the_answer_says_why(run: Ran) -> None:
+    ran = run("diagnose", "model.py:build", file=model("T=40"))
+    order = ["VANISHING", "Why", "Where the decades go", "What if", "rnn (LSTM)", "Gain by lag"]
+    places = [ran.out.find(part) for part in order]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_the_answer_and_the_report_are_in_the_language_that_was_asked_for(run: Ran) -> None:
+    ran = run(
+        *("diagnose", "model.py:build", "--language", "ko", "--report", "r.html"),
+        file=model("T=40"),
+    )
+    assert "기울기 소실" in ran.out
+    assert "왜 그런가" in ran.out
+    assert '<html lang="ko">' in Path("r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_cell_reads_a_text(run: Ran, cell: str) -> None:
+    Path("text.txt").write_text("the cat sat on the mat and the dog did not " * 40)
+    sizes = "--hidden", "8", "--window", "20", "--text", "text.txt", "--json"
+    first, again, other = (
+        found_by(run("diagnose", "--cell", cell, *sizes, "--seed", seed)) for seed in "112"
+    )
+    assert [layer.kind.lower() for layer in first.layers] == [cell]
+    assert (first.span, first.run["steps"]) == (20, 20)
+    assert "text.txt" in first.run["source"]
+    assert first == again
+    assert first.rate != other.rate
+
+
+def test_a_warning_that_is_a_note_is_said_once(run: Ran) -> None:
+    ran = run("diagnose", "model.py:build", file=closure("x[6:, 1] = 0; return model(x)"))
+    assert ran.err == ""
+    assert ran.out.count("stands still") == 1
+
+
+def test_names_are_shown_as_they_are(run: Ran) -> None:
+    name = "[bold]<script>\\x1b[31m"
+    ran = run("diagnose", "model.py:build", file=model(f"name='{name}'"))
+    assert "[bold]<script>" in ran.out
+    assert "\x1b" not in ran.out
+
+
+# The report
+
+
+def test_the_report_is_written_and_named(run: Ran, folder: Path) -> None:
+    moves = closure("__import__('os').chdir('/'); return model(x)")
+    ran = run("diagnose", "model.py:build", "--report", "r.html", file=moves)
+    assert ran.code == 1
+    assert ran.out.endswith(f"The report is in {folder / 'r.html'}\n")
+    assert (folder / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_report_that_cannot_be_written_does_not_cost_the_answer(run: Ran, folder: Path) -> None:
+    os.mkfifo("pipe")
+    ran = run("diagnose", "model.py:build", "--report", "pipe", "--json", file=model())
+    assert (ran.code, found_by(ran).verdict) == (2, "vanishing")
+    pipe = folder / "pipe"
+    assert ran.err == f"throughtime: {pipe} is a named pipe: name a new file, or one to replace\n"
