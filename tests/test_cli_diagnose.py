@@ -39,7 +39,7 @@ CLOSURES = {
     "number": ("return model(x).item()", "returned float"),
     "no_grad": ("with torch.no_grad(): return model(x)", "no gradient reached layer 'rnn'"),
     "detached": ("return model(x).detach()", "no gradient reached layer 'rnn'"),
-    "no layer": ("return x.mean()", "no recurrent layer of the model ran in the closure"),
+    "no layer": ("return x.mean()", "no recurrent layer of the model ran: is it this very model"),
     "raises": ("raise ValueError('no')", "ValueError: no"),
     "features": ("return model(x[..., :2])", "the last axis must be 3"),
     "no steps": ("return model(x[:0])", "got a sequence of 0 steps"),

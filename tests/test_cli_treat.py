@@ -100,7 +100,7 @@ def test_it_ends_with_the_patch_to_apply(run: Ran) -> None:
     place = Path("treatments", "recall-build")
     patch = (place / "remedy.patch").read_text()
     assert (ran.code, ran.err) == (0, "")
-    assert "orthogonal helped: training loss at the end" in ran.out
+    assert "orthogonal seems to help: training loss at the end" in ran.out
     assert ran.out.endswith(f"patch -p0 < {place}/remedy.patch\n\n{patch}")
     assert html.escape(patch).replace("&quot;", "&#34;") in (place / "index.html").read_text()
     subprocess.run(["patch", "-p0", "-i", f"{place}/remedy.patch"], check=True, capture_output=True)
@@ -111,6 +111,7 @@ def test_as_json_it_is_one_object(run: Ran) -> None:
     ran = run(*SMALL, "orthogonal", "--json")
     told = json.loads(ran.out)
     assert (ran.code, told["answer"], told["best"]) == (0, "helped", "orthogonal")
+    assert told["proven"] is False, "three pairs can prove nothing"
     assert [arm["remedy"] for arm in told["arms"]] == ["none", "orthogonal"]
 
 
@@ -156,6 +157,10 @@ REFUSED = [
     (("recall.py:build", "--remedies", "chrono"), "has no gate that keeps its state"),
     (("recall.py:build", "--seeds", "0"), "0 is out of range"),
     (("recall.py:build", "--out", "full"), "full holds other files: name a new directory"),
+    (
+        ("no_layer.py:build", "--quiet"),
+        "no recurrent layer of the model ran: is it this very model",
+    ),
     (("own.py:build",), "its loss does not depend on the model that it is given"),
 ]
 
@@ -171,6 +176,10 @@ def test_what_cannot_be_is_refused(
         .replace("batches, loss,", "batches, lambda _, x: loss(model, x),")
     )
     (folder / "own.py").write_text(own)
+    away = "batches, lambda model, x: next(model.parameters()).sum(),"
+    (folder / "no_layer.py").write_text(
+        Path("recall.py").read_text().replace("batches, loss,", away)
+    )
     (folder / "full").mkdir()
     (folder / "full" / "thesis.txt").write_text("mine")
     ran = run(*arguments)

@@ -369,7 +369,10 @@ def closures(model: nn.GRU) -> dict[str, tuple[Callable[[], object], str]]:
         "a number": (lambda: model(x)[0].sum().item(), "returned float"),
         "complex": (lambda: model(x)[0].sum() * 1j, "one real number"),
         "detached": (lambda: model(x)[0].sum().detach(), "is there a detach"),
-        "no recurrence": (lambda: torch.ones(1, requires_grad=True), "no recurrent layer ran"),
+        "no recurrence": (
+            lambda: torch.ones(1, requires_grad=True),
+            "no recurrent layer of the model ran",
+        ),
     }
 
 

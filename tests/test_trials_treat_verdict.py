@@ -44,21 +44,21 @@ CASES = {
     "helped": (
         {"none": BAD, "gru": GOOD},
         ("helped", "gru"),
-        ["gru helped: it solved 5 of 5 seeds, after 42 updates (median)", "model 0 of 5",
+        ["gru seems to help: it solved 5 of 5 seeds, after 42 updates (median)", "model 0 of 5",
          "held-out loss 0.02 against 0.9 (median), mean paired difference -0.862 (95 % interval"],
         ["Not yet proof: p = 0.062", "the least that 5 seeds can give; 6 could give"],
     ),
     "proven": (
         {"none": SIX_BAD, "gru": SIX_GOOD},
         ("helped", "gru"),
-        ["gru helped"],
+        ["gru helped: it solved 6 of 6"],
         ["Proof: p = 0.031 (paired permutation test)."],
     ),
     "the best of two": (
         {"none": BAD, "lstm": [0.05, 0.05, 0.05, 0.05, 0.9], "gru": GOOD},
         ("helped", "gru"),
-        ["gru helped"],
-        ["p = 0.12", "corrected for 2 remedies", "Also helped: lstm."],
+        ["gru seems to help"],
+        ["p = 0.12", "corrected for 2 remedies", "May help too: lstm."],
     ),
     "none": (
         {"none": BAD, "gru": BAD},
@@ -94,7 +94,13 @@ CASES = {
         {"none": GOOD, "gru": BAD},
         ("solved already", None),
         ["already solves it"],
-        ["gru made it worse: it solved 0 of 5 seeds, held-out loss 0.9, the untreated model"],
+        ["gru seems to make it worse: it solved 0 of 5 seeds, held-out loss 0.9, the untreated"],
+    ),
+    "proven to make it worse": (
+        {"none": SIX_GOOD, "gru": SIX_BAD},
+        ("solved already", None),
+        ["already solves it"],
+        ["gru made it worse: it solved 0 of 6 seeds"],
     ),
     "diverged": (
         {"none": LOST, "clip": GOOD},
@@ -105,14 +111,21 @@ CASES = {
     "all diverge": (
         {"none": LOST, "clip": LOST},
         ("none", None),
-        ["clip did not help: it solved 0 of 5 seeds, held-out loss diverged"],
+        ["None helped: every training diverged, with remedies and without. Look at the data"],
         [],
+    ),
+    "more than one is proven": (
+        {"none": [*SIX_BAD, 0.9, 0.01], "gru": [*SIX_GOOD, 0.02, 0.01],
+         "lstm": [*SIX_GOOD, 0.03, 0.01]},
+        ("helped", "gru"),
+        ["gru helped"],
+        ["Also helped: lstm."],
     ),
     "a remedy that diverges": (
         {"none": GOOD, "clip": LOST},
         ("solved already", None),
         ["already solves"],
-        ["clip made it worse: it solved 0 of 5 seeds, held-out loss diverged"],
+        ["clip seems to make it worse: it solved 0 of 5 seeds, held-out loss diverged"],
     ),
     "no result": (
         {"none": ["failed", *BAD[1:]], "gru": GOOD},
@@ -123,7 +136,7 @@ CASES = {
     "one arm without a result": (
         {"none": BAD, "gru": GOOD, "lstm": ["failed", *GOOD[1:]]},
         ("helped", "gru"),
-        ["gru helped"],
+        ["gru seems to help"],
         ["Not judged: lstm, seed 0, has no result (failed: why not)."],
     ),
     "nothing tried": (
@@ -153,7 +166,7 @@ def test_the_verdict_says(case: str) -> None:
 @pytest.mark.parametrize(
     ("after", "answer", "said"),
     [
-        (GOOD, "helped", "gru helped: held-out loss 0.02 against 0.9"),
+        (GOOD, "helped", "gru seems to help: held-out loss 0.02 against 0.9"),
         (BAD, "none", "gru did not help: it had held-out loss 0.9"),
         ([0.7, 1.2, 0.9, 1.0, 0.8], "none", "gru did not help"),
     ],

@@ -220,8 +220,9 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             )
         if not calls and not self._marks:
             raise NothingRecordedError(
-                "no recurrent layer ran inside the capture: run model(...) in the 'with' block; "
-                "for a recurrence of your own call throughtime.mark(state, 'name') once a step"
+                "no recurrent layer of the model ran: is it this very model that the loss, or the "
+                "'with' block, runs? A recurrence of your own calls throughtime.mark(state, "
+                "'name') in every step"
             )
         reason = next((c.why_not for c in calls if c.why_not), "")
         reason = reason or next((m.why_not for m in self._marks.values()), "")

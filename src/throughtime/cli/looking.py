@@ -17,7 +17,7 @@ from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
 from throughtime.cli.options import AsJson, Cell, Language, file_option, number_option, report_place
 from throughtime.cli.output import print_json, quiet, show, working
-from throughtime.errors import LoadError, NothingRecordedError, ThroughtimeWarning
+from throughtime.errors import LoadError, ThroughtimeWarning
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -161,13 +161,6 @@ def _diagnosed(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ThroughtimeWarning)  # a note of the diagnosis says the same
-        try:
-            trace = observe(model, closure)
-        except NothingRecordedError as error:
-            raise LoadError(
-                f"{source}: no recurrent layer of the model ran in the closure: does it run this "
-                "very model? A recurrence of your own calls throughtime.mark(state, 'name') in "
-                "every step"
-            ) from error
+        trace = observe(model, closure)
     found = diagnose_trace(trace, span, deep=deep)
     return replace(found, run={"source": source, **found.run})

@@ -21,7 +21,7 @@ from throughtime.cli.options import (
 )
 from throughtime.cli.output import quiet, working
 from throughtime.cli.prescribed import show_prescription
-from throughtime.errors import LoadError, NothingRecordedError, ThroughtimeWarning, plain
+from throughtime.errors import LoadError, ThroughtimeWarning, plain
 
 if TYPE_CHECKING:
     from throughtime.loading import Loaded
@@ -87,22 +87,16 @@ def prescribe(
             problem = _of_file(target, span, seed)
         else:
             problem = _task(target, cell, length, hidden, seed)
-        try:
-            found = prescribe_for(
-                problem,
-                span,
-                remedies=names_of(remedies),
-                keep_cell=keep_cell,
-                most=most,
-                updates=updates,
-                seconds=seconds,
-                seed=seed,
-            )
-        except NothingRecordedError as error:
-            raise LoadError(
-                f"{plain(target)}: no recurrent layer of the model ran in its loss: does it run "
-                "this very model? A recurrence of your own calls throughtime.mark(state, 'name')"
-            ) from error
+        found = prescribe_for(
+            problem,
+            span,
+            remedies=names_of(remedies),
+            keep_cell=keep_cell,
+            most=most,
+            updates=updates,
+            seconds=seconds,
+            seed=seed,
+        )
     show_prescription(found, report, as_json)
     return 0 if found.healthy else 1
 

@@ -62,7 +62,7 @@ def treat(
     target: Target,
     span: Span = None,
     steps: Steps = 1000,
-    seeds: Seeds = 5,
+    seeds: Seeds = 7,
     remedies: Remedies = None,
     keep_cell: KeepCell = False,
     out: Out = None,

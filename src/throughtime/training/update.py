@@ -18,6 +18,8 @@ from throughtime.training.plan import Plan
 from throughtime.training.processes import Processes
 from throughtime.training.schedules import make_schedule
 
+_FROM_THE_START = "no update was made yet: look at the data, the loss and the first weights"
+_LATER = "try a smaller learning rate"
 _ROUNDING = 1e-5  # relative: a smaller difference of two norms is none
 
 
@@ -75,7 +77,7 @@ class Updater:
         if not torch.isfinite(loss + norm):
             raise DivergedError(
                 f"{self.problem.name}: at step {step} the loss is {loss.item():.3g} and its "
-                f"gradient has norm {norm.item():.3g}: try a smaller learning rate"
+                f"gradient has norm {norm.item():.3g}: {_FROM_THE_START if step == 1 else _LATER}"
             )
         if self._schedule is not None:
             factor = self._schedule(step - 1)

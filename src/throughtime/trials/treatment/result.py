@@ -140,9 +140,18 @@ class Treated:
         """The arm of a remedy, ``none`` for the untreated one. Raises ``KeyError``."""
         return {arm.remedy: arm for arm in self.arms}[remedy]
 
+    @property
+    def proven(self) -> bool:
+        """Whether a remedy helped, and chance is an unlikely explanation."""
+        if self.best is None:
+            return False
+        arm = self.arm(self.best)
+        decisive = arm.solved_gain if self.criterion else arm.loss_change
+        return decisive is not None and decisive.proven
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists; what is not finite as ``"inf"`` or ``"nan"``."""
-        found = asdict(self) | {"folder": str(self.folder)}
+        found = asdict(self) | {"folder": str(self.folder), "proven": self.proven}
         for arm, plain in zip(self.arms, found["arms"], strict=True):
             plain |= {
                 "solved": arm.solved if self.criterion else None,

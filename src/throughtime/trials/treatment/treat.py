@@ -40,7 +40,7 @@ def treat(
     steps: int,
     folder: str | os.PathLike[str],
     span: int | None = None,
-    seeds: int | Sequence[int] = 5,
+    seeds: int | Sequence[int] = 7,
     remedies: Sequence[str] | None = None,
     keep_cell: bool = False,
     subject: str | None = None,
@@ -64,7 +64,7 @@ def treat(
         steps: updates of each trial.
         folder: the directory of the study: new, or that of an earlier call.
         span: how many steps back the task needs to see; None for the problem's.
-        seeds: how many (0, 1, …), or which ones.
+        seeds: how many (0, 1, …), or which ones; of three remedies fewer than 7 prove nothing.
         remedies: as ``treated`` takes them; None for the first three that ``prescribe`` gives.
         keep_cell: of what ``prescribe`` gives, none that replaces the model's recurrent layers.
         subject: what is treated, in a word or two; None for the problem's name.

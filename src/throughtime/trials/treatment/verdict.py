@@ -9,6 +9,11 @@ from typing import NamedTuple
 from throughtime.trials.treatment.result import Answer, Arm
 from throughtime.trials.treatment.statistics import Comparison, seeds_needed
 
+_ALL_DIVERGED = (
+    "None helped: every training diverged, with remedies and without. Look at the data, the loss "
+    "function, the read-out and the learning rate."
+)
+
 
 class Verdict(NamedTuple):
     """The answer, the best remedy if one helped, both in a sentence, and what supports it."""
@@ -23,7 +28,8 @@ def judge(arms: Sequence[Arm], criterion: str | None, loss_name: str) -> Verdict
     """What the trials show.
 
     A remedy helped where more seeds end solved, or without a criterion where the loss is lower, and
-    the interval of the paired difference leaves out 0. Whether that is proof, the test tells.
+    the interval of the paired difference leaves out 0. Until the test calls it proof the sentence
+    says no more than that it seems to.
 
     Args:
         arms: the untreated model first, compared.
@@ -38,11 +44,13 @@ def judge(arms: Sequence[Arm], criterion: str | None, loss_name: str) -> Verdict
     told = _Telling(untreated, judged, criterion, loss_name)
     if criterion is not None and untreated.solved == len(untreated.ends):
         verdict = Verdict("solved already", None, told.solved_already(), told.sooner())
+    elif judged and all(arm.diverged == len(arm.ends) for arm in (untreated, *judged)):
+        verdict = Verdict("none", None, _ALL_DIVERGED)
     elif not helped:
         verdict = Verdict("none", None, told.none(), told.why_none())
     else:
         best = min(helped, key=_rank)
-        others = [arm.remedy for arm in helped if arm is not best]
+        others = [arm for arm in helped if arm is not best]
         verdict = Verdict("helped", best.remedy, told.helped(best), told.proof(best, others))
     missing = () if all(arm.is_complete for arm in tried) else (f"Not judged: {_trouble(arms)}",)
     return verdict._replace(evidence=(*verdict.evidence, *told.harm(), *missing))
@@ -125,27 +133,38 @@ class _Telling:
 
     def helped(self, best: Arm) -> str:
         """One remedy at least helped."""
+        helped = f"{best.remedy} {'helped' if self._decisive(best).proven else 'seems to help'}"
         if not self._criterion:
-            return f"{best.remedy} helped: {self._loss(best)}."
+            return f"{helped}: {self._loss(best)}."
         after = f"it solved {_share(best)} seeds, {_updates(best)}"
         before = f"the untreated model {_share(self._untreated)}"
-        return f"{best.remedy} helped: {after}, and {before}; {self._loss(best)}."
+        return f"{helped}: {after}, and {before}; {self._loss(best)}."
 
-    def proof(self, best: Arm, others: Sequence[str]) -> tuple[str, ...]:
+    def proof(self, best: Arm, others: Sequence[Arm]) -> tuple[str, ...]:
         """How sure that is, and what else helped."""
-        gain = best.solved_gain if self._criterion else best.loss_change
-        assert gain is not None
-        said = f"{'Proof' if gain.proven else 'Not yet proof'}: {self._test(gain)}."
-        return (said, *([f"Also helped: {', '.join(others)}."] if others else []))
+        gain = self._decisive(best)
+        said = [f"{'Proof' if gain.proven else 'Not yet proof'}: {self._test(gain)}."]
+        for word, proven in (("Also helped", True), ("May help too", False)):
+            names = [arm.remedy for arm in others if self._decisive(arm).proven == proven]
+            said += [f"{word}: {', '.join(names)}."] if names else []
+        return tuple(said)
 
     def harm(self) -> list[str]:
         """What made it worse."""
         before = self._outcome(self._untreated)
+        harmed = [arm for arm in self._judged if _harmed(arm, self._criterion)]
+        words = {True: "made it worse", False: "seems to make it worse"}
         return [
-            f"{arm.remedy} made it worse: it {self._outcome(arm)}, the untreated model {before}."
-            for arm in self._judged
-            if _harmed(arm, self._criterion)
+            f"{arm.remedy} {words[self._decisive(arm).proven]}: it {self._outcome(arm)}, the "
+            f"untreated model {before}."
+            for arm in harmed
         ]
+
+    def _decisive(self, arm: Arm) -> Comparison:
+        """The comparison that the answer rests on."""
+        found = arm.solved_gain if self._criterion else arm.loss_change
+        assert found is not None
+        return found
 
     def _outcome(self, arm: Arm) -> str:
         said = f"solved {_share(arm)} seeds," if self._criterion else "had"
