@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD
-from training_problems import Counting, running_sum
+from training_problems import Counting, Rebinding, Stateful, running_sum
 
 from throughtime.diagnosis import diagnose
 from throughtime.errors import DivergedError, InputError, ThroughtimeWarning
@@ -159,7 +159,9 @@ def test_none_clips_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [nn.Identity, partial(nn.Dropout, 0.3), Counting], ids=["plain", "dropout", "buffer"]
+    "make",
+    [nn.Identity, partial(nn.Dropout, 0.3), Counting, Stateful, Rebinding],
+    ids=["plain", "dropout", "buffer", "attributes", "another buffer"],
 )
 def test_looking_changes_no_bit(make: Callable[[], nn.Module]) -> None:
     """Neither random states nor gradients, buffers or modes are others afterwards."""

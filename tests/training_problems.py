@@ -49,6 +49,33 @@ class Counting(nn.Module):
         return x + self.count.sin()
 
 
+class Stateful(nn.Module):
+    """Carries a state from batch to batch by itself, and counts them, in plain attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: Tensor | None = None
+        self.seen, self.history = 0, [0.0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state = torch.tanh(x.mean((0, 1)) + (0 if self.state is None else self.state))
+        self.seen += 1
+        self.history.append(float(x[0, 0, 0]))
+        return x + self.state + self.seen / 10 + sum(self.history) / 100
+
+
+class Rebinding(nn.Module):
+    """The same in a buffer: another tensor in its place every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("state", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state = torch.tanh(x.mean((0, 1)) + self.state)
+        return x + self.state
+
+
 def running_sum(
     *before: nn.Module, layers: int = 1, dropout: float = 0.0, seed: int = 0
 ) -> Problem:
@@ -180,6 +207,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "dropout": lambda: running_sum(nn.Dropout(0.3), layers=2, dropout=0.3),
     "state over batches": lambda: replace(running_sum(), windows=None),
     "unsaved buffer": lambda: running_sum(Counting()),
+    "plain attributes": lambda: running_sum(Stateful()),
+    "another buffer each time": lambda: running_sum(Rebinding()),
     "tied weights": tied,
     "drawn by torch": lambda: drawing(lambda: torch.randn(12, 6, 3)),
     "drawn by Python": lambda: drawing(

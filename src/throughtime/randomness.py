@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from throughtime.attributes import Attributes
 from throughtime.problem import seeded
 
 States = dict[str, Any]
@@ -40,7 +41,8 @@ def seed_everything(seed: int) -> None:
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Look at ``model`` inside the block, and train on as if nobody had.
 
-    Random states, gradients, buffers and the mode of every module are as they were afterwards.
+    Random states, gradients, buffers, plain attributes and the mode of every module are as they
+    were afterwards.
     """
     modes = [(module, module.training) for module in model.modules()]
     with _others_kept(), torch.random.fork_rng(devices(model)), kept(model):
@@ -53,9 +55,14 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def kept(model: nn.Module) -> Iterator[None]:
-    """Put back ``.grad``, None inside the block, and buffers, whatever happens in between."""
+    """Put back ``.grad``, None inside the block, buffers and what is kept in plain attributes.
+
+    Whatever happens in between: they may be changed in place, or others put in their place.
+    """
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    registered = [(module._buffers, dict(module._buffers)) for module in model.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    attributes = Attributes(model)
     try:
         for parameter, _ in gradients:
             parameter.grad = None
@@ -63,9 +70,13 @@ def kept(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter, gradient in gradients:
             parameter.grad = gradient
+        attributes.put_back()
+        for now, before in registered:
+            now.clear()
+            now.update(before)
         with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+            for buffer, content in buffers:
+                buffer.copy_(content)
 
 
 def random_states(seed: int, model: nn.Module) -> States:

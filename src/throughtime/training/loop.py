@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
+from throughtime.attributes import Attributes, restore_attributes
 from throughtime.carried import moved
 from throughtime.errors import DivergedError, InputError
 from throughtime.problem import Batch, Clipper, MakeOptimizer, Problem
@@ -96,6 +97,7 @@ class Loop:
         self._so_far = Training()
         self._recording = Recording(None)
         self._interruption = Interruption(listening=plan.run is not None)
+        self._attributes = Attributes(problem.model)
         self._batch: Batch = None  # the last one
 
     def run(self) -> Training:
@@ -130,6 +132,7 @@ class Loop:
             checkpoint.scatter(state, self._so_far.steps, self._problem, updater, batches)
             mine = state["carried"][processes.rank]
             updater.carried = moved(mine, updater.parameters[0].device)
+            restore_attributes(self._problem.model, state["attributes"][processes.rank])
         processes.same([*self._problem.model.parameters(), *self._problem.model.buffers()])
 
     def _shown(self) -> AbstractContextManager[Show]:
@@ -235,7 +238,9 @@ class Loop:
     def _save(self, batches: Iterator[Batch]) -> None:
         if self._plan.run is None:
             return
-        carried = self._processes.all_of(self._updater.carried)
+        mine = (self._updater.carried, self._attributes.changed())
+        carried, attributes = zip(*self._processes.all_of(mine), strict=True)
         if self._recording.on:
             state = checkpoint.gather(self._updater, batches, self._so_far, self._plan.seed)
-            self._recording.save({**state, "carried": carried}, self._so_far.steps)
+            state |= {"carried": list(carried), "attributes": list(attributes)}
+            self._recording.save(state, self._so_far.steps)
