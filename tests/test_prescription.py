@@ -1,5 +1,7 @@
 """Treatments: what each does to a copy, by name, alone and joined."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -129,9 +131,18 @@ def test_what_does_not_fit_is_refused_with_the_reason(cell: str, name: str, told
 
 def test_a_model_that_cannot_be_copied_is_told_in_one_line() -> None:
     problem = reading("lstm")
-    problem.model.kept = problem.closure()
-    with pytest.raises(tt.InputError, match=r"its model cannot be copied .*keep no tensor of a"):
+    problem.model.kept = threading.Lock()
+    with pytest.raises(tt.InputError, match=r"its model cannot be copied .*keep no open file or"):
         treated(problem, "none", SPAN)
+
+
+def test_what_a_model_keeps_of_a_past_forward_pass_does_not_hinder() -> None:
+    problem = reading("lstm")
+    past = problem.model.kept = problem.closure()
+    problem.model.register_buffer("state", past * 2)
+    copied = treated(problem, "none", SPAN).model
+    assert (copied.kept.grad_fn, copied.kept, copied.state) == (None, past, 2 * past)
+    assert problem.model.kept is past
 
 
 @pytest.mark.parametrize("name", TREATMENTS)

@@ -67,6 +67,12 @@ def restore_attributes(model: nn.Module, held: Held) -> None:
         vars(model.get_submodule(name)).update(moved(own, device))
 
 
+def with_a_graph(model: nn.Module) -> list[Tensor]:
+    """The tensors in attributes that hang on the graph of a past forward pass, of all modules."""
+    held = [value for module in model.modules() for value in vars(module).values()]
+    return [tensor for tensor in _tensors(held) if tensor.grad_fn is not None]
+
+
 class _Note:
     """A plain value, and what is in it."""
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from torch import Generator, nn
 
+from throughtime.attributes import with_a_graph
 from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.prescription.clipping import CLIPPING
 from throughtime.prescription.constraining import CONSTRAINING
@@ -87,13 +88,16 @@ def canonical(name: str) -> str:
 
 
 def copied(problem: Problem) -> nn.Module:
-    """A copy of the model, without the gradients that its parameters hold."""
+    """A copy of the model, without the gradients that its parameters hold.
+
+    Of what a module keeps of a past forward pass, with its graph, the copy has the value alone.
+    """
+    past = {id(tensor): tensor.detach().clone() for tensor in with_a_graph(problem.model)}
     try:
-        model = copy.deepcopy(problem.model)
+        model = copy.deepcopy(problem.model, past)  # as if these were copied already
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         raise InputError(
-            f"{problem.name}: its model cannot be copied ({error}): keep no tensor of a past "
-            "forward pass, open file or lock in it"
+            f"{problem.name}: its model cannot be copied ({error}): keep no open file or lock in it"
         ) from error
     model.zero_grad(set_to_none=True)
     return model
