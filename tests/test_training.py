@@ -130,7 +130,7 @@ def test_a_closure_gives_the_loss_of_the_first_batch() -> None:
 
 @pytest.mark.parametrize("span", [0, -3])
 def test_a_problem_must_look_back(span: int) -> None:
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="give a whole number of steps, from 1"):
         replace(regression(), span=span)
 
 

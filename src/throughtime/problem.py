@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import Any, Literal, Protocol
 
 import torch
@@ -18,6 +19,12 @@ from throughtime.errors import InputError, plain
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 Batch = Any  # whatever ``loss`` understands: a pair of tensors, a PackedSequence, a dictionary
+
+
+_CALLED = {
+    "batches": "and is called as batches(seed)",
+    "loss": "and is called as loss(model, batch)",
+}
 
 
 class Clipper(Protocol):
@@ -101,8 +108,19 @@ class Problem:
     backward: Callable[[nn.Module, Callable[[], Tensor]], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        if self.span < 1:
-            raise InputError(f"Problem {self.name!r}: span is {self.span}, and must be at least 1")
+        who = f"Problem {plain(self.name)!r}"
+        if not isinstance(self.model, nn.Module):
+            raise InputError(
+                f"{who}: its model is of type {plain(type(self.model).__name__)}: give a torch "
+                "module, in the order name, model, batches, loss, span"
+            )
+        for name in ("batches", "loss"):
+            if not callable(getattr(self, name)):
+                raise InputError(f"{who}: {name} is no function, {_CALLED[name]}")
+        if not isinstance(self.span, Integral) or self.span < 1:
+            raise InputError(
+                f"{who}: span is {plain(repr(self.span))}: give a whole number of steps, from 1"
+            )
 
     def closure(self, seed: int = 0) -> Tensor:
         """The loss of the model on the first batch of ``seed``: what ``diagnose`` looks at.
@@ -111,7 +129,7 @@ class Problem:
         """
         batch = next(iter(self.batches(seed)))
         if self.window is None or self.windows is None or self.carry is None:
-            return self.loss(self.model, batch)
+            return as_loss(self.loss(self.model, batch), f"{self.name}: loss(model, batch)")
         losses, state = [], None
         for piece in self.windows(batch, self.window):
             part, state = self.carry(self.model, piece, state)
@@ -141,6 +159,16 @@ def make_optimizer(make: MakeOptimizer, parameters: Sequence[nn.Parameter], name
             "such as torch.optim.Adam"
         )
     return found
+
+
+def as_loss(found: object, who: str) -> Tensor:
+    """What ``who`` returned, if that is a loss. Raises ``InputError``, with what it is instead."""
+    if isinstance(found, Tensor) and found.numel() == 1 and not found.is_complex():
+        return found
+    got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    raise InputError(
+        f"{plain(who)} must return the loss, one real number as a tensor, and returned {plain(got)}"
+    )
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from throughtime.capture.session import capture
-from throughtime.errors import InputError, NoGradientError
+from throughtime.errors import NoGradientError
+from throughtime.problem import as_loss
 from throughtime.randomness import devices, kept
 from throughtime.trace import Trace
 
@@ -42,16 +43,12 @@ def observe(
 
 
 def _backward(loss: object) -> None:
-    if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise InputError(
-            f"the closure must return the loss, one real number as a tensor, and returned {got}"
-        )
+    found = as_loss(loss, "the closure")
     try:
-        loss.backward()
+        found.backward()
     except NoGradientError:
         raise  # the capture knows which layer, and why
     except RuntimeError:
-        if loss.requires_grad:
+        if found.requires_grad:
             raise
         # No recurrent layer ran at all, and the trace will say so.

@@ -7,7 +7,7 @@ from functools import partial
 
 from throughtime.capture import observe
 from throughtime.diagnosis import diagnose
-from throughtime.errors import LoadError, ThroughtimeError, ThroughtimeWarning
+from throughtime.errors import InputError, LoadError, ThroughtimeError, ThroughtimeWarning, plain
 from throughtime.findings import Diagnosis
 from throughtime.problem import Batch, Problem
 from throughtime.randomness import undisturbed
@@ -15,10 +15,21 @@ from throughtime.training.result import Reach, Scores
 
 
 def evaluate(problem: Problem) -> Scores:
-    """The scores of the model on the problem's held-out data."""
+    """The scores of the model on the problem's held-out data.
+
+    Raises:
+        InputError: they are no named numbers.
+    """
     assert problem.evaluate is not None
     with undisturbed(problem.model):
-        return {name: float(score) for name, score in problem.evaluate(problem.model).items()}
+        found = problem.evaluate(problem.model)
+    try:
+        return {str(name): float(score) for name, score in found.items()}
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        raise InputError(
+            f"{plain(problem.name)}: evaluate(model) must return named numbers, such as "
+            f"{{'loss': 0.1}}, and returned {plain(repr(found))[:80]}"
+        ) from None
 
 
 class Gauge:

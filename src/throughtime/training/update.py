@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_
 
 from throughtime.carried import State, detached
 from throughtime.errors import DivergedError, InputError
-from throughtime.problem import Batch, Problem, make_optimizer, seeded
+from throughtime.problem import Batch, Problem, as_loss, make_optimizer, seeded
 from throughtime.remedies.clipping import total_norm
 from throughtime.training.plan import Plan
 from throughtime.training.processes import Processes
@@ -136,7 +136,13 @@ class Updater:
         """The loss, its gradients in the parameters."""
         if self.problem.backward is not None:
             return self.problem.backward(self.model, make_loss).detach()
-        loss = make_loss()
+        untouched = all(parameter.grad is None for parameter in self.parameters)
+        loss = as_loss(make_loss(), f"{self.problem.name}: loss(model, batch)")
+        if untouched and any(parameter.grad is not None for parameter in self.parameters):
+            raise InputError(
+                f"{self.problem.name}: loss(model, batch) called backward(): the training does "
+                "that, once it has the loss"
+            )
         loss.backward()
         return loss.detach()
 
