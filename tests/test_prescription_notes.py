@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from prescribed_problems import T, loss, reading
 from torch import Tensor, nn
 
@@ -41,6 +42,26 @@ def test_a_reader_is_told_what_the_ranking_does_not_say(
 ) -> None:
     told = notes(replace(reading("lstm"), **changed), span)
     assert {sentence: sentence in told for sentence in said} == said
+
+
+class Own(nn.Module):
+    """A recurrence by hand, whose states are marked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.recur, self.head = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(x.shape[1], 8)
+        for step in x:
+            state = torch.tanh(self.read(step) + self.recur(state))
+            tt.mark(state, "own")
+        return self.head(state).squeeze(-1)
+
+
+def test_what_to_do_for_a_recurrence_by_hand_is_said() -> None:
+    told = notes(replace(reading("lstm"), model=Own()))
+    assert "start the matrix that multiplies the state by torch.nn.init.orthogonal_" in told
 
 
 def test_a_reason_is_given_once_for_all_that_it_holds_for() -> None:

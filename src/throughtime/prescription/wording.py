@@ -21,6 +21,11 @@ _LOSS = (
     "within the first updates the loss is no longer finite, though the gradient vanishes on its "
     "way back: look at the loss function, the read-out and the learning rate first"
 )
+_OWN = (
+    "of a recurrence of your own the states are known, not the weights: start the matrix that "
+    "multiplies the state by torch.nn.init.orthogonal_ and prescribe again, or put a layer of "
+    "throughtime.cells in its place"
+)
 _WEIGHT = "a weight is NaN or infinite already: go back to a checkpoint from before that update"
 
 OTHER_WEIGHTS = (
@@ -74,6 +79,7 @@ def notes(
 ) -> tuple[str, ...]:
     """What a reader must know beside the ranking."""
     found = [_PROOF] if options else []
+    found += [_OWN] if any(layer.kind == "marked" for layer in before.layers) else []
     captured = max((reading.horizon or 0 for reading in _cut_short(options)), default=before.span)
     if captured < before.span:
         found.append(
