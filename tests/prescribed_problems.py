@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import throughtime as tt
 from throughtime.cells import make_cell
 from throughtime.prescription import Prescription, prescribe, treated
 from throughtime.problem import Problem, seeded
@@ -35,6 +36,23 @@ class Reader(nn.Module):
         if self.training:
             self.seen += 1
         return self.head(self.encoder["rnn"](self.drop(x))[0][-1]).squeeze(-1)
+
+
+class ByHand(nn.Module):
+    """A recurrence by hand, whose states are marked: with a buffer, and matrices of its own."""
+
+    def __init__(self, *, square_head: bool = False) -> None:
+        super().__init__()
+        self.read, self.recur = nn.Linear(I, H), nn.Linear(H, H)
+        self.head = nn.Linear(H, H if square_head else 1)
+        self.register_buffer("scale", torch.ones(H))
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(x.shape[1], H)
+        for step in x:
+            state = torch.tanh(self.read(step) + self.recur(state)) * self.scale
+            tt.mark(state, "own")
+        return self.head(state)[:, 0]
 
 
 def batches(seed: int) -> Iterator[tuple[Tensor, Tensor]]:

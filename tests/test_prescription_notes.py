@@ -4,19 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
-from prescribed_problems import T, loss, reading
+from prescribed_problems import ByHand, T, loss, reading
 from torch import Tensor, nn
 
 import throughtime as tt
 from throughtime.prescription import Prescription
 from throughtime.problem import Problem
 
-FEW = {"updates": 2, "remedies": ["chrono"]}
 
-
-def notes(problem: Problem, span: int | None = None) -> str:
-    return "\n".join(tt.prescribe(problem, span, **FEW).notes)
+def notes(problem: Problem, span: int | None = None, **how: Any) -> str:
+    few = {"updates": 2, "remedies": ["chrono"]} | how
+    return "\n".join(tt.prescribe(problem, span, **few).notes)
 
 
 def undefined(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -44,24 +42,9 @@ def test_a_reader_is_told_what_the_ranking_does_not_say(
     assert {sentence: sentence in told for sentence in said} == said
 
 
-class Own(nn.Module):
-    """A recurrence by hand, whose states are marked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read, self.recur, self.head = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        state = x.new_zeros(x.shape[1], 8)
-        for step in x:
-            state = torch.tanh(self.read(step) + self.recur(state))
-            tt.mark(state, "own")
-        return self.head(state).squeeze(-1)
-
-
 def test_what_to_do_for_a_recurrence_by_hand_is_said() -> None:
-    told = notes(replace(reading("lstm"), model=Own()))
-    assert "start the matrix that multiplies the state by torch.nn.init.orthogonal_" in told
+    told = notes(replace(reading("lstm"), model=ByHand()), remedies=["orthogonal"])
+    assert "not which matrix multiplies them: a remedy changes every square one" in told
 
 
 def test_a_reason_is_given_once_for_all_that_it_holds_for() -> None:

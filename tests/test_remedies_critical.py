@@ -17,6 +17,7 @@ from throughtime.errors import InputError, NoGradientError, ThroughtimeWarning
 from throughtime.measures import gains
 from throughtime.problem import Problem, seeded
 from throughtime.remedies import chrono_, orthogonal_
+from throughtime.remedies.initialisation import critical
 from throughtime.remedies.initialisation.critical import Critical, critical_
 from throughtime.remedies.initialisation.knobs import knobs
 from throughtime.remedies.weights import recurrent_weights
@@ -287,6 +288,39 @@ def test_it_says_what_it_did() -> None:
     assert said.endswith("decades per step")
 
 
+class ByHand(nn.Module):
+    """h' = tanh(W_ih x + W_hh h), whose states are marked; its output as an nn.RNN has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.recur = nn.Linear(I, H), nn.Linear(H, H)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        states = [x.new_zeros(B, H)]
+        for step in x:
+            states.append(torch.tanh(self.read(step) + self.recur(states[-1])))
+            tt.mark(states[-1], "own")
+        return torch.stack(states[1:]), None
+
+
+def test_a_recurrence_by_hand_is_tuned_by_its_matrix_as_torchs_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(critical, "_MARKED_ANCHORS", critical._ANCHORS)  # the same loss steps
+    own, torchs = made(ByHand), nn.RNN(I, H)
+    weights = (own.read.weight, own.recur.weight, own.read.bias, own.recur.bias)
+    with torch.no_grad():
+        for mine, theirs in zip(torchs.parameters(), weights, strict=True):
+            mine.copy_(theirs)
+    before = state(own)
+    found = critical_(own, closure(own), tolerance=1e-3, own={"own": own.recur.weight})
+    same = critical_(torchs, closure(torchs), tolerance=1e-3)
+    assert found.reached
+    assert moved(own, before) == {"recur.weight"}
+    assert found.layers[0].amount == pytest.approx(same.layers[0].amount, rel=1e-3)
+    assert str(found).startswith("own: gain of W_hh × ")
+
+
 def lonely() -> Critical:
     layer = nn.RNN(I, H)
     return critical_(nn.ModuleList([layer, nn.GRU(I, H)]), closure(layer))
@@ -301,6 +335,14 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "no bias": (lambda: on_itself(nn.LSTM(I, H, bias=False)), "a gated layer with biases"),
     "parametrised": (lambda: on_itself(tt_parametrised()), "is parametrised"),
     "no matrix": (lambda: on_itself(zero()), "no gain to tune"),
+    "a matrix that is not square": (
+        lambda: critical_(m := ByHand(), closure(m), own={"own": m.read.weight}),
+        "give the square",
+    ),
+    "another mark": (
+        lambda: critical_(m := ByHand(), closure(m), own={"his": m.recur.weight}),
+        "no layer 'his'",
+    ),
     "a layer that does not run": (lonely, "no layer '1'"),
     "no loss": (lambda: critical_(layer := nn.RNN(I, H), lambda: layer(inputs())), "the loss"),
 }

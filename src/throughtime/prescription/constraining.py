@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from throughtime.prescription.by_hand import ORTHOGONAL_WEIGHTS
 from throughtime.prescription.verbs import verb
 from throughtime.remedies.parametrisation import orthogonal_weights_, spectral_margin_
 
@@ -16,6 +17,7 @@ CONSTRAINING = (
         "keeps every recurrent matrix orthogonal while it is trained",
         "Lezcano & Martínez-Rubio 2019",
         _FITS,
+        ORTHOGONAL_WEIGHTS,
     ),
     verb(
         "spectral-margin",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from throughtime.prescription.by_hand import IDENTITY, ORTHOGONAL
 from throughtime.prescription.verbs import verb
 from throughtime.remedies.initialisation.drawn import (
     chrono_,
@@ -20,6 +21,7 @@ INITIALISING = (
         "gives every gate a random orthogonal recurrent matrix",
         "Saxe, McClelland & Ganguli 2014",
         ("vanishing", "exploding", "chaotic", "transient growth", "saturated", "bottleneck"),
+        ORTHOGONAL,
     ),
     verb(
         "identity",
@@ -29,6 +31,7 @@ INITIALISING = (
         "starts the recurrent matrix at the identity, small inputs, no bias",
         "Le, Jaitly & Hinton 2015",
         ("vanishing", "exploding", "chaotic", "transient growth", "saturated"),
+        IDENTITY,
     ),
     verb(
         "chrono",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Generator, Tensor
 
-from throughtime.prescription.places import place
+from throughtime.prescription.by_hand import of_mark, own_matrices
+from throughtime.prescription.places import expression, place
 from throughtime.prescription.treatment import Treatment
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Problem
@@ -19,11 +20,18 @@ _LOSS = "lambda: criterion(model(x), y)"
 
 def _critical(problem: Problem, span: int, _generator: Generator) -> Problem:
     batch = next(iter(problem.batches(0)))
-    critical_(problem.model, loss_on(problem, batch), span)
+    own = None
+    if own_matrices(problem.model):
+        own = {mark: problem.model.get_parameter(name) for mark, name in of_mark(problem).items()}
+    critical_(problem.model, loss_on(problem, batch), span, own=own)
     return problem
 
 
 def _critical_code(problem: Problem, span: int) -> str:
+    if own_matrices(problem.model):
+        ((mark, name),) = of_mark(problem).items()
+        own = f"{{{mark!r}: {expression(name)}}}"
+        return f"tt.remedies.critical_(model, {_LOSS}, span={span}, own={own})"
     return f"tt.remedies.critical_({place(problem.model)}, {_LOSS}, span={span})"
 
 

@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import Generator, nn
 
+from throughtime.prescription.by_hand import ByHand, own_matrices
 from throughtime.prescription.places import place
 from throughtime.prescription.treatment import Slot, Treatment
 from throughtime.problem import Problem
@@ -22,6 +23,7 @@ def verb(
     sentence: str,
     paper: str,
     fits: tuple[str, ...],
+    by_hand: ByHand | None = None,
 ) -> Treatment:
     """A treatment that changes the model in place, and nothing else of the problem.
 
@@ -33,14 +35,23 @@ def verb(
         sentence: what it does.
         paper: whose it is.
         fits: the diseases that it is meant for.
+        by_hand: the same for a recurrence by hand, where there is that.
     """
-    return Treatment(name, slot, sentence, paper, fits, partial(_apply, do), partial(_code, call))
+    apply, code = partial(_apply, do, by_hand), partial(_code, call, by_hand)
+    return Treatment(name, slot, sentence, paper, fits, apply, code)
 
 
-def _apply(do: Do, problem: Problem, span: int, generator: Generator) -> Problem:
-    do(problem.model, span, generator)
+def _apply(
+    do: Do, by_hand: ByHand | None, problem: Problem, span: int, generator: Generator
+) -> Problem:
+    if by_hand is not None and own_matrices(problem.model):
+        by_hand.apply(problem.model, generator)
+    else:
+        do(problem.model, span, generator)
     return problem
 
 
-def _code(call: str, problem: Problem, span: int) -> str:
+def _code(call: str, by_hand: ByHand | None, problem: Problem, span: int) -> str:
+    if by_hand is not None and own_matrices(problem.model):
+        return by_hand.code(problem.model)
     return f"tt.remedies.{call.format(model=place(problem.model), span=span)}"

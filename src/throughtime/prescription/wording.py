@@ -22,9 +22,9 @@ _LOSS = (
     "way back: look at the loss function, the read-out and the learning rate first"
 )
 _OWN = (
-    "of a recurrence of your own the states are known, not the weights: start the matrix that "
-    "multiplies the state by torch.nn.init.orthogonal_ and prescribe again, or put a layer of "
-    "throughtime.cells in its place"
+    "of a recurrence by hand the states are known, not which matrix multiplies them: a remedy "
+    "changes every square one, and nothing else; a layer of throughtime.cells in its place would "
+    "take all of them"
 )
 _WEIGHT = "a weight is NaN or infinite already: go back to a checkpoint from before that update"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +26,8 @@ from throughtime.remedies.initialisation.tuning import Search
 
 Closure = Callable[[], Tensor]
 
-# Loss steps to measure from, evenly spread.
-_ANCHORS = 32
+# Loss steps to measure from, evenly spread. Of marked states each is a pass by autograd.
+_ANCHORS, _MARKED_ANCHORS = 32, 8
 # How often all layers are gone through.
 _ROUNDS = 3
 # Decades that the gain may change over the span, of a rate that counts as 0.
@@ -95,6 +95,7 @@ def critical_(
     span: int | None = None,
     *,
     tolerance: float | None = None,
+    own: Mapping[str, Tensor] | None = None,
 ) -> Critical:
     """Tune each layer until its rate on this batch is 0: data-dependent, through time.
 
@@ -118,16 +119,18 @@ def critical_(
         span: lags that count, in steps; None for all that the sequences have.
         tolerance: the largest rate that counts as 0, decades per step; None for 0.1 decades over
             the span.
+        own: of recurrences by hand, which ``throughtime.mark`` shows: the square matrix that
+            multiplies the state (H H), by the name of the mark. Only these are tuned then.
 
     Raises:
-        InputError: no recurrent layer in it, or one without such a knob, or parametrised; sequences
-            of one step; a span below 1. Else as ``throughtime.capture``, and what the closure
-            raises: the weights are as they were.
+        InputError: no recurrent layer in it, or one without such a knob, or parametrised; a matrix
+            that is not square; sequences of one step; a span below 1. Else as
+            ``throughtime.capture``, and what the closure raises: the weights are as they were.
 
     Warns:
         ThroughtimeWarning: the rate of a layer is not 0.
     """
-    found = knobs(module)
+    found = knobs(module, own)
     with _restored_on_error(found):
         result = _tuned(found, _Meter(module, closure, span), tolerance)
     if not result.reached:
@@ -136,7 +139,7 @@ def critical_(
 
 
 def _tuned(found: Sequence[Knob], meter: _Meter, tolerance: float | None) -> Critical:
-    names = [knob.weights.traced for knob in found]
+    names = [knob.traced for knob in found]
     before = after = meter.rates(names)
     limit = _TOLERATED / meter.span if tolerance is None else tolerance
     searches = [
@@ -151,7 +154,7 @@ def _tuned(found: Sequence[Knob], meter: _Meter, tolerance: float | None) -> Cri
             search.run(rate)
         after = meter.rates(names)
     layers = tuple(
-        Tuned(knob.weights.name, knob.name, knob.amount(one.place), first, last, abs(last) <= limit)
+        Tuned(knob.layer, knob.name, knob.amount(one.place), first, last, abs(last) <= limit)
         for knob, one, first, last in zip(found, searches, before, after, strict=True)
     )
     return Critical(layers, meter.span, limit, meter.captures)
@@ -185,7 +188,8 @@ class _Meter:
         self.captures += 1
         medians = []
         for name in names:
-            gain = gains(trace[name], anchors=_ANCHORS, quantiles=(0.5,))
+            anchors = _MARKED_ANCHORS if trace[name].marked else _ANCHORS
+            gain = gains(trace[name], anchors=anchors, quantiles=(0.5,))
             medians.append(np.asarray(gain.values)[0, 0])
         self._longest = max(len(median) - 1 for median in medians)
         if self._longest < 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import torch
@@ -28,14 +29,16 @@ class Knob(ABC):
     """One number of one layer in one direction; at 0 the layer is as it was found.
 
     Attributes:
-        weights: of the layer.
+        layer: its name.
+        traced: what a ``Trace`` of the model calls it.
         name: what is turned.
         start: where a search begins.
         bounds: how far down and up it may go.
         stride: how far it goes at first.
     """
 
-    weights: LayerWeights
+    layer: str
+    traced: str
     name: str
     start: float
     bounds: tuple[float, float]
@@ -54,25 +57,30 @@ class Gain(Knob):
     """``W_hh · 10^x``, from where its largest singular value is 1.
 
     No squashing function is steeper than 1: there the rate is not above 0.
+
+    Args:
+        layer, traced: as above.
+        weight: W_hh, (G·H H); of single units (G·H).
+        blocks: of it, one for each gate.
     """
 
     stride = 0.02
 
-    def __init__(self, weights: LayerWeights) -> None:
-        largest = max(float(_singular(one).max()) for one in weights.recurrent_blocks.values())
+    def __init__(self, layer: str, traced: str, weight: Tensor, blocks: Iterable[Tensor]) -> None:
+        largest = max(float(_singular(one).max()) for one in blocks)
         if not 0 < largest < math.inf:
             raise InputError(
-                f"{weights.name}: a recurrent matrix of norm {largest:g} has no gain to tune: "
+                f"{layer}: a recurrent matrix of norm {largest:g} has no gain to tune: "
                 "initialise it first, by orthogonal_"
             )
-        self.weights, self.name = weights, "gain of W_hh"
+        self.layer, self.traced, self.name = layer, traced, "gain of W_hh"
         self.start = -math.log10(largest)
         self.bounds = (self.start, self.start + _DECADES)
-        self._found = _recurrent(weights).detach().clone()
+        self._weight, self._found = weight, weight.detach().clone()
 
     @torch.no_grad()
     def turn(self, to: float) -> None:
-        _recurrent(self.weights).copy_(self._found * 10**to)
+        self._weight.copy_(self._found * 10**to)
 
     def amount(self, at: float) -> float:
         return 10**at
@@ -84,7 +92,8 @@ class KeepingBias(Knob):
     stride = 1.0
 
     def __init__(self, weights: LayerWeights, gate: str, sign: int) -> None:
-        self.weights, self.name, self.start = weights, f"bias of {gate}", 0.0
+        self.layer, self.traced, self.name = weights.name, weights.traced, f"bias of {gate}"
+        self._weights, self.start = weights, 0.0
         middle = sign * float(weights.bias(gate).mean())
         self.bounds = (min(0.0, -_FAR - middle), max(0.0, _FAR - middle))
         self._gate, self._sign = gate, sign
@@ -92,9 +101,9 @@ class KeepingBias(Knob):
 
     @torch.no_grad()
     def turn(self, to: float) -> None:
-        for bias, found in zip(self.weights.biases, self._found, strict=True):
+        for bias, found in zip(self._weights.biases, self._found, strict=True):
             bias.copy_(found)
-        first = self.weights.blocks(self.weights.biases[0])
+        first = self._weights.blocks(self._weights.biases[0])
         first[self._gate].add_(self._sign * to)
         if WRITING in first:
             first[WRITING].sub_(to)
@@ -103,13 +112,28 @@ class KeepingBias(Knob):
         return self._sign * at
 
 
-def knobs(module: nn.Module) -> list[Knob]:
+def knobs(module: nn.Module, own: Mapping[str, Tensor] | None = None) -> list[Knob]:
     """The knob of every recurrent layer in ``module``, by layer and direction.
+
+    Args:
+        module: a recurrent layer or cell, or a model that holds some.
+        own: the matrices of recurrences by hand instead, by the names of their marks.
 
     Raises:
         InputError: no recurrent layer in it, or one whose rate no knob sets.
     """
-    return [_knob(weights) for weights in recurrent_weights(module)]
+    if own is None:
+        return [_knob(weights) for weights in recurrent_weights(module)]
+    return [_knob_by_hand(name, weight) for name, weight in own.items()]
+
+
+def _knob_by_hand(name: str, weight: Tensor) -> Knob:
+    if weight.dim() != 2 or weight.shape[0] != weight.shape[1]:
+        raise InputError(
+            f"critical_: the matrix of {name!r} has the shape {tuple(weight.shape)}: give the "
+            "square one that multiplies the state"
+        )
+    return Gain(name, name, weight, [weight.detach()])
 
 
 def _knob(weights: LayerWeights) -> Knob:
@@ -117,16 +141,13 @@ def _knob(weights: LayerWeights) -> Knob:
         return KeepingBias(weights, *weights.keeping)
     if issubclass(weights.recurrence, _MADE_ANEW):
         square_blocks(weights.module, "a gain", diagonal=True)
-        return Gain(weights)
+        assert weights.weight_hh is not None
+        blocks = weights.recurrent_blocks.values()
+        return Gain(weights.name, weights.traced, weights.weight_hh, blocks)
     raise InputError(
         f"{weights.name}: neither a gain of W_hh nor the bias of a gate sets the rate of this "
         f"{weights.recurrence.kind}: take an RNN, an IndRNN, or a gated layer with biases"
     )
-
-
-def _recurrent(weights: LayerWeights) -> Tensor:
-    assert weights.weight_hh is not None
-    return weights.weight_hh
 
 
 def _singular(block: Tensor) -> Tensor:
