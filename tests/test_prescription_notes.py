@@ -65,3 +65,8 @@ def test_a_reason_is_given_once_for_all_that_it_holds_for() -> None:
     assert [together for together, _ in found.refusals] == ["gru, lru"]
     assert str(found).count("does not fit: gru, lru: no recurrent layer in this Loop") == 1
     assert Prescription.from_json(found.to_json()).refusals == found.refusals
+
+
+def test_one_remedy_alone_is_not_counted() -> None:
+    found = tt.prescribe(reading("lstm"), updates=2, remedies=["chrono"])
+    assert found.sentence == f"chrono brings a useful gradient over {T - 1} steps: try it."

@@ -137,6 +137,12 @@ def with_matrix(values: list[list[float]], anchors: tuple[int, ...]) -> LayerDia
     return replace(samples.layer(), measurements=(matrix.plain(),))
 
 
+def test_the_rows_of_a_heat_map_are_whole_steps() -> None:
+    _, axes = heat(with_matrix([[-2.0, -1.0, 0.0]], anchors=(39,)))
+    low, high = axes.get_ylim()
+    assert [tick for tick in axes.get_yticks() if low <= tick <= high] == [39]
+
+
 def test_a_wall_has_a_colour_that_no_small_value_has() -> None:
     colours, _ = heat(with_matrix([[-300.0, -math.inf], [math.inf, math.nan]], (0, 1)))
     small, zero, infinite = colours[0, 0], colours[0, 1], colours[1, 0]

@@ -47,9 +47,12 @@ def result(options: Sequence[Option], span: int) -> str:
         return "No remedy that is known here fits this model."
     best = options[0]
     if best.verdict == "healthy":
-        several = sum(option.verdict == "healthy" for option in options)
+        if len(options) == 1:
+            return f"{best.name} brings a useful gradient over {_steps(span)}: try it."
+        number = sum(option.verdict == "healthy" for option in options)
+        bring = "brings" if number == 1 else "bring"
         return (
-            f"{several} of {len(options)} remedies bring a useful gradient over {_steps(span)}; "
+            f"{number} of {len(options)} remedies {bring} a useful gradient over {_steps(span)}; "
             f"try {best.name} first."
         )
     if best.verdict == "exploding" and best.loss is not None:
@@ -58,6 +61,11 @@ def result(options: Sequence[Option], span: int) -> str:
             "bounds at least the step that it makes."
         )
     reached = "none" if best.horizon is None else _steps(best.horizon)
+    if len(options) == 1:
+        return (
+            f"{best.name} brings no useful gradient over {_steps(span)}: it reaches {reached}, and "
+            "no other was tried."
+        )
     return (
         f"None of {len(options)} remedies brings a useful gradient over {_steps(span)}: the best, "
         f"{best.name}, reaches {reached}."

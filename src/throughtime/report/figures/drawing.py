@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from throughtime.findings import LayerDiagnosis
@@ -168,6 +169,8 @@ def heat_map(axes: Axes, matrix: LagMatrix) -> None:
         aspect="auto",
         extent=(*_ends(matrix.times), *_ends(matrix.anchors)),
     )
+    # Whole steps, also of a single row.
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     if finite.size:
         _bar(axes, image, levels, below=bool(finite.min() < levels[0]))
     for colour, meaning, present in (
