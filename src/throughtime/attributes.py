@@ -78,9 +78,6 @@ class _Note:
 
     def __init__(self, value: Any) -> None:
         self._value = value
-        self._version = (
-            value._version if isinstance(value, Tensor) else 0
-        )  # counts changes in place
         self._content: Any = None
         if isinstance(value, Tensor):
             self._content = value.detach().clone()
@@ -93,7 +90,7 @@ class _Note:
         """The same object with the same content."""
         value = self._value
         if isinstance(value, Tensor):
-            if value._version != self._version:
+            if not torch.equal(value, self._content):
                 with torch.no_grad():
                     value.copy_(self._content)
         elif isinstance(value, dict):
@@ -109,7 +106,7 @@ class _Note:
     def holds(self, now: Any) -> bool:
         """Whether ``now`` is the same; of a tensor: the same object, not changed in place."""
         if isinstance(now, Tensor):
-            return now is self._value and now._version == self._version
+            return now is self._value and torch.equal(now, self._content)
         if type(now) is not type(self._value):
             return False
         if isinstance(now, dict):

@@ -61,7 +61,7 @@ def kept(model: nn.Module) -> Iterator[None]:
     """
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     registered = [(module._buffers, dict(module._buffers)) for module in model.modules()]
-    buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in model.buffers()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     attributes = Attributes(model)
     try:
         for parameter, _ in gradients:
@@ -75,8 +75,8 @@ def kept(model: nn.Module) -> Iterator[None]:
             now.clear()
             now.update(before)
         with torch.no_grad():
-            for buffer, version, content in buffers:
-                if buffer._version != version:  # else a graph that it is in would be spoiled
+            for buffer, content in buffers:
+                if not torch.equal(buffer, content):  # else a graph that it is in would be spoiled
                     buffer.copy_(content)
 
 
