@@ -102,6 +102,6 @@ def test_the_factor_per_step_settles_at_the_spectral_radius(scale: float) -> Non
 
 
 def test_the_global_random_state_is_left_alone() -> None:
-    before = np.random.get_state()[1].copy()  # noqa: NPY002 - the very state to be left alone
+    before = np.random.get_state()[1].copy()  # noqa: NPY002  — the very state to be left alone
     growth.book_matrix()
     same(np.random.get_state()[1], before, tolerance=0.0)  # noqa: NPY002  — left alone

@@ -126,7 +126,7 @@ def test_a_chain_of_radius_zero_gains_seven_point_two() -> None:
     "power", [powers.power_by_eigenbasis, powers.power_by_multiplication, schur.power]
 )
 def test_bad_input_is_refused(power: object, W: Array, n: int, sentence: str) -> None:
-    with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the sentence is the assertion
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011  — the sentence is the assertion
         power(W, n)
     assert sentence in str(refusal.value)
 

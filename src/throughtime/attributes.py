@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from throughtime.carried import detached, moved
+from throughtime.carried import detached, moved, tensors
 
 Held = dict[str, dict[str, Any]]
 """By the name of the module and of the attribute."""
@@ -54,7 +54,7 @@ class Attributes:
                 attribute: detached(value)
                 for attribute, value in _plain(module).items()
                 if (attribute not in noted or not noted[attribute].holds(value))
-                and not known & {one.untyped_storage().data_ptr() for one in _tensors(value)}
+                and not known & {one.untyped_storage().data_ptr() for one in tensors(value)}
             }
             found |= {name: own} if own else {}
         return found
@@ -70,7 +70,7 @@ def restore_attributes(model: nn.Module, held: Held) -> None:
 def with_a_graph(model: nn.Module) -> list[Tensor]:
     """The tensors in attributes that hang on the graph of a past forward pass, of all modules."""
     held = [value for module in model.modules() for value in vars(module).values()]
-    return [tensor for tensor in _tensors(held) if tensor.grad_fn is not None]
+    return [tensor for tensor in tensors(held) if tensor.grad_fn is not None]
 
 
 class _Note:
@@ -143,13 +143,3 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
     if kind is dict and not all(type(key) in (int, str) for key in value):
         return False
     return all(_is_plain(one, depth + 1) for one in (value.values() if kind is dict else value))
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        return [tensor for one in value.values() for tensor in _tensors(one)]
-    if isinstance(value, (tuple, list)):
-        return [tensor for one in value for tensor in _tensors(one)]
-    return []

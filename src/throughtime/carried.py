@@ -21,6 +21,16 @@ def moved(state: State, device: torch.device) -> State:
     return _mapped(state, lambda tensor: tensor.to(device))
 
 
+def tensors(state: State) -> list[Tensor]:
+    """All that it holds, in order; of containers of any kind, which need not be made anew."""
+    if isinstance(state, Tensor):
+        return [state]
+    inner = state.values() if isinstance(state, dict) else state
+    if not isinstance(state, (dict, tuple, list)):
+        return []
+    return [tensor for value in inner for tensor in tensors(value)]
+
+
 def _mapped(state: State, change: Callable[[Tensor], Tensor]) -> State:
     """Every tensor in tuples, lists and dictionaries changed, all else as it is."""
     if isinstance(state, Tensor):

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
-from types import TracebackType
 
 import torch
 from torch import Tensor, nn
@@ -110,12 +109,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.remove()
 
     def start(self) -> capture:

@@ -98,8 +98,5 @@ def of_mark(problem: Problem) -> dict[str, str]:
 
 def _places(model: nn.Module) -> list[tuple[str, str]]:
     """The module and the name in it of each of them."""
-    return [(owner, name) for owner, _, name in map(_parted, own_matrices(model))]
-
-
-def _parted(full: str) -> tuple[str, str, str]:
-    return full.rpartition(".")
+    parted = (full.rpartition(".") for full in own_matrices(model))
+    return [(owner, name) for owner, _, name in parted]

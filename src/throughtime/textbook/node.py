@@ -76,8 +76,8 @@ class Walk(NamedTuple):
     dt: Array  #: after tanh, (N, H)
     dsum: Array  #: after +, (N, H)
     db: Array  #: what + left in the bias, (H,)
-    dWh: Array  #: what MatMul left in Wh, (H, H)  # noqa: N815 - the book's name
-    dWx: Array  #: what MatMul left in Wx, (D, H)  # noqa: N815 - the book's name
+    dWh: Array  #: what MatMul left in Wh, (H, H)  # noqa: N815  — the book's name
+    dWx: Array  #: what MatMul left in Wx, (D, H)  # noqa: N815  — the book's name
     dx: Array  #: what the input gets, (N, D)
     dh_prev: Array  #: what the step before gets, (N, H)
 

@@ -7,12 +7,14 @@ what enters the gates: ``∂L/∂W_ih = Σ_t δa_t x_tᵀ``, ``∂L/∂W_hh = Σ
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from throughtime.recurrences.base import Linearised
 from throughtime.recurrences.coefficients import product
 from throughtime.recurrences.elman import LinearisedElman
 from throughtime.recurrences.gru import LinearisedGRU
@@ -20,12 +22,22 @@ from throughtime.recurrences.lstm import LinearisedLSTM
 from throughtime.recurrences.products import linear
 
 
-class ElmanGradients(LinearisedElman):
-    """Of ``nn.RNN``."""
+class OfKernel(Linearised):
+    """A linearisation whose weights, with two biases, are those of one of torch's kernels."""
 
+    @abstractmethod
+    def reads(self) -> tuple[Float[Tensor, "G I"], Float[Tensor, "T B H"]]:
+        """W_ih, and the h that W_hh reads at every step."""
+
+    @abstractmethod
     def entering(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B G"]:
         """The adjoint of ``W_hh h`` at every step."""
-        return rows * self._slope
+
+    def driven(
+        self, rows: Float[Tensor, "T B S"], entering: Float[Tensor, "T B G"]
+    ) -> Float[Tensor, "T B G"]:
+        """The adjoint of ``W_ih x`` at every step: that of ``W_hh h``, if no gate is between."""
+        return entering
 
     @torch.no_grad()
     def gradients(
@@ -34,43 +46,55 @@ class ElmanGradients(LinearisedElman):
         inputs: Float[Tensor, "T B I"],
         names: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
+        weight_ih, h = self.reads()
         entering = self.entering(rows)
-        return _gradients(entering, inputs, self._weight_ih, names) | {
-            "weight_hh": product(entering, self._before),
+        driven = self.driven(rows, entering)
+        found = {
+            "weight_ih": product(driven, inputs),
+            "bias_ih": driven.sum((0, 1)),
+            "weight_hh": product(entering, h),
             "bias_hh": entering.sum((0, 1)),
         }
+        if names is None or "inputs" in names:
+            found["inputs"] = linear(driven, weight_ih.T)
+        return found
 
 
-class GRUGradients(LinearisedGRU):
-    """Of ``nn.GRU``: the reset gate stands before W_hn h, and not before W_in x."""
+class ElmanGradients(OfKernel, LinearisedElman):
+    """Of ``nn.RNN``."""
+
+    def reads(self) -> tuple[Float[Tensor, "G I"], Float[Tensor, "T B H"]]:
+        return self._weight_ih, self._before
 
     def entering(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B G"]:
-        """The adjoint of ``W_hh h`` at every step."""
+        return rows * self._slope
+
+
+class GRUGradients(OfKernel, LinearisedGRU):
+    """Of ``nn.GRU``: the reset gate stands before W_hn h, and not before W_in x."""
+
+    def reads(self) -> tuple[Float[Tensor, "G I"], Float[Tensor, "T B H"]]:
+        return self._weight_ih, self._before
+
+    def entering(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B G"]:
         return (rows.unsqueeze(-2) * self._gates).flatten(-2)
 
-    @torch.no_grad()
-    def gradients(
-        self,
-        rows: Float[Tensor, "T B S"],
-        inputs: Float[Tensor, "T B I"],
-        names: Collection[str] | None = None,
-    ) -> dict[str, Tensor]:
-        recurrent = self.entering(rows)
-        gates = recurrent[..., : 2 * rows.shape[-1]]
-        driven = torch.cat([gates, rows * self._candidate], -1)
-        return _gradients(driven, inputs, self._weight_ih, names) | {
-            "weight_hh": product(recurrent, self._before),
-            "bias_hh": recurrent.sum((0, 1)),
-        }
+    def driven(
+        self, rows: Float[Tensor, "T B S"], entering: Float[Tensor, "T B G"]
+    ) -> Float[Tensor, "T B G"]:
+        gates = entering[..., : 2 * rows.shape[-1]]
+        return torch.cat([gates, rows * self._candidate], -1)
 
 
-class LSTMGradients(LinearisedLSTM):
+class LSTMGradients(OfKernel, LinearisedLSTM):
     """Of ``nn.LSTM``; ``exposed`` is o ⊙ tanh(c'), what its projection reads, if there is one."""
 
     exposed: Tensor | None = None
 
+    def reads(self) -> tuple[Float[Tensor, "G I"], Float[Tensor, "T B H"]]:
+        return self._cell.weight_ih, self._h
+
     def entering(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B G"]:
-        """The adjoint of ``W_hh h`` at every step."""
         parts = self._written, self._output, self._readout
         return self._pull_back(rows, *parts)[1].view(*rows.shape[:2], -1)
 
@@ -81,24 +105,7 @@ class LSTMGradients(LinearisedLSTM):
         inputs: Float[Tensor, "T B I"],
         names: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
-        entering = self.entering(rows)
-        found = _gradients(entering, inputs, self._cell.weight_ih, names) | {
-            "weight_hh": product(entering, self._h),
-            "bias_hh": entering.sum((0, 1)),
-        }
+        found = super().gradients(rows, inputs, names)
         if self.exposed is not None:
             found["weight_hr"] = product(self._cell.split(rows)[0], self.exposed)
         return found
-
-
-def _gradients(
-    entering: Float[Tensor, "T B G"],
-    inputs: Float[Tensor, "T B I"],
-    weight_ih: Float[Tensor, "G I"],
-    names: Collection[str] | None,
-) -> dict[str, Tensor]:
-    """Those of the inputs, if they are wanted, and of what reads them."""
-    found = {"weight_ih": product(entering, inputs), "bias_ih": entering.sum((0, 1))}
-    if names is None or "inputs" in names:
-        found["inputs"] = linear(entering, weight_ih.T)
-    return found

@@ -65,6 +65,11 @@ class Arm:
     loss_change: Comparison | None = None
 
     @property
+    def decisive(self) -> Comparison | None:
+        """What the answer rests on: seeds solved where there is a criterion, else the loss."""
+        return self.loss_change if self.solved_gain is None else self.solved_gain
+
+    @property
     def is_complete(self) -> bool:
         """Whether every trial has a result."""
         return all(end.has_result for end in self.ends)
@@ -145,8 +150,7 @@ class Treated:
         """Whether a remedy helped, and chance is an unlikely explanation."""
         if self.best is None:
             return False
-        arm = self.arm(self.best)
-        decisive = arm.solved_gain if self.criterion else arm.loss_change
+        decisive = self.arm(self.best).decisive
         return decisive is not None and decisive.proven
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def row(treated: Treated, arm: Arm) -> list[str]:
 
     ``p`` is that of the outcome which decides: solved, where there is a criterion, else the loss.
     """
-    decides = arm.solved_gain if treated.criterion else arm.loss_change
+    decides = arm.decisive
     solving = [f"{arm.solved}/{len(arm.ends)}", _number(arm.updates_needed)]
     return [
         "untreated" if arm.remedy == UNTREATED else arm.remedy,

@@ -40,7 +40,7 @@ def judge(arms: Sequence[Arm], criterion: str | None, loss_name: str) -> Verdict
     judged = [arm for arm in tried if arm.loss_change is not None]
     if not untreated.is_complete or (tried and not judged):
         return Verdict("unknown", None, f"No answer: {_trouble(arms)}")
-    helped = [arm for arm in judged if _helped(arm, criterion)]
+    helped = [arm for arm in judged if _moved(arm, better=True)]
     told = _Telling(untreated, judged, criterion, loss_name)
     if criterion is not None and untreated.solved == len(untreated.ends):
         verdict = Verdict("solved already", None, told.solved_already(), told.sooner())
@@ -56,16 +56,15 @@ def judge(arms: Sequence[Arm], criterion: str | None, loss_name: str) -> Verdict
     return verdict._replace(evidence=(*verdict.evidence, *told.harm(), *missing))
 
 
-def _helped(arm: Arm, criterion: str | None) -> bool:
-    if criterion is not None:
-        return arm.solved_gain is not None and arm.solved_gain.away(+1)
-    return arm.loss_change is not None and arm.loss_change.away(-1)
+def _moved(arm: Arm, better: bool) -> bool:
+    """Whether what decides went this way: more seeds solved are better, and less loss."""
+    up = better if arm.solved_gain is not None else not better
+    return _decisive(arm).away(+1 if up else -1)
 
 
-def _harmed(arm: Arm, criterion: str | None) -> bool:
-    if criterion is not None:
-        return arm.solved_gain is not None and arm.solved_gain.away(-1)
-    return arm.loss_change is not None and arm.loss_change.away(+1)
+def _decisive(arm: Arm) -> Comparison:
+    assert arm.decisive is not None, "only what has all its results is judged"
+    return arm.decisive
 
 
 def _rank(arm: Arm) -> tuple[int, float, float]:
@@ -122,10 +121,11 @@ class _Telling:
         """A difference that may be chance, and one that is not what was asked for."""
         said = []
         closest = min(self._judged, key=_rank, default=self._untreated)
-        gain = closest.solved_gain if self._criterion else closest.loss_change
+        gain = closest.decisive
         if gain is not None and gain.mean and (gain.mean > 0) == bool(self._criterion):
             said.append(f"The difference may be chance: {self._test(gain)}.")
-        lower = [arm for arm in self._judged if self._criterion and _helped(arm, None)]
+        solving = [arm for arm in self._judged if arm.solved_gain is not None]
+        lower = [arm for arm in solving if arm.loss_change and arm.loss_change.away(-1)]
         if lower:
             least = min(lower, key=lambda arm: arm.loss)
             said.append(f"{least.remedy} lowered the loss without solving it: {self._loss(least)}.")
@@ -133,7 +133,7 @@ class _Telling:
 
     def helped(self, best: Arm) -> str:
         """One remedy at least helped."""
-        helped = f"{best.remedy} {'helped' if self._decisive(best).proven else 'seems to help'}"
+        helped = f"{best.remedy} {'helped' if _decisive(best).proven else 'seems to help'}"
         if not self._criterion:
             return f"{helped}: {self._loss(best)}."
         after = f"it solved {_share(best)} seeds, {_updates(best)}"
@@ -142,29 +142,23 @@ class _Telling:
 
     def proof(self, best: Arm, others: Sequence[Arm]) -> tuple[str, ...]:
         """How sure that is, and what else helped."""
-        gain = self._decisive(best)
+        gain = _decisive(best)
         said = [f"{'Proof' if gain.proven else 'Not yet proof'}: {self._test(gain)}."]
         for word, proven in (("Also helped", True), ("May help too", False)):
-            names = [arm.remedy for arm in others if self._decisive(arm).proven == proven]
+            names = [arm.remedy for arm in others if _decisive(arm).proven == proven]
             said += [f"{word}: {', '.join(names)}."] if names else []
         return tuple(said)
 
     def harm(self) -> list[str]:
         """What made it worse."""
         before = self._outcome(self._untreated)
-        harmed = [arm for arm in self._judged if _harmed(arm, self._criterion)]
+        harmed = [arm for arm in self._judged if _moved(arm, better=False)]
         words = {True: "made it worse", False: "seems to make it worse"}
         return [
-            f"{arm.remedy} {words[self._decisive(arm).proven]}: it {self._outcome(arm)}, the "
+            f"{arm.remedy} {words[_decisive(arm).proven]}: it {self._outcome(arm)}, the "
             f"untreated model {before}."
             for arm in harmed
         ]
-
-    def _decisive(self, arm: Arm) -> Comparison:
-        """The comparison that the answer rests on."""
-        found = arm.solved_gain if self._criterion else arm.loss_change
-        assert found is not None
-        return found
 
     def _outcome(self, arm: Arm) -> str:
         said = f"solved {_share(arm)} seeds," if self._criterion else "had"
