@@ -16,22 +16,48 @@ from throughtime.errors import plain
 
 SCHEMA = 2
 
-Verdict = Literal["healthy", "vanishing", "exploding", "non-finite"]
+Verdict = Literal["healthy", "vanishing", "exploding", "non-finite", "unknown"]
 
-DISEASES = (
+MISTAKES = (
+    "spoilt record",
+    "check failed",
+    "no gradient",
     "non-finite",
+    "weights changed",
+    "axes swapped",
+    "partial loss",
+    "dead parameters",
+    "state not handed on",
+    "partly detached",
+    "truncated",
+    "too short",
+    "other routes",
+)
+"""What stands before any statement on the recurrence, in the order in which it is told.
+
+Either the user's program does something else than its author believes, or the measurement cannot
+carry a verdict.
+"""
+
+CONDITIONS = (
     "exploding",
     "chaotic",
     "vanishing",
-    "truncated",
     "gates closed",
     "saturated",
     "transient growth",
     "bottleneck",
 )
-"""What a rule can find, the gravest first."""
+"""What ails the recurrence itself, the gravest first."""
 
-_EXPLAINS = (*DISEASES, "budget")
+DISEASES = (*MISTAKES, *CONDITIONS)
+"""Everything that a rule can find wrong."""
+
+REMARKS = ("episodes", "assumed span", "state carried", "budget")
+"""What a reader must know, with which nothing is wrong."""
+
+_FIRST = (*MISTAKES, "episodes")
+_EXPLAINS = (*_FIRST, *CONDITIONS, "budget")
 
 
 @dataclass(frozen=True)
@@ -94,7 +120,7 @@ class LayerDiagnosis:
 
     Attributes:
         name, kind: the layer's name in the model, and what it is (``"LSTM"``, ``"stack"``, ...).
-        verdict: ``healthy``, ``vanishing``, ``exploding`` or ``non-finite``.
+        verdict: ``healthy``, ``vanishing``, ``exploding``, ``non-finite`` or ``unknown``.
         rate: slope of log10 gain, in decades per step; negative vanishes. None if it has no slope.
         horizon: the largest lag with a gain of at least 1 %. None if nothing was finite.
         reaches_end: the horizon is as long as what was captured: read it as "at least".
@@ -152,13 +178,13 @@ class Diagnosis:
 
     @property
     def diseases(self) -> tuple[str, ...]:
-        """The diseases that were found in any layer, the gravest first; else ``("healthy",)``."""
+        """The diseases that were found, mistakes first; else the verdict alone."""
         named = {finding.disease for finding in self.findings}
-        return tuple(disease for disease in DISEASES if disease in named) or ("healthy",)
+        return tuple(disease for disease in DISEASES if disease in named) or (self.verdict,)
 
     @property
     def causes(self) -> tuple[Finding, ...]:
-        """The findings that explain the verdict, those of the deciding layer first.
+        """The findings that explain the verdict: mistakes, then those of the deciding layer.
 
         What the verdict says of the whole is not said again of every layer: ``layers`` has it.
         """
@@ -174,7 +200,12 @@ class Diagnosis:
         return tuple(
             sorted(
                 found,
-                key=lambda one: (one.subject != self.decided_by, _EXPLAINS.index(one.disease)),
+                key=lambda one: (
+                    one.disease not in _FIRST,
+                    one.disease not in _FIRST and one.subject != self.decided_by,
+                    _EXPLAINS.index(one.disease),
+                    one.subject != self.decided_by,
+                ),
             )
         )
 

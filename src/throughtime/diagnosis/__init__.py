@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from throughtime.capture import observe
-from throughtime.diagnosis import nonfinite, pictures, reach, thresholds
+from throughtime.diagnosis import mistakes, nonfinite, pictures, reach, thresholds
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.rules import RULES, verdict_sentence
 from throughtime.errors import InputError
@@ -16,7 +16,7 @@ from throughtime.problem import Problem
 from throughtime.trace import LayerTrace, Trace
 
 # From the worst to the best; the whole is as bad as the worst that it depends on.
-_SEVERITY = ("non-finite", "exploding", "vanishing", "healthy")
+_SEVERITY = ("non-finite", "exploding", "vanishing", "unknown", "healthy")
 
 # What a layer of a healthy stack may have without harm to the stack.
 _OF_ONE_LAYER = (
@@ -71,7 +71,7 @@ def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = F
         worst.sentence,
         worst.name,
         tuple(layers),
-        (*source.findings, *_findings(layers, whole)),
+        (*source.findings, *mistakes.find(mistakes.View(source, span)), *_findings(layers, whole)),
         (*source.notes, *_notes(layers)),
         {**source.run, "throughtime": version("throughtime"), "thresholds": thresholds.ALL},
         worst.korean,

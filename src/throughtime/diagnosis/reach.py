@@ -54,11 +54,11 @@ class Reach:
 
 
 def read(gains: Measurement, steps: int, span: int | None) -> Reach:
-    """The reach that a ``gain`` measurement shows; ``span`` None means the whole sequence."""
+    """The reach that a ``gain`` measurement shows; ``span`` None means the longest lag."""
     median = _median(gains)
     longest = len(median) - 1
     extrapolated = span is not None and span > max(longest, 0)
-    needed = max(1, steps if span is None else span)
+    needed = max(1, steps - 1 if span is None else span)
     known = ~np.isnan(median)
     if not known.any() or np.isposinf(median).any():
         broken: Verdict = "healthy" if not len(median) else "non-finite"

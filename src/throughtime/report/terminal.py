@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-_COLOURS = {"healthy": "green", "vanishing": "blue", "exploding": "red", "non-finite": "magenta"}
+_COLOURS = {
+    "healthy": "green",
+    "vanishing": "blue",
+    "exploding": "red",
+    "non-finite": "magenta",
+    "unknown": "yellow",
+}
 _PLAINER = str.maketrans(
     {"−": "-", "–": "-", "—": "-", "×": "x", "·": ".", "…": "...", "≤": "<=", "≥": ">=", "≈": "~",
      "✓": "+", "↓": "v", "↑": "^", "→": "->", "←": "<-", "∂": "d", "δ": "delta", "‖": "|",

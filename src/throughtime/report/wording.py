@@ -55,6 +55,7 @@ _VERDICTS = {
     "vanishing": VerdictWords("Vanishing", "↓", "vanishing"),
     "exploding": VerdictWords("Exploding", "↑", "exploding"),
     "non-finite": VerdictWords("Non-finite", "!", "non-finite"),
+    "unknown": VerdictWords("Unknown", "?", "unknown"),
 }
 
 

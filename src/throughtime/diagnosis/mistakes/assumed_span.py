@@ -1,0 +1,28 @@
+"""Assumed span: nobody said how far back the task needs to see, so the whole sequence counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from throughtime.diagnosis.mistakes.view import View
+from throughtime.diagnosis.words import Said, finding
+from throughtime.findings import Finding
+
+
+def find(view: View) -> Iterator[Finding]:
+    """No span was given: the longest lag of the capture, T − 1, stands in for it."""
+    if view.span is not None or not len(view.trace):
+        return
+    longest = max(view.trace, key=lambda layer: layer.steps)
+    span = view.span_of(longest)
+    yield finding("assumed span", longest.name, said(span), {"span_steps": span})
+
+
+def said(span: int) -> Said:
+    """Which span was taken, and how to give another one."""
+    return Said(
+        f"No span was given: took T − 1 = {span}, the longest lag of the capture. If the task "
+        "needs less, say so with --span (span= in Python).",
+        f"span이 주어지지 않아 캡처에서 가장 긴 시차인 T − 1 = {span}을 사용했습니다. 과제에 더 "
+        "짧은 거리만 필요하다면 --span(파이썬에서는 span=)으로 지정하십시오.",
+    )

@@ -1,0 +1,24 @@
+"""What the mistakes look at: one captured run, and how far back its task needs to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from throughtime.trace import LayerTrace, Trace
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One captured run.
+
+    Attributes:
+        trace: the run.
+        span: steps back that the task needs; None where nobody said so.
+    """
+
+    trace: Trace
+    span: int | None
+
+    def span_of(self, layer: LayerTrace) -> int:
+        """The span, or where none was given the longest lag of the layer, T − 1."""
+        return max(1, layer.steps - 1) if self.span is None else self.span
