@@ -4,7 +4,8 @@ The definitions, for a span of L steps, P_k = ∂s_t/∂s_{t−k} and the loss's
 gain g_k is the median, over loss steps t and sequences, of log10 ‖P_kᵀ e_t‖ / ‖e_t‖:
 
 - vanishing: g_L < −2.
-- exploding: not vanishing, and the largest g_k up to L is above 2.
+- exploding: not vanishing, and g_L is above 2, or the largest g_k up to L is above 2 and g_L less
+  than 1 below it (else it swelled and passed: transient growth).
 - transient growth: the largest g_k up to L is at least 1, and g_L lies at least 1 below it; not
   where a wall cut it off.
 - chaotic: not vanishing, the largest Lyapunov exponent is above 0.02 nats per step, and the states
@@ -142,7 +143,8 @@ def squashes(model: Reader) -> bool:
 def labels(found: Figures, span: int, *, tanh: bool) -> frozenset[str]:
     """The set of diseases, by the definitions above; empty if healthy."""
     vanishing = found.gain < VANISHED
-    exploding = not vanishing and found.peak > EXPLODED
+    stays = found.gain > EXPLODED or found.gain > found.peak - 1
+    exploding = not vanishing and found.peak > EXPLODED and stays
     rate = found.exponent / math.log(10)
     chaotic = found.exponent > 0.02 and found.growth < 0.1 * rate
     cut = found.window is not None and found.gain == -math.inf

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from throughtime.capture import observe
 from throughtime.diagnosis import diagnose
-from throughtime.errors import ReachError
+from throughtime.errors import NoGradientError, ReachError
 from throughtime.findings import Diagnosis
+from throughtime.trace import LayerTrace
 
 
 def assert_reaches(
@@ -35,17 +36,29 @@ def assert_reaches(
 
     Raises:
         ReachError: (an ``AssertionError``) if the gradient vanishes, explodes or is not finite
-            within the span, or the captured sequence is too short to tell.
-        InputError, NoGradientError, NothingRecordedError: as ``capture``.
+            within the span; or, beginning with "cannot tell", if it is not known: no gradient, a
+            check that failed, or a layer whose longest measured lag is below the span.
+        InputError, NothingRecordedError: as ``capture``.
     """
-    trace = observe(model, closure, lengths=lengths)
+    try:
+        trace = observe(model, closure, lengths=lengths)
+    except NoGradientError as error:
+        raise ReachError(f"cannot tell: {error}") from error
     found = diagnose(trace, span)
+    if found.verdict == "unknown":
+        raise ReachError(f"cannot tell: {found}")
     if found.verdict != "healthy":
         raise ReachError(f"the gradient does not reach {span} steps back: {found}")
-    longest = max(layer.steps for layer in trace) - 1
-    if longest < span:
-        raise ReachError(
-            f"the captured sequence has {longest + 1} steps, so that no lag of {span} is in it: "
-            f"use a sequence of at least {span + 1} steps"
-        )
+    for layer in trace:
+        longest = _longest_lag(layer)
+        if layer.steps > 1 and longest < span:
+            raise ReachError(
+                f"cannot tell: the longest lag that was measured of layer {layer.name!r} is "
+                f"{longest}: use a sequence of at least {span + 1} steps, with a loss at its end"
+            )
     return found
+
+
+def _longest_lag(layer: LayerTrace) -> int:
+    """Steps from the last loss back to the start of its sequence, in the order of computation."""
+    return max(layer.loss_steps(), default=0)

@@ -21,6 +21,7 @@ Verdict = Literal["healthy", "vanishing", "exploding", "non-finite", "unknown"]
 MISTAKES = (
     "spoilt record",
     "check failed",
+    "not checked",
     "no gradient",
     "non-finite",
     "weights changed",
@@ -30,8 +31,9 @@ MISTAKES = (
     "state not handed on",
     "partly detached",
     "truncated",
-    "too short",
     "other routes",
+    "too short",
+    "series",
 )
 """What stands before any statement on the recurrence, in the order in which it is told.
 
@@ -131,6 +133,11 @@ class LayerDiagnosis:
         unverified_because: why ``verified`` is None.
         measurements: ``gain``, ``lag matrix``, ``states``, ``gradients``, ... as plain tuples.
         korean: the sentence in Korean.
+        checked_by: what agreed with autograd, in words; empty where nothing was compared or
+            something differs.
+
+    Raises:
+        ValueError: for a verdict ``healthy`` without a gain at the span, or without a check.
     """
 
     name: str
@@ -147,6 +154,14 @@ class LayerDiagnosis:
     findings: tuple[Finding, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     korean: str = ""
+    checked_by: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict == "healthy" and (self.gain_at_span is None or not self.checked_by):
+            raise ValueError(
+                f"layer {self.name!r} cannot be healthy: nothing was measured at the span, or no "
+                "check held"
+            )
 
     def measurement(self, name: str) -> Measurement | None:
         """The measurement of that name, or None."""

@@ -21,6 +21,28 @@ from throughtime.recurrences import Linearised
 
 
 @dataclass(frozen=True, eq=False)
+class Far:
+    """One random gradient, sent by autograd from a state to one far before it.
+
+    Attributes:
+        anchor, origin: the steps of both states, in the order of computation; −1 is the initial
+            state. Of a packed batch every sequence starts at its own last step.
+        sent: the gradient at the state ``anchor`` (B S).
+        arrived: what autograd made of it at the state ``origin`` (B S), along every route.
+    """
+
+    anchor: int
+    origin: int
+    sent: Float[Tensor, "B S"]
+    arrived: Float[Tensor, "B S"]
+
+    @property
+    def lag(self) -> int:
+        """Steps between the two."""
+        return self.anchor - self.origin
+
+
+@dataclass(frozen=True, eq=False)
 class LayerTrace:
     """One recurrent layer, in one direction.
 
@@ -42,6 +64,8 @@ class LayerTrace:
         rebuilt_gradient: the same gradient from the trace, where ``linear`` cannot rebuild it.
         unchecked_because: why there is nothing to check against, if so.
         findings: what was noticed while the trace was made (a state carried over, say).
+        far: gradients that autograd itself sent far back, for the check of long lags.
+        precision: the coarsest number format in which the layer computed; None: that of ``states``.
     """
 
     name: str
@@ -59,6 +83,8 @@ class LayerTrace:
     rebuilt_gradient: Tensor | None = None
     unchecked_because: str = ""
     findings: tuple[Finding, ...] = ()
+    far: tuple[Far, ...] = ()
+    precision: torch.dtype | None = None
 
     @property
     def steps(self) -> int:
@@ -206,6 +232,8 @@ class Trace:
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     run: dict[str, object] = field(default_factory=dict)
+    feeds: tuple[tuple[str, str], ...] = ()
+    """Pairs of layers: the second reads, through whatever lies between, what the first wrote."""
 
     def __getitem__(self, key: str | int) -> LayerTrace:
         if isinstance(key, int):

@@ -21,6 +21,8 @@ class Passes:
 
     count: int = 0
     with_graph: set[int] = field(default_factory=set)
+    resting: bool = False
+    """Gradients that pass now are ours, not the user's: nobody takes note of them."""
 
 
 @dataclass(eq=False)
@@ -39,7 +41,7 @@ class Weight:
 
     def receive(self, gradient: Tensor | None) -> None:
         """Add up what a backward pass brings; a copy, since ``.grad`` may be the same memory."""
-        if gradient is None:
+        if gradient is None or self.passes.resting:
             return
         held, gradient = self.gradient, gradient.detach()
         self.gradient = gradient.clone() if held is None else held.add_(gradient)
@@ -64,6 +66,8 @@ class Call:
         lengths, order: of a packed batch: lengths as packed, and the indices that unsort it.
         scale: dropout mask through which the inputs came from the layer below (T B I), or None.
         again: it ran during a backward pass, as a checkpoint does.
+        ends, begins: the state after and before in autograd's graph, until the trace is made.
+        reads: the calls that its input depends on.
         received: gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0``.
     """
 
@@ -91,6 +95,9 @@ class Call:
     seen_in: set[int] = field(default_factory=set)
     versions: tuple[tuple[Tensor, int], ...] = ()
     read: int | None = None
+    ends: tuple[Tensor, ...] = ()
+    begins: tuple[Tensor, ...] = ()
+    reads: tuple[Call, ...] = ()
 
     def watch(
         self, tensor: Tensor, slot: str, shape: Callable[[Tensor], Tensor] | None = None
@@ -100,7 +107,7 @@ class Call:
             return []
 
         def receive(gradient: Tensor | None) -> None:
-            if gradient is None:  # some kernels hand back nothing for a zero
+            if gradient is None or self.passes.resting:  # some kernels hand back None for a zero
                 return
             gradient = gradient.detach() if shape is None else shape(gradient.detach())
             gradient = gradient[0] if slot in "hc" and self.fused else gradient

@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from throughtime.capture.calls import listen
 from throughtime.errors import InputError, NoGradientError, UnsupportedError
 from throughtime.recurrences import Linearised
-from throughtime.trace import LayerTrace
+from throughtime.trace import Far, LayerTrace
 
 Root = tuple[Tensor, Tensor | None]
 """What a backward pass started from, and the gradient that it started with."""
@@ -132,6 +132,13 @@ class LinearisedGraph(Linearised):
             true = true + found - self._pull(t, t, true)
         return true
 
+    def far(self, t: int, k: int) -> Far:
+        """What autograd sends from state t to state k along every route of the graph."""
+        like = _joined([part.detach() for part in self._states[t]])
+        generator = torch.Generator().manual_seed(len(self._widths))
+        sent = torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+        return Far(t, k, sent, self.as_coordinates(k, self._pull(t, k, sent)))
+
     def split(self, row: Float[Tensor, "B S"]) -> list[Tensor]:
         """The parts of a joint row, each in the shape that the user marked."""
         parts = row.split(self._widths, -1)
@@ -184,7 +191,14 @@ def marked_trace(marks: Marks, roots: Sequence[Root]) -> LayerTrace:
         parameter_gradient=autograds,
         rebuilt_gradient=rebuilt,
         unchecked_because=reason,
+        far=_far(linear, len(states)),
     )
+
+
+def _far(linear: LinearisedGraph, steps: int) -> tuple[Far, ...]:
+    """Random gradients that autograd sends the whole way, not step by step."""
+    pairs = dict.fromkeys([(steps - 1, 0), (steps - 1, steps // 2), (steps // 2, 0)])
+    return tuple(linear.far(t, k) for t, k in pairs if t > k)
 
 
 def difference(total: Float[Tensor, "T B S"], passed_back: Tensor) -> Float[Tensor, "T B S"]:

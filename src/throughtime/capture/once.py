@@ -38,6 +38,7 @@ def observe(
     with states, kept(model), capture(model, lengths=lengths, **limits) as run:
         loss = closure()
         if not run.backwards:
+            run.look_far()
             _backward(loss)
     return run.trace
 

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from throughtime.capture.calls import Call, Passes, Snapshots, Weight, of_torch, version
 from throughtime.capture.checks import CUT_OFF, check_input
+from throughtime.capture.feeds import Feeds
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
 from throughtime.capture.unrolled import Unrolled
@@ -47,6 +48,7 @@ class Recorder(TorchFunctionMode):
         self._running: list[nn.Module] = []
         self._first: list[int] = []
         self._snapshots = Snapshots(self.passes)
+        self._feeds = Feeds()
         self._handles: list[RemovableHandle] = []
         self._thread = threading.get_ident()
         # How many modules were running when the backward pass began that is under way, if one is.
@@ -77,11 +79,14 @@ class Recorder(TorchFunctionMode):
     def _detach(self) -> None:
         while self._handles:
             self._handles.pop().remove()
+        self._feeds.forget()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         # A checkpoint runs its modules again, inside the backward pass: there torch has put this
         # mode aside, and the pass may be in a thread of its own.
         if threading.get_ident() != self._thread and self._outside is None:
+            return
+        if self.passes.resting:
             return
         recurrent = isinstance(module, _RECURRENT)
         if id(module) not in self._names and not (recurrent and self._running):
@@ -115,6 +120,8 @@ class Recorder(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if self.passes.resting:
+            return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name in _BACKWARD_NAMES and func in _BACKWARD:
             return self._backward(func, args, kwargs)
@@ -211,6 +218,7 @@ class Recorder(TorchFunctionMode):
         )
         self._handles += call.watch(ran.outputs, "output", pad)
         self._watch(call, initial, ran.final)
+        self._place(call, one.inputs, initial, (ran.outputs, *ran.final), ran.final)
         return ran
 
     def _cell(self, func: Callable[..., Any], x: Tensor, hx: Any, *weights: Tensor | None) -> Any:
@@ -245,6 +253,7 @@ class Recorder(TorchFunctionMode):
             versions=((x.detach(), version(x)),),
         )
         self._watch(call, initial, final)
+        self._place(call, x, initial, final, final)
         return result if isinstance(result, Tensor) else final
 
     def _unrolled(self, run: Unrolled) -> Tensor:
@@ -277,7 +286,22 @@ class Recorder(TorchFunctionMode):
         )
         self._handles += call.watch(states, "output")
         self._watch(call, initial, ())
+        self._place(call, run.inputs, initial, (states,), () if place.lengths else (states[-1],))
         return states
+
+    def _place(
+        self,
+        call: Call,
+        inputs: Tensor,
+        begins: tuple[Tensor, ...],
+        made: tuple[Tensor, ...],
+        ends: tuple[Tensor, ...],
+    ) -> None:
+        """Where a call stands in autograd's graph: what it reads, began with, and ended in."""
+        if call.differentiable and not call.again:
+            call.reads = self._feeds.read(inputs)
+            self._feeds.add(call, made)
+            call.begins, call.ends = begins, ends
 
     def _aliases(
         self,
@@ -292,9 +316,13 @@ class Recorder(TorchFunctionMode):
         ``proof``: which weight that is, or stands for it where a recurrence has none.
         """
         tensors = (inputs, *initial, *weights)
-        initial = tuple(p.view_as(p) if p.requires_grad else p for p in initial)
         if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+            initial = tuple(p.view_as(p) if p.requires_grad else p for p in initial)
             return initial, weights, None
+        # One that needs no gradient is given a leaf of ours, at which a check can arrive.
+        initial = tuple(
+            p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for p in initial
+        )
         watched, handles = self._snapshots.watch(name, weights[proof])
         self._handles += handles
         return initial, (*weights[:proof], watched.alias, *weights[proof + 1 :]), watched

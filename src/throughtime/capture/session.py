@@ -14,11 +14,13 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from throughtime.capture import far
 from throughtime.capture.assemble import find_links, layer_traces
 from throughtime.capture.calls import Call
 from throughtime.capture.chains import Chain, find_chains
@@ -26,7 +28,7 @@ from throughtime.capture.checks import CUT_OFF, check_lengths, padded_sequences
 from throughtime.capture.marks import Marks, marked_trace
 from throughtime.capture.recorder import Recorder
 from throughtime.errors import InputError, NoGradientError, NothingRecordedError, ThroughtimeWarning
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import Far, LayerTrace, Trace
 
 _MEGABYTE = 2**20
 _DYNAMO = "torch._dynamo"
@@ -84,6 +86,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._marks: dict[str, Marks] = {}
         self._stack: ExitStack | None = None
         self._entered = False
+        self._far: dict[int, tuple[Far, ...]] = {}
 
     def __enter__(self) -> capture:
         if self._entered:
@@ -131,6 +134,18 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             raise InputError(f"mark({name!r}) was called outside of the capture's block")
         self._recorder.keep(self._marks.setdefault(name, Marks(name)).add(state))
 
+    def look_far(self) -> None:
+        """Before the backward pass: let autograd send a few gradients the whole way back.
+
+        ``observe`` calls it. It costs about two more backward passes.
+        """
+        passes = self._recorder.passes
+        passes.resting = True
+        try:
+            self._far = far.look(find_chains(self._recorder.calls))
+        finally:
+            passes.resting = False
+
     @property
     def backwards(self) -> int:
         """How many backward passes the block has run so far."""
@@ -144,7 +159,13 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         chains = find_chains(self._recorder.calls)
         reached = [chain for chain in chains if chain.reached]
         names = _unique([chain.name for chain in reached])
-        layers = self._with_lengths(layer_traces(reached, names, self._memory))
+        traces = layer_traces(reached, names, self._memory)
+        layers = self._with_lengths(
+            [
+                replace(trace, far=self._far.get(id(chain.calls[0]), ()))
+                for trace, chain in zip(traces, reached, strict=True)
+            ]
+        )
         marks = [m for m in self._marks.values() if m.reached]
         layers += [marked_trace(m, self._recorder.roots) for m in marks]
         if not layers:
@@ -155,6 +176,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             (*self._notes(chains), *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]),
+            _feeds(reached, names),
         )
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
@@ -256,6 +278,21 @@ def _unique(names: Sequence[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return unique
+
+
+def _feeds(chains: Sequence[Chain], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Which layer reads, through whatever lies between, what which other layer wrote."""
+    owner = {
+        id(call): name for chain, name in zip(chains, names, strict=True) for call in chain.calls
+    }
+    pairs = {
+        (owner[id(lower)], name): None
+        for chain, name in zip(chains, names, strict=True)
+        for call in chain.calls
+        for lower in call.reads
+        if id(lower) in owner
+    }
+    return tuple(pair for pair in pairs if pair[0] != pair[1])
 
 
 def _is_scripted(module: nn.Module) -> bool:

@@ -10,6 +10,8 @@ NAMES = {
     "spoilt record": "훼손된 기록",
     "check failed": "검산 실패",
     "no gradient": "기울기 없음",
+    "not checked": "검산하지 못함",
+    "series": "직렬로 이어진 층",
     "weights changed": "순전파 중 바뀐 가중치",
     "axes swapped": "뒤바뀐 축",
     "partial loss": "일부만 읽는 손실",
