@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Callable[[], Trace], int | None, tuple[str, ...]]] = {
     "chain": (swelling, 40, ("vanishing", "transient growth")),
     "chain, seen on its way up": (swelling, 6, ("healthy",)),
     "rank one": (funnel, 20, ("bottleneck",)),
-    "windows": (windowed(20), 40, ("vanishing", "truncated")),
+    "windows": (windowed(20), 40, ("truncated", "vanishing")),
     "windows as long as the span": (windowed(20), 19, ("healthy",)),
 }
 
@@ -237,6 +237,9 @@ def test_deep_measures_more() -> None:
 
 
 def test_one_step_and_one_unit_are_no_trouble() -> None:
-    for steps in (1, 2, 3):
-        found = tt.diagnose(captured(nn.LSTM(1, 1).double(), normal(steps, 1, 1)), deep=True)
-        assert found.verdict in ("healthy", "vanishing", "exploding")
+    verdicts = [
+        tt.diagnose(captured(nn.LSTM(1, 1).double(), normal(steps, 1, 1)), deep=True).verdict
+        for steps in (1, 2, 3)
+    ]
+    assert verdicts[0] == "unknown"
+    assert set(verdicts[1:]) <= {"healthy", "vanishing", "exploding"}

@@ -39,16 +39,19 @@ measurements = st.builds(
     how=names,
     coords=st.dictionaries(names, st.lists(labels, max_size=3).map(tuple), max_size=2),
 ).map(Measurement.plain)
-verdicts = st.sampled_from(["healthy", "vanishing", "exploding", "non-finite"])
-layers = st.builds(
+verdicts = st.sampled_from(["healthy", "vanishing", "exploding", "non-finite", "unknown"])
+unhealthy = st.builds(
     LayerDiagnosis,
-    verdict=verdicts,
+    verdict=verdicts.filter(lambda verdict: verdict != "healthy"),
     rate=numbers,
     gain_at_span=numbers,
     verified=numbers,
     name=names,
     findings=st.lists(findings, max_size=2).map(tuple),
     measurements=st.lists(measurements, max_size=2).map(tuple),
+)
+layers = unhealthy | unhealthy.map(
+    lambda layer: replace(layer, verdict="healthy", gain_at_span=-0.1, checked_by="autograd")
 )
 diagnoses = st.builds(
     Diagnosis,

@@ -55,7 +55,11 @@ def relu_world(gain: float, steps: int, dtype: torch.dtype = torch.float32) -> L
     linear = cell.linearise(before, torch.zeros(steps, 2, 1, dtype=dtype))
     direct = torch.zeros(steps, 2, size, dtype=dtype)
     direct[-1] = 1
-    return LayerTrace("relu", "RNN", cell.parts, before, direct, adjoint(linear, direct), linear)
+    gradients = adjoint(linear, direct)
+    proof = linear.recurrent_weight_gradient(gradients)
+    return LayerTrace(
+        "relu", "RNN", cell.parts, before, direct, gradients, linear, parameter_gradient=proof
+    )
 
 
 def captured(model: nn.Module, x: Tensor, weight: Tensor | None = None) -> tt.Trace:

@@ -282,7 +282,9 @@ class Diagnosis:
                 f"  {layer.name} ({layer.kind}): {layer.verdict}, horizon {horizon} of {layer.span}"
                 f"{rate} ({check})"
             )
-        more = [found for found in self.findings if found.sentence != self.sentence]
+        causes = self.causes
+        others = [found for found in self.findings if found not in causes]
+        more = [found for found in (*causes, *others) if found.sentence != self.sentence]
         lines += [f"  {finding.disease}: {finding.sentence}" for finding in more]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(plain(line) for line in lines)

@@ -104,7 +104,7 @@ def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
         worst.sentence,
         worst.name,
         (*single, *rows),
-        (*trace.findings, *of_program, *whole.findings(single, rows)),
+        (*trace.findings, *of_program, *whole.findings(trace, single, rows)),
         (*trace.notes, *_notes(single)),
         {**trace.run, "throughtime": version("throughtime"), "thresholds": thresholds.ALL},
         worst.korean,

@@ -148,8 +148,9 @@ def _at(median: NDArray[np.float64], lag: int) -> float:
 def _carried_on(median: NDArray[np.float64], lag: int) -> tuple[float, float] | None:
     """log10 gain at a lag beyond the last, from the line of the last half: smallest, largest.
 
-    The slope is uncertain by what the two quarters of that half differ in, and by twice its
-    standard error. None where the lags are too few, or not numbers. What is gone stays gone.
+    The slope is uncertain by twice its standard error, and by what it would turn on the way if it
+    went on turning as it does between the two quarters of that half. None where the lags are too
+    few, or not numbers. What is gone stays gone.
     """
     longest = len(median) - 1
     if np.isneginf(median[-1]):
@@ -164,8 +165,8 @@ def _carried_on(median: NDArray[np.float64], lag: int) -> tuple[float, float] | 
     error = 2 * float(np.sqrt(np.sum(left**2) / max(1, len(lags) - 2) / spread))
     middle = len(lags) // 2
     early, late = slope_of(median, lags[: middle + 1]), slope_of(median, lags[middle:])
-    error = max(error, abs(late - early))
     last, ahead = float(np.polyval(line, longest)), lag - longest
+    error = max(error, abs(late - early) * (1 + ahead / middle) / 2)
     return last + (line[0] - error) * ahead, last + (line[0] + error) * ahead
 
 

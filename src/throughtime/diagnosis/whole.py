@@ -7,10 +7,13 @@ from dataclasses import replace
 
 from throughtime.diagnosis.words import Said, finding, steps
 from throughtime.findings import Finding, LayerDiagnosis
+from throughtime.measures.lags import stack_of
 from throughtime.trace import Trace
 
 # From the worst to the best; the whole is as bad as the worst that it depends on.
 _SEVERITY = ("non-finite", "exploding", "vanishing", "unknown", "healthy")
+
+_AND = " + "  # between the names of layers in series
 
 # What a layer may have without harm to what it is a part of.
 _OF_ONE_LAYER = (
@@ -45,13 +48,13 @@ def severity(one: LayerDiagnosis) -> tuple[int, bool, float]:
 
 
 def findings(
-    layers: Sequence[LayerDiagnosis], rows: Sequence[LayerDiagnosis]
+    trace: Trace, layers: Sequence[LayerDiagnosis], rows: Sequence[LayerDiagnosis]
 ) -> tuple[Finding, ...]:
     """Those of all layers and rows; of the layers of a row not what ails one and not the row.
 
     A dependency that dies in one layer may travel back through another.
     """
-    above = {name: row for row in rows for name in members(row)}
+    above = {name: row for row in rows for name in _members(row, trace)}
     found: list[Finding] = []
     for one in layers:
         row = above.get(one.name)
@@ -64,9 +67,11 @@ def findings(
     return tuple(found)
 
 
-def members(row: LayerDiagnosis) -> tuple[str, ...]:
+def _members(row: LayerDiagnosis, trace: Trace) -> tuple[str, ...]:
     """The names of the layers that a row stands for."""
-    return tuple(row.name.split(" + ")) if row.kind == "series" else ()
+    if row.kind == "stack":
+        return tuple(layer.name for layer in stack_of(trace)[0])
+    return tuple(row.name.split(_AND))
 
 
 def _unread(one: LayerDiagnosis) -> bool:
@@ -89,7 +94,7 @@ def _series(members: Sequence[LayerDiagnosis]) -> LayerDiagnosis:
     and it was not measured. One that explodes or is not finite spoils the whole.
     """
     worst = min(members, key=severity)
-    name = " + ".join(one.name for one in members)
+    name = _AND.join(one.name for one in members)
     if worst.verdict in ("non-finite", "exploding"):
         return worst
     best = max(members, key=severity)

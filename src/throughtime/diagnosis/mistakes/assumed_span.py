@@ -11,9 +11,9 @@ from throughtime.findings import Finding
 
 def find(view: View) -> Iterator[Finding]:
     """No span was given: the longest lag of the capture, T − 1, stands in for it."""
-    if view.span is not None or not len(view.trace):
-        return
     longest = max(view.trace, key=lambda layer: layer.steps)
+    if view.span is not None or longest.steps < 2:
+        return
     span = view.span_of(longest)
     yield finding("assumed span", longest.name, said(span), {"span_steps": span})
 
