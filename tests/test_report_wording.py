@@ -57,20 +57,22 @@ def test_the_reach_in_words_and_as_a_share(
 
 
 @pytest.mark.parametrize(
-    ("verified", "because", "expected"),
+    ("kind", "verified", "because", "by", "expected"),
     [
-        (3.1e-7, "", "verified to 3e-07"),
-        (0.4, "", "check failed: off by 4e-01"),
-        (math.nan, "", "check failed: off by nan"),
-        (None, "dropout", "not verified: dropout"),
-        (None, " \n", "not verified"),
+        ("RNN", 3.1e-7, "", "autograd", "verified to 3e-07"),
+        ("RNN", 3.1e-7, "", "", "check failed"),  # of the long lags
+        ("RNN", math.nan, "", "", "check failed"),
+        ("RNN", None, "dropout", "", "not verified: dropout"),
+        ("RNN", None, " \n", "", "not verified"),
+        ("RNN", None, "no weight", "autograd", "compared with autograd"),
+        ("marked", 0.0, "", "autograd", "read from the autograd graph itself"),
     ],
 )
 def test_only_a_check_that_held_counts_as_verified(
-    verified: float | None, because: str, expected: str
+    kind: str, verified: float | None, because: str, by: str, expected: str
 ) -> None:
-    layer = replace(samples.layer(), verified=verified, unverified_because=because)
-    assert wording.check(layer) == expected
+    change = {"kind": kind, "verified": verified, "unverified_because": because, "checked_by": by}
+    assert wording.check(replace(samples.layer(), **change)) == expected
 
 
 @pytest.mark.parametrize(

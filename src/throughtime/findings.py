@@ -273,11 +273,7 @@ class Diagnosis:
             at_least = "at least " if layer.reaches_end else ""
             horizon = "unknown" if layer.horizon is None else f"{at_least}{layer.horizon}"
             rate = "" if layer.rate is None else f", {layer.rate:+.4f} decades per step"
-            check = (
-                f"verified to {layer.verified:.0e}"
-                if layer.verified is not None
-                else f"not verified: {layer.unverified_because}"
-            )
+            check = _check_in_words(layer)
             lines.append(
                 f"  {layer.name} ({layer.kind}): {layer.verdict}, horizon {horizon} of {layer.span}"
                 f"{rate} ({check})"
@@ -288,6 +284,16 @@ class Diagnosis:
         lines += [f"  {finding.disease}: {finding.sentence}" for finding in more]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(plain(line) for line in lines)
+
+
+def _check_in_words(layer: LayerDiagnosis) -> str:
+    if layer.checked_by and layer.kind == "marked":
+        return "read from the autograd graph itself"
+    if layer.verified is not None:
+        return f"verified to {layer.verified:.0e}" if layer.checked_by else "check failed"
+    if layer.checked_by:
+        return "compared with autograd"
+    return f"not verified: {layer.unverified_because}"
 
 
 def _diagnosis(data: dict[str, Any]) -> Diagnosis:

@@ -158,14 +158,17 @@ class LayerTrace:
         return replace(self, lengths=lengths)
 
     def some(self, most: int) -> LayerTrace:
-        """The trace of ``most`` of its sequences, evenly spread; itself where it has no more.
+        """The trace of ``most`` of its sequences, drawn by lot; itself where it has no more.
+
+        By lot and not evenly spread, since batches have patterns that repeat. The same every time.
 
         Also itself where its recurrence cannot be split (marked states). Nothing is left of the
         check, which is that of the whole batch.
         """
         if self.batch <= most:
             return self
-        chosen = [index * self.batch // most for index in range(most)]
+        lot = torch.randperm(self.batch, generator=torch.Generator().manual_seed(0))
+        chosen = sorted(lot[:most].tolist())
         linear = self.linear.take(chosen)
         if linear is None:
             return self

@@ -31,23 +31,34 @@ class Bend(NamedTuple):
     after: float
 
 
-def bend_of(median: NDArray[np.float64]) -> Bend | None:
-    """The bend of a log10 gain by lag; None where one line describes it, or two do not."""
+class Course(NamedTuple):
+    """The bend of a curve, if two pieces describe it; else by how much one line misses it."""
+
+    bend: Bend | None = None
+    uneven: float = 0.0
+
+
+def course_of(median: NDArray[np.float64]) -> Course:
+    """How a log10 gain runs by lag: along a line, along two pieces, or up and down.
+
+    ``uneven`` is the largest distance from one line, in decades, where two pieces do not help.
+    """
     lags = np.flatnonzero(np.isfinite(median))
     if len(lags) < 5:
-        return None
+        return Course()
     values = median[lags]
     line = _left_over(np.stack([np.ones(len(lags)), lags], 1), values)
-    if np.abs(line).max() <= _MISSED:
-        return None
+    missed = float(np.abs(line).max())
+    if missed <= _MISSED:
+        return Course()
     inner = lags[1:-2]
     places = np.unique(inner[np.linspace(0, len(inner) - 1, min(_PLACES, len(inner))).astype(int)])
     place = min(places, key=lambda lag: float(np.sum(_left_over(_pieces(lags, lag), values) ** 2)))
     left = _left_over(_pieces(lags, place), values)
     if np.sum(left**2) > (1 - _EXPLAINED) * np.sum(line**2):
-        return None
+        return Course(uneven=missed)
     level, before, turn = np.linalg.lstsq(_pieces(lags, place), values, rcond=None)[0]
-    return Bend(int(place), float(level), float(before), float(before + turn))
+    return Course(Bend(int(place), float(level), float(before), float(before + turn)))
 
 
 def _pieces(lags: NDArray[np.int64], place: int) -> NDArray[np.float64]:

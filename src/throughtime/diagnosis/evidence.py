@@ -84,6 +84,12 @@ class Evidence:
             return None
         return self.known.some(max(_FEWEST, _ENTRIES // self.known.states.shape[-1]))
 
+    @property
+    def sequences(self) -> tuple[int, int]:
+        """From how many sequences of the batch explanations come, and how many there are."""
+        whole = 0 if self.layer is None else self.layer.batch
+        return whole if self.some is None else self.some.batch, whole
+
     @cached_property
     def opened(self) -> Evidence | None:
         """The same layer with its carousel's gate at 1, if it has one."""
@@ -122,10 +128,10 @@ class Evidence:
 
     @cached_property
     def saturation(self) -> dict[str, Measurement]:
-        """``measures.saturation``, by the name of each measurement."""
-        if self.some is None or not self.some.linear.squashing:
+        """``measures.saturation`` of the whole batch, by the name of each measurement."""
+        if self.known is None or not self.known.linear.squashing:
             return {}
-        return {one.name: one for one in saturation(self.some)}
+        return {one.name: one for one in saturation(self.known)}
 
     @property
     def candidate(self) -> str | None:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from throughtime.diagnosis.bend import Bend, bend_of
+from throughtime.diagnosis.bend import Bend, course_of
 from throughtime.findings import Measurement, Verdict
 from throughtime.measures.lags import slope
 
@@ -40,6 +40,7 @@ class Reach:
         largest: log10 of the largest median gain within the span, lag 0 left out; None if unknown.
         peak: the lag of the largest gain.
         bend: where the gain turns from one pace to another, if one line does not describe it.
+        uneven: by how many decades the gain leaves that line, where two lines do no better; else 0.
         interval: log10 of the smallest and the largest gain at the span that the extrapolation
             allows; None where the span was measured.
         gap: why the verdict is unknown, where the gains do not tell.
@@ -57,6 +58,7 @@ class Reach:
     largest: float | None = None
     peak: int | None = None
     bend: Bend | None = None
+    uneven: float = 0.0
     interval: tuple[float, float] | None = None
     gap: Gap = ""
 
@@ -104,6 +106,7 @@ def _measured(median: NDArray[np.float64], needed: int) -> Reach:
     peak = max(within, key=lambda lag: within[lag])
     verdict = _judged(interval or (at_span, at_span), within[peak])
     end = horizon == longest
+    course = course_of(median[: needed + 1])
     return Reach(
         verdict,
         slope(median[: needed + 1]),
@@ -116,7 +119,8 @@ def _measured(median: NDArray[np.float64], needed: int) -> Reach:
         cut=not end and bool(np.isneginf(median[horizon + 1])),
         largest=within[peak],
         peak=peak,
-        bend=bend_of(median[: needed + 1]),
+        bend=course.bend,
+        uneven=course.uneven,
         interval=interval,
         gap="too short" if verdict == "unknown" else "",
     )

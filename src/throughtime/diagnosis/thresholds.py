@@ -12,7 +12,7 @@ ALL: dict[str, object] = {
     "chaotic_nats_per_step": CHAOTIC,
     "saturated_share": saturated.STUCK,
     "transient_growth_rise_decades": transient_growth.RISE,
-    "transient_growth_fall_decades": transient_growth.FALL,
+    "transient_growth_fall_decades": reach.FALL,
     "bottleneck_directions_asked": bottleneck.ASKED,
     "bottleneck_directions_left": bottleneck.LEFT,
 }

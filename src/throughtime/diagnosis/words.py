@@ -19,16 +19,6 @@ def steps(number: int) -> str:
     return f"{number} step" if number == 1 else f"{number} steps"
 
 
-def pace(rate: float | None, english: str, korean: str) -> Said:
-    """How many steps a factor of ten takes; ``english`` and ``korean`` name what becomes of it."""
-    if rate is None or abs(rate) < 1e-6:
-        return Said("at once", "단번에")
-    per = 1 / abs(rate)
-    if per >= 1e4:
-        return Said("slowly", "서서히")
-    return Said(f"{english} every {per:.1f} steps", f"{per:.1f}스텝마다 {korean}")
-
-
 def signed(rate: float) -> str:
     """A rate with its sign: ``−0.24``; three digits behind the point where it is small."""
     if rate == float("-inf"):
@@ -39,7 +29,7 @@ def signed(rate: float) -> str:
 
 def percent(share: float) -> str:
     """``87 %``."""
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f} %".replace("-0 %", "0 %")
 
 
 def finding(

@@ -12,6 +12,9 @@ from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.words import Said, finding, percent, signed
 from throughtime.findings import Finding, Measurement
 
+# Decades per step, and the share of the rate, by which the two may differ without a word.
+_APART, _APART_SHARE = 0.05, 0.3
+
 _STAGES = {
     "nonlinearity": Said("the nonlinearity", "비선형 함수"),
     "recurrent matrix": Said("the recurrent matrix", "순환 행렬"),
@@ -43,7 +46,44 @@ def find(evidence: Evidence) -> Finding | None:
         "path_shares": shares,
         "decades_per_step_if": {name: rate for name, rate in changes.items() if name in _CHANGES},
     }
-    return finding("budget", evidence.name, said(parts, shares, changes), figures)
+    told = said(parts, shares, changes)
+    for more in (_apart(evidence, parts["whole"]), _drawn(evidence)):
+        told = Said(told.english + more.english, told.korean + more.korean)
+    return finding("budget", evidence.name, told, figures)
+
+
+def _apart(evidence: Evidence, whole: float) -> Said:
+    """Why the budget is another number than the rate, where it is."""
+    rate = evidence.reach.rate
+    if rate is None or abs(whole - rate) <= max(_APART, _APART_SHARE * abs(rate)):
+        return Said("", "")
+    assert evidence.ledger is not None
+    book = evidence.ledger.book
+    if died := int(book.died.sum()):
+        of = book.died.numel()
+        return Said(
+            f" The rate of the median is {signed(rate)}: {died} of {of} paths end in an exact "
+            "zero, and the budget counts them up to there.",
+            f" 중앙값의 변화율은 {signed(rate)}입니다. 경로 {of}개 중 {died}개가 정확히 0에서 "
+            "끝나며, 내역은 그 앞까지만 셉니다.",
+        )
+    return Said(
+        f" The rate of the median is {signed(rate)}: a line through all its lags, where the budget "
+        "is the mean over single paths.",
+        f" 중앙값의 변화율은 {signed(rate)}입니다. 변화율은 모든 시차를 지나는 직선이고 내역은 "
+        "개별 경로의 평균입니다.",
+    )
+
+
+def _drawn(evidence: Evidence) -> Said:
+    """From how many sequences it comes, where these are not all."""
+    drawn, whole = evidence.sequences
+    if drawn == whole:
+        return Said("", "")
+    return Said(
+        f" (From {drawn} of {whole} sequences, drawn by lot.)",
+        f" (시퀀스 {whole}개 중 {drawn}개를 뽑아 계산했습니다.)",
+    )
 
 
 def said(parts: dict[str, float], shares: dict[str, float], changes: dict[str, float]) -> Said:

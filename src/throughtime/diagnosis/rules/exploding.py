@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from throughtime.diagnosis.course import course
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.reach import EXPLODED, Reach
-from throughtime.diagnosis.words import Said, finding, pace, steps
+from throughtime.diagnosis.words import Said, finding, steps
 from throughtime.findings import Finding
 
 
@@ -25,7 +26,7 @@ def find(evidence: Evidence) -> Finding | None:
 
 def said(reach: Reach) -> Said:
     """How fast it grows, and what one such step does."""
-    rate = pace(reach.rate, "tenfold", "10배로")
+    pace = course(reach)
     there = Said("", "")
     if reach.gain_at_span is not None:
         beyond = (
@@ -33,12 +34,12 @@ def said(reach: Reach) -> Said:
         )
         power = f"10^{reach.gain_at_span:.1f}"
         there = Said(
-            f", by {power} over {steps(reach.span)}{beyond[0]}",
-            f" {reach.span}스텝{beyond[1]}이면 {power}배입니다.",
+            f", in all by {power} over {steps(reach.span)}{beyond[0]}",
+            f" {reach.span}스텝{beyond[1]}이면 모두 {power}배가 됩니다.",
         )
     return Said(
-        f"The gradient grows {rate.english} on its way back{there.english}: one such step can "
+        f"On its way back the gradient {pace.english}{there.english}: one such step can "
         "throw the weights far away, or to NaN.",
-        f"기울기는 과거로 거슬러 가면서 {rate.korean} 커집니다.{there.korean} 이런 갱신 한 번이면 "
+        f"기울기는 과거로 거슬러 가면서 {pace.korean},{there.korean} 이런 갱신 한 번이면 "
         "가중치가 멀리 튀거나 NaN이 됩니다.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from throughtime.diagnosis.evidence import Evidence
-from throughtime.diagnosis.reach import VANISHED
+from throughtime.diagnosis.reach import EXPLODED, VANISHED
 from throughtime.diagnosis.words import Said, finding, percent
 from throughtime.findings import Finding
 
@@ -34,18 +34,24 @@ def find(evidence: Evidence) -> Finding | None:
         "log10_gain_at_span_with_gate_at_1": opened,
     }
     agreeing = evidence.share(evidence.opened.gains[:, -1] >= VANISHED)
-    return finding("gates closed", evidence.name, said(gate, korean, mean), figures, agreeing)
+    told = said(gate, korean, mean, opened)
+    return finding("gates closed", evidence.name, told, figures, agreeing)
 
 
-def said(gate: str, korean: str, mean: float) -> Said:
-    """How far the gates are open, and what that costs along the carousel."""
+def said(gate: str, korean: str, mean: float, opened: float) -> Said:
+    """How far the gates are open, what that costs along the carousel, and what 1 would do."""
     lost = -np.log10(mean) if mean > 0 else np.inf
+    there = Said("the gradient would reach the span", "기울기는 필요한 거리까지 도달합니다")
+    if opened > EXPLODED:
+        there = Said(
+            f"it would not vanish but explode (10^{opened:.1f} at the span): open them in part",
+            f"기울기는 소실되는 대신 폭발합니다(그 거리에서 10^{opened:.1f}배). 일부만 여십시오",
+        )
     return Said(
-        f"The {gate} gates are too far closed: they let {percent(mean)} through on average, which "
-        f"takes {lost:.2f} decades a step along the carousel. At 1, on the same states, the "
-        "gradient would reach the span.",
-        f"{korean} 게이트가 너무 닫혀 있습니다. 평균 {percent(mean)}만 통과시켜 캐러셀에서 "
-        "스텝마다 "
-        f"{lost:.2f} 자릿수(decade)를 잃습니다. 같은 상태에서 게이트가 1이라면 기울기가 "
-        "도달합니다.",
+        f"The {gate} gates are too closed: on average they pass {percent(mean)}, which costs "
+        f"{lost:.2f} decades per step along the cell state. At 1, on the same states, "
+        f"{there.english}.",
+        f"{korean} 게이트가 너무 닫혀 있습니다. 평균 {percent(mean)}만 통과시켜 셀 상태 경로에서 "
+        f"스텝마다 {lost:.2f} 데케이드(decade)를 잃습니다. 같은 상태에서 게이트가 1이라면 "
+        f"{there.korean}.",
     )

@@ -48,9 +48,17 @@ def said(name: str, function: str, stuck: float) -> Said:
         )
     where = "the state" if name == "h" else f"the candidate {name}"
     korean = "상태" if name == "h" else f"후보 {name}"
+    if name == "g":  # an LSTM's candidate is not on the way along the cell state
+        return Said(
+            f"{percent(stuck)} of the candidate g is saturated, with a slope of tanh below 0.1: "
+            "what the gradient would take through the candidate and W_hh is stopped there, and "
+            "only the cell state is left to carry it.",
+            f"후보 g의 {percent(stuck)}가 포화되어 tanh의 기울기가 0.1보다 작습니다. 후보와 W_hh를 "
+            "지나는 기울기는 그곳에서 막히고 셀 상태 경로만 남습니다.",
+        )
     return Said(
-        f"{percent(stuck)} of {where} is stuck at the flat ends of tanh: its slope there is below "
-        "0.1, and every step multiplies the gradient by it.",
+        f"{percent(stuck)} of {where} is saturated at the flat ends of tanh: its slope there is "
+        "below 0.1, and every step multiplies the gradient by it.",
         f"{korean}의 {percent(stuck)}가 tanh의 평평한 끝에 붙어 있습니다. 그곳의 기울기는 "
         "0.1보다 작고, "
         "스텝마다 이 값이 곱해집니다.",

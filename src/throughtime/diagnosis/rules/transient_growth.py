@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from throughtime.diagnosis.evidence import Evidence
+from throughtime.diagnosis.reach import FALL
 from throughtime.diagnosis.words import Said, finding, steps
 from throughtime.findings import Finding
 
-# Decades up, and decades down again.
-RISE = FALL = 1.0
+# Decades up; FALL is how many down again.
+RISE = 1.0
 
 
 def find(evidence: Evidence) -> Finding | None:
@@ -41,8 +42,8 @@ def said(largest: float, peak: int) -> Said:
     """How high it rises, and where."""
     times = f"{10**largest:.0f}" if largest < 4 else f"10^{largest:.1f}"
     return Said(
-        f"On its way back the gradient first grows {times}-fold, at {steps(peak)}, and then dies "
-        "away: the recurrent matrix is far from normal, and its eigenvalues do not show it.",
+        f"On its way back the gradient first grows {times}-fold, at {steps(peak)}, and then falls "
+        "again: the recurrent matrix is far from normal, and its eigenvalues do not show it.",
         f"기울기는 거슬러 가면서 {peak}스텝에서 {times}배까지 커졌다가 다시 줄어듭니다. 순환 "
         "행렬이 "
         "정규 행렬과 거리가 멀어서이며, 고윳값에는 이것이 나타나지 않습니다.",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from throughtime.diagnosis.course import course
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.reach import VANISHED, Reach
-from throughtime.diagnosis.words import Said, finding, pace, steps
+from throughtime.diagnosis.words import Said, finding, steps
 from throughtime.findings import Finding
 
 
@@ -36,14 +37,26 @@ def said(reach: Reach, walls: Sequence[int] = ()) -> Said:
             f"{reach.span}스텝이 필요합니다. 벽 너머에서 읽은 것은 가중치를 전혀 움직이지 "
             "못합니다.",
         )
-    rate, left = pace(reach.rate, "to a tenth", "10분의 1로"), _left(reach)
-    beyond = (" (more than was captured)", "(캡처한 것보다 김)") if reach.extrapolated else ("", "")
+    pace, left, beyond = course(reach), _left(reach), _beyond(reach)
     return Said(
-        f"The gradient shrinks {rate.english} on its way back: {left.english}, and the task needs "
-        f"{reach.span}{beyond[0]}. What was read before hardly moves the weights.",
-        f"기울기는 과거로 거슬러 가면서 {rate.korean} 줄어듭니다. {left.korean}, 과제에는 "
-        f"{reach.span}스텝{beyond[1]}이 필요합니다. 그보다 먼저 읽은 것은 가중치를 거의 움직이지 "
-        "못합니다.",
+        f"On its way back the gradient {pace.english}: {left.english}, and the task needs "
+        f"{reach.span}{beyond.english}. What was read before that hardly moves the weights.",
+        f"기울기는 과거로 거슬러 가면서 {pace.korean}, {left.korean} 과제에는 "
+        f"{reach.span}스텝{beyond.korean}이 필요합니다. 그보다 앞서 읽은 입력은 가중치를 거의 "
+        "움직이지 못합니다.",
+    )
+
+
+def _beyond(reach: Reach) -> Said:
+    """What is said of a span that is longer than the capture."""
+    if reach.interval is None:
+        return Said("", "")
+    low, high = reach.interval
+    left = f"10^{low:.1f}" if high - low < 0.1 else f"10^{low:.1f} to 10^{high:.1f}"
+    korean = f"10^{low:.1f}" if high - low < 0.1 else f"10^{low:.1f}에서 10^{high:.1f}"
+    return Said(
+        f" (more than was captured: at the pace of its last half {left} would be left there)",
+        f"(캡처한 것보다 김: 뒤쪽 절반의 속도라면 그곳에 {korean}만큼 남음)",
     )
 
 
@@ -57,8 +70,8 @@ def _left(reach: Reach) -> Said:
         )
     if reach.cut:
         return Said(
-            f"more than {steps(far)} back nothing of it is left",
-            f"{far}스텝보다 더 앞에는 아무것도 남지 않는데",
+            f"more than {steps(far)} back nothing of it comes through the recurrence",
+            f"{far}스텝보다 더 앞으로는 순환을 통해 아무것도 전달되지 않는데",
         )
     return Said(
         f"more than {steps(far)} back less than 1 % of it is left",
