@@ -1,0 +1,241 @@
+"""The graph through time is cut, never joined, or still hangs on the batch before."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from benchmarks.reports.report import CARRIED, Built, report
+
+
+@report(
+    "emited/VariationalRecurrentNeuralNetwork#1",
+    saw="The state is repackaged after every step, as word language models do after every batch.",
+    cause="The state is detached at each step: no gradient goes back through time.",
+    right=("truncated",),
+    also=("too short",),
+)
+def state_repackaged_at_every_step() -> Built:
+    class VRNN(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.prior, self.encoder = nn.Linear(16, 8), nn.Linear(16 + 6, 8)
+            self.decoder, self.rnn = nn.Linear(8 + 16, 6), nn.GRUCell(6 + 8, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h, loss = x.new_zeros(x.shape[1], 16), x.new_zeros(())
+            for step in x:
+                z = self.encoder(torch.cat([step, h], -1))
+                loss = loss + mse_loss(z, self.prior(h))
+                loss = loss + mse_loss(self.decoder(torch.cat([z, h], -1)), step)
+                h = self.rnn(torch.cat([step, z], -1), h).detach()
+            return loss
+
+    net, x = VRNN(), torch.randn(20, 8, 6)
+    return net, lambda: net(x)
+
+
+@report(
+    "yhs968/pyGRU4REC#8",
+    saw="hidden = reset_hidden(hidden, mask).detach(): more a Markov chain than an RNN.",
+    cause="The state is detached at every event: the loss of step t reaches step t alone.",
+    right=("truncated",),
+    also=("episodes", "too short"),
+)
+def sessions_detached_at_every_event() -> Built:
+    class GRU4REC(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.gru = nn.Embedding(40, 12), nn.GRU(12, 16)
+            self.out = nn.Linear(16, 40)
+
+        def forward(self, items: Tensor, starts: Tensor) -> Tensor:
+            hidden, logits = torch.zeros(1, items.shape[1], 16), []
+            for step, start in zip(items, starts, strict=True):
+                hidden = (hidden * (~start)[None, :, None]).detach()
+                output, hidden = self.gru(self.embedding(step)[None], hidden)
+                logits.append(self.out(output[0]))
+            return torch.stack(logits)
+
+    net, items = GRU4REC(), torch.randint(40, (25, 6))
+    starts = torch.rand(24, 6) < 0.1
+    return net, lambda: cross_entropy(net(items[:-1], starts).flatten(0, 1), items[1:].flatten())
+
+
+@report(
+    "ChenRocks/fast_abs_rl#14",
+    saw="In the pointer network of the extractor the LSTM states never update in the for loop.",
+    cause="Every step starts from the initial state: the new one is thrown away.",
+    right=("state not handed on",),
+    also=("too short",),
+)
+def pointer_network_that_never_updates_its_state() -> Built:
+    class PtrScorer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.init_h, self.init_c = (nn.Parameter(torch.randn(16) / 4) for _ in range(2))
+            self.start, self.lstm = nn.Parameter(torch.randn(12) / 4), nn.LSTMCell(12, 16)
+            self.attend, self.score = nn.Linear(16, 12), nn.Linear(12, 1)
+
+        def forward(self, memory: Tensor, steps: int) -> Tensor:
+            states = tuple(s.expand(memory.shape[0], -1) for s in (self.init_h, self.init_c))
+            entering, scores = self.start.expand(memory.shape[0], -1), []
+            for _ in range(steps):
+                h, _c = self.lstm(entering, states)
+                weights = (memory @ self.attend(h)[:, :, None]).softmax(1)
+                entering = (weights * memory).sum(1)
+                scores.append(self.score(entering))
+            return torch.cat(scores, 1)
+
+    net, memory = PtrScorer(), torch.randn(4, 10, 12)
+    return net, lambda: net(memory, 8).square().mean()
+
+
+@report(
+    "tensorflow/tensorflow#38248",
+    saw="In NMT with attention the decoder's GRU does not get the state of the step before.",
+    cause="output, state = gru(x) without an initial state: every step starts from zero.",
+    right=("state not handed on",),
+    also=("too short", "episodes"),
+)
+def decoder_step_without_its_state() -> Built:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.gru = nn.GRU(8, 16), nn.GRU(8 + 16, 16)
+            self.query, self.fc = nn.Linear(16, 16), nn.Linear(16, 20)
+
+        def forward(self, source: Tensor, target: Tensor) -> Tensor:
+            memory, hidden = self.encoder(source)
+            state, logits = hidden[0], []
+            for step in target:
+                weights = (self.query(state) * memory).sum(-1).softmax(0)
+                context = (weights[..., None] * memory).sum(0)
+                output, new = self.gru(torch.cat([context, step], -1)[None])
+                state = new[0]
+                logits.append(self.fc(output[0]))
+            return torch.stack(logits)
+
+    net, source, target = Attention(), torch.randn(12, 4, 8), torch.randn(10, 4, 8)
+    words = torch.randint(20, (10, 4))
+    return net, lambda: cross_entropy(net(source, target).flatten(0, 1), words.flatten())
+
+
+@report(
+    "cjlovering/interpretable-reinforcement-learning-using-attention#6",
+    saw="The states that the vision core's LSTM gets are static over the time steps.",
+    cause="The states are not updated in the loop over time.",
+    right=("state not handed on",),
+    also=("too short", "episodes"),
+)
+def vision_core_with_static_states() -> Built:
+    class Vision(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cnn, self.lstm = nn.Linear(20, 12), nn.LSTM(12, 16)
+            self.value = nn.Linear(16, 1)
+
+        def forward(self, frames: Tensor) -> Tensor:
+            h, c = (torch.zeros(1, frames.shape[1], 16) for _ in range(2))
+            seen = []
+            for frame in frames:
+                output, (_h, _c) = self.lstm(torch.relu(self.cnn(frame))[None], (h, c))
+                seen.append(output[0])
+            return self.value(torch.stack(seen))
+
+    net, frames, returns = Vision(), torch.randn(16, 4, 20), torch.randn(16, 4, 1)
+    return net, lambda: mse_loss(net(frames), returns)
+
+
+@report(
+    "quark0/darts#56",
+    saw="Only loss.backward(retain_graph=True) runs.",
+    cause="repackage_hidden compares types that no longer exist: the state is never detached.",
+    right=CARRIED,
+)
+def repackage_hidden_that_detaches_nothing() -> Built:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.rnn = nn.Embedding(30, 12), nn.RNN(12, 16)
+            self.decoder = nn.Linear(16, 30)
+
+        def forward(self, words: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+            outputs, hidden = self.rnn(self.encoder(words), hidden)
+            return self.decoder(outputs), hidden
+
+    net, text = Model(), torch.randint(30, (2, 16, 4))
+    carried = [torch.zeros(1, 4, 16)]
+
+    def batch(words: Tensor) -> Tensor:
+        logits, hidden = net(words[:-1], carried.pop())
+        carried.append(hidden)
+        return cross_entropy(logits.flatten(0, 1), words[1:].flatten())
+
+    batch(text[0]).backward()
+    net.zero_grad()
+    return net, lambda: batch(text[1])
+
+
+@report(
+    "MorvanZhou/PyTorch-Tutorial#57",
+    saw="Without h_state = h_state.data an error asks for retain_graph=True, which then works.",
+    cause="The state of the batch before still hangs on its graph: detach it.",
+    right=CARRIED,
+)
+def state_kept_with_retain_graph() -> Built:
+    class Sine(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.out = nn.RNN(1, 32, batch_first=True), nn.Linear(32, 1)
+
+        def forward(self, x: Tensor, h_state: Tensor | None) -> tuple[Tensor, Tensor]:
+            outputs, h_state = self.rnn(x, h_state)
+            return self.out(outputs), h_state
+
+    net, time = Sine(), torch.linspace(0, 6.28, 20)
+    x, y = time.sin()[None, :, None], time.cos()[None, :, None]
+    first, h_state = net(x, None)
+    mse_loss(first, y).backward(retain_graph=True)
+    net.zero_grad()
+    return net, lambda: mse_loss(net(x, h_state)[0], y)
+
+
+@report(
+    "norse/norse#130",
+    saw="A state that is used again crashes the next backward pass.",
+    cause="A state was used in two backward passes: detach it, or do not reuse it.",
+    right=CARRIED,
+)
+def state_of_one_run_given_to_the_next() -> Built:
+    class Leaky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(12, 16)
+
+        def forward(self, x: Tensor, s: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            outputs = []
+            for step in x:
+                s = self.cell(step, s)
+                outputs.append(s)
+            assert s is not None
+            return torch.stack(outputs), s
+
+    net, data = Leaky(), torch.randn(2, 15, 4, 12)
+    out, s = net(data[0])
+    out.square().mean().backward()
+    net.zero_grad()
+    return net, lambda: net(data[1], s)[0].square().mean()
+
+
+GRAPH = (
+    state_repackaged_at_every_step,
+    sessions_detached_at_every_event,
+    pointer_network_that_never_updates_its_state,
+    decoder_step_without_its_state,
+    vision_core_with_static_states,
+    repackage_hidden_that_detaches_nothing,
+    state_kept_with_retain_graph,
+    state_of_one_run_given_to_the_next,
+)
