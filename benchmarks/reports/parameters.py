@@ -43,7 +43,6 @@ def cells_in_a_python_list() -> Built:
     saw="weight_hh_l0_raw.grad is None after backward.",
     cause="WeightDropout puts a new leaf into the LSTM: the raw weight gets no gradient.",
     right=("dead parameters", "weights changed"),
-    also=("dead parameters", "weights changed"),
 )
 def weight_dropout_without_backpropagation() -> Built:
     class WeightDropout(nn.Module):
@@ -256,7 +255,6 @@ def decoder_started_from_the_lower_layer() -> Built:
     saw="The regularisation of the LSTM's activations cannot have an effect in the first phase.",
     cause="All but the linear head is frozen: no gradient enters the recurrence.",
     right=("dead parameters", "no gradient", "NoGradientError"),
-    also=("no gradient",),
 )
 def frozen_language_model_under_a_head() -> Built:
     class TextClassifier(nn.Module):

@@ -76,7 +76,6 @@ def reset_one_step_early() -> Built:
     saw="The GRU state seems not to be reset when an episode ends.",
     cause="The state is masked inside of the model: it works as intended.",
     right=("episodes", HEALTHY),
-    also=("episodes",),
     span=5,
 )
 def mask_inside_the_model() -> Built:
@@ -148,7 +147,6 @@ def every_vector_a_sample_of_its_own() -> Built:
     saw="Stateful LSTMs with sequences of length 1 do not learn what lies further back.",
     cause="The gradient ends at each batch, which holds one step: pass actual sequences.",
     right=("too short", "truncated"),
-    also=("truncated", "too short"),
 )
 def stateful_and_one_step_per_batch() -> Built:
     class Stateful(nn.Module):

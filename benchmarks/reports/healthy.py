@@ -1,0 +1,280 @@
+"""The recurrence is in order: the fault lies where no gradient shows it, or there is none.
+
+The gates stand as those of a trained network, and the span is one that the network reaches.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, dropout, mse_loss, nll_loss
+
+import throughtime as tt
+from benchmarks.reports.report import HEALTHY, Built, remembering, report
+
+
+class Reader(nn.Module):
+    """A recurrent layer in order, and a linear read-out at each step."""
+
+    def __init__(self, rnn: nn.RNNBase, outputs: int = 1) -> None:
+        super().__init__()
+        self.rnn = remembering(rnn)
+        self.out = nn.Linear(rnn.hidden_size * (2 if rnn.bidirectional else 1), outputs)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        return self.out(self.rnn(x, state)[0])
+
+
+@report(
+    "karpathy/char-rnn#70",
+    saw="The gradient grows with the length of the sequences: a tiny learning rate is needed.",
+    cause="The loss is summed over the sequence instead of averaged; nothing explodes.",
+    right=(HEALTHY,),
+    span=30,
+)
+def loss_summed_over_the_sequence() -> Built:
+    net, x, y = Reader(nn.LSTM(12, 24), 20), torch.randn(80, 6, 12), torch.randint(20, (80, 6))
+    return net, lambda: cross_entropy(net(x).flatten(0, 1), y.flatten(), reduction="sum") / 6
+
+
+@report(
+    "Stable-Baselines-Team/stable-baselines3-contrib#111",
+    saw="The LSTM states of the rollout are given to the wrong sequences.",
+    cause="They are reshaped where their axes should be swapped; no gradient shows that.",
+    right=(HEALTHY,),
+    span=10,
+)
+def stored_states_reshaped() -> Built:
+    net = Reader(nn.LSTM(6, 16, 2))
+    states = torch.randn(2, 8, 2, 16).tanh()
+    h, c = (state.reshape(2, 8, 16) for state in states)
+    seen, returns = torch.randn(24, 8, 6), torch.randn(24, 8, 1)
+    return net, lambda: mse_loss(net(seen, (h, c)), returns)
+
+
+@report(
+    "leggedrobotics/rsl_rl#94",
+    saw="Distillation of a recurrent student does not improve as it should.",
+    cause="The optimizer does not have the parameters of the RNN; their gradients are in order.",
+    right=(HEALTHY,),
+    span=15,
+)
+def optimizer_without_the_rnn() -> Built:
+    net, seen, actions = Reader(nn.GRU(10, 24), 4), torch.randn(24, 8, 10), torch.randn(24, 8, 4)
+    torch.optim.Adam(net.out.parameters())
+    return net, lambda: mse_loss(net(seen), actions)
+
+
+@report(
+    "AlexandraBaier/deepsysid#35",
+    saw="The end of the initialisation window does not match the start of the prediction.",
+    cause="The two data sets are shuffled apart; no gradient shows that.",
+    right=(HEALTHY,),
+    span=15,
+)
+def windows_shuffled_apart() -> Built:
+    net, x = Reader(nn.LSTM(4, 24)), torch.randn(30, 8, 4).cumsum(0) / 5
+    y = x[:, torch.randperm(8), :1].roll(-1, 0)
+    return net, lambda: mse_loss(net(x), y)
+
+
+@report(
+    "pytorch/pytorch#2623",
+    saw="Exploding or vanishing gradients, clipped since; now the loss is negative.",
+    cause="NLLLoss is given probabilities: it needs log_softmax.",
+    right=(HEALTHY,),
+    span=4,
+)
+def softmax_given_to_nll_loss() -> Built:
+    class RNN(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.i2h, self.i2o = nn.Linear(12 + 24, 24), nn.Linear(12 + 24, 6)
+            with torch.no_grad():
+                nn.init.orthogonal_(self.i2h.weight[:, 12:])
+
+        def forward(self, name: Tensor) -> Tensor:
+            hidden = name.new_zeros(name.shape[1], 24)
+            for letter in name:
+                both = torch.cat([letter, hidden], 1)
+                hidden, output = self.i2h(both), self.i2o(both)
+                tt.mark(hidden, "hidden")
+            return output.softmax(-1)
+
+    net, y = RNN(), torch.randint(6, (8,))
+    names = torch.nn.functional.one_hot(torch.randint(12, (7, 8)), 12).float()
+    return net, lambda: nll_loss(net(names), y)
+
+
+@report(
+    "spdin/time-series-prediction-lstm-pytorch#1",
+    saw="forward always sets the hidden state to zero: is the memory lost?",
+    cause="That is the initial state of each sequence; the state goes on from step to step.",
+    right=(HEALTHY,),
+    span=15,
+)
+def initial_state_of_zeros() -> Built:
+    class LSTM(Reader):
+        def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Tensor:
+            h_0, c_0 = (torch.zeros(1, len(x), 16) for _ in range(2))
+            _, (h_out, _) = self.rnn(x, (h_0, c_0))
+            return self.out(h_out.view(-1, 16))
+
+    net = LSTM(nn.LSTM(1, 16, batch_first=True))
+    series, y = torch.rand(12, 20, 1), torch.rand(12, 1)
+    return net, lambda: mse_loss(net(series), y)
+
+
+@report(
+    "jihunchoi/recurrent-batch-normalization-pytorch#13",
+    saw="Is dropout really applied between the layers?",
+    cause="Its result is assigned to a variable that nobody reads: less regularisation, no more.",
+    right=(HEALTHY,),
+    span=10,
+)
+def dropout_that_is_not_used() -> Built:
+    class Stacked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(remembering(nn.LSTM(size, 16), 6) for size in (6, 16))
+            self.out = nn.Linear(16, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x, _ = layer(x)
+                _unused = dropout(x, 0.3, self.training)
+            return self.out(x)
+
+    net, x, y = Stacked(), torch.randn(24, 8, 6), torch.randn(24, 8, 1)
+    return net, lambda: mse_loss(net(x), y)
+
+
+@report(
+    "d2l-ai/d2l-en#2306",
+    saw="Should the backward outputs not be reversed?",
+    cause="They should: each step joins two different positions; every step is read.",
+    right=(HEALTHY,),
+    span=10,
+)
+def backward_outputs_not_put_back() -> Built:
+    class BiRNNScratch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.f_rnn, self.b_rnn = (remembering(nn.GRU(8, 16)) for _ in range(2))
+            self.out = nn.Linear(32, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.cat([self.f_rnn(x)[0], self.b_rnn(x.flip(0))[0]], -1))
+
+    net, x, y = BiRNNScratch(), torch.randn(24, 8, 8), torch.randint(10, (24, 8))
+    return net, lambda: cross_entropy(net(x).flatten(0, 1), y.flatten())
+
+
+@report(
+    "songyingxin/Bert-TextClassification#16",
+    saw="Are hidden[-2] and hidden[-1] the last directions, with batch_first=True?",
+    cause="They are: batch_first changes the outputs alone.",
+    right=(HEALTHY,),
+    span=15,
+)
+def final_states_of_both_directions() -> Built:
+    class BertLSTM(Reader):
+        def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Tensor:
+            _, (hidden, _cell) = self.rnn(x, state)
+            return self.out(torch.cat((hidden[-2], hidden[-1]), 1))
+
+    net = BertLSTM(nn.LSTM(12, 16, batch_first=True, bidirectional=True), 4)
+    encoded, y = torch.randn(8, 22, 12), torch.randint(4, (8,))
+    return net, lambda: cross_entropy(net(encoded), y)
+
+
+@report(
+    "ikostrikov/pytorch-a2c-ppo-acktr-gail#206",
+    saw="Recurrent states are not reset between episodes in a policy of my own.",
+    cause="A policy has to do that itself; the gradient crosses the boundaries, in order.",
+    right=(HEALTHY,),
+    span=12,
+)
+def policy_without_resets() -> Built:
+    net, seen, returns = Reader(nn.GRU(6, 24)), torch.randn(32, 8, 6), torch.randn(32, 8, 1)
+    return net, lambda: mse_loss(net(seen), returns)
+
+
+@report(
+    "jessicayung/blog-code-snippets#6",
+    saw="The baseline learns no autoregressive series.",
+    cause="view mixes series and lags, where the matrix should be transposed first.",
+    right=(HEALTHY,),
+    span=12,
+)
+def series_mixed_by_view() -> Built:
+    class LSTM(Reader):
+        def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Tensor:
+            return self.out(self.rnn(x, state)[0][-1]).squeeze(-1)
+
+    net, x, y = LSTM(nn.LSTM(1, 24)), torch.randn(30, 20).cumsum(1) / 5, torch.randn(30)
+    return net, lambda: mse_loss(net(x.view(20, -1, 1)), y)
+
+
+@report(
+    "suragnair/seqGAN#1",
+    saw="Does init_hidden at each call throw away what was learned?",
+    cause="It sets the state before the first word to zero, no parameter.",
+    right=(HEALTHY,),
+    span=10,
+)
+def discriminator_with_a_new_state_each_call() -> Built:
+    class Discriminator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embeddings, self.out = nn.Embedding(30, 12), nn.Linear(4 * 16, 1)
+            self.gru = remembering(nn.GRU(12, 16, 2, bidirectional=True))
+
+        def forward(self, words: Tensor) -> Tensor:
+            _, hidden = self.gru(self.embeddings(words), torch.zeros(4, words.shape[1], 16))
+            return torch.sigmoid(self.out(hidden.transpose(0, 1).flatten(1))).squeeze(-1)
+
+    net, words = Discriminator(), torch.randint(30, (20, 8))
+    real = (torch.rand(8) < 0.5).float()
+    return net, lambda: nn.functional.binary_cross_entropy(net(words), real)
+
+
+@report(
+    "OpenNMT/OpenNMT-py#61",
+    saw="Are the final states of the bidirectional encoder joined in the right order?",
+    cause="They are: layer by layer, forward before backward.",
+    right=(HEALTHY,),
+    span=10,
+)
+def final_states_joined_layer_by_layer() -> Built:
+    class NMT(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = remembering(nn.GRU(8, 12, 2, bidirectional=True))
+            self.decoder, self.out = remembering(nn.GRU(8, 24, 2)), nn.Linear(24, 20)
+
+        def forward(self, source: Tensor, target: Tensor) -> Tensor:
+            h = self.encoder(source)[1]
+            h = h.view(2, 2, h.shape[1], 12).transpose(1, 2).reshape(2, h.shape[1], 24)
+            return self.out(self.decoder(target, h)[0])
+
+    net, source, target = NMT(), torch.randn(16, 6, 8), torch.randn(14, 6, 8)
+    words = torch.randint(20, (14, 6))
+    return net, lambda: cross_entropy(net(source, target).flatten(0, 1), words.flatten())
+
+
+SOUND = (
+    loss_summed_over_the_sequence,
+    stored_states_reshaped,
+    optimizer_without_the_rnn,
+    windows_shuffled_apart,
+    softmax_given_to_nll_loss,
+    initial_state_of_zeros,
+    dropout_that_is_not_used,
+    backward_outputs_not_put_back,
+    final_states_of_both_directions,
+    policy_without_resets,
+    series_mixed_by_view,
+    discriminator_with_a_new_state_each_call,
+    final_states_joined_layer_by_layer,
+)
