@@ -8,12 +8,14 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from benchmarks.reports.report import CARRIED, Built, report
 
+State = tuple[Tensor, Tensor]
+
 
 @report(
     "emited/VariationalRecurrentNeuralNetwork#1",
     saw="The state is repackaged after every step, as word language models do after every batch.",
-    cause="The state is detached at each step: no gradient goes back through time.",
-    right=("truncated",),
+    cause="The state is detached at each step, before anything reads it: the GRU has no gradient.",
+    right=("truncated", "NoGradientError", "no gradient", "dead parameters"),
     also=("too short",),
 )
 def state_repackaged_at_every_step() -> Built:
@@ -26,10 +28,11 @@ def state_repackaged_at_every_step() -> Built:
         def forward(self, x: Tensor) -> Tensor:
             h, loss = x.new_zeros(x.shape[1], 16), x.new_zeros(())
             for step in x:
+                h = h.detach()
                 z = self.encoder(torch.cat([step, h], -1))
                 loss = loss + mse_loss(z, self.prior(h))
                 loss = loss + mse_loss(self.decoder(torch.cat([z, h], -1)), step)
-                h = self.rnn(torch.cat([step, z], -1), h).detach()
+                h = self.rnn(torch.cat([step, z], -1), h)
             return loss
 
     net, x = VRNN(), torch.randn(20, 8, 6)
@@ -68,7 +71,7 @@ def sessions_detached_at_every_event() -> Built:
     saw="In the pointer network of the extractor the LSTM states never update in the for loop.",
     cause="Every step starts from the initial state: the new one is thrown away.",
     right=("state not handed on",),
-    also=("too short",),
+    also=("too short", "other routes"),
 )
 def pointer_network_that_never_updates_its_state() -> Built:
     class PtrScorer(nn.Module):
@@ -229,6 +232,38 @@ def state_of_one_run_given_to_the_next() -> Built:
     return net, lambda: net(data[1], s)[0].square().mean()
 
 
+@report(
+    "vikrant7/mobile-vod-bottleneck-lstm#25",
+    saw="One of the variables needed for gradient computation has been modified in place.",
+    cause="The states are detached once per sequence, not in each iteration.",
+    right=CARRIED,
+)
+def states_detached_in_the_outer_loop() -> Built:
+    class Bottleneck(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell, self.head = nn.LSTMCell(8, 16), nn.Linear(16, 4)
+
+        def forward(self, frames: Tensor, state: State) -> tuple[Tensor, State]:
+            logits = []
+            for frame in frames:
+                state = self.cell(frame, state)
+                logits.append(self.head(state[0]))
+            return torch.stack(logits), state
+
+    net, videos = Bottleneck(), torch.randn(2, 10, 6, 8)
+    labels, optimizer = torch.randint(4, (10, 6)), torch.optim.SGD(net.parameters(), 0.1)
+    logits, state = net(videos[0], (torch.zeros(6, 16), torch.zeros(6, 16)))
+    cross_entropy(logits.flatten(0, 1), labels.flatten()).backward(retain_graph=True)
+    optimizer.step()
+    optimizer.zero_grad()
+
+    def loss() -> Tensor:
+        return cross_entropy(net(videos[1], state)[0].flatten(0, 1), labels.flatten())
+
+    return net, loss
+
+
 GRAPH = (
     state_repackaged_at_every_step,
     sessions_detached_at_every_event,
@@ -238,4 +273,5 @@ GRAPH = (
     repackage_hidden_that_detaches_nothing,
     state_kept_with_retain_graph,
     state_of_one_run_given_to_the_next,
+    states_detached_in_the_outer_loop,
 )

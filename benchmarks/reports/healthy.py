@@ -263,6 +263,84 @@ def final_states_joined_layer_by_layer() -> Built:
     return net, lambda: cross_entropy(net(source, target).flatten(0, 1), words.flatten())
 
 
+@report(
+    "ruotianluo/self-critical.pytorch#84",
+    saw="The samples are detached: how does the loss of the self-critical phase get back?",
+    cause="Through the log-probabilities of the samples; a sample has no gradient anyway.",
+    right=(HEALTHY,),
+    also=("other routes",),
+    span=8,
+)
+def samples_fed_back() -> Built:
+    class Captioner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.core = nn.Embedding(20, 12), remembering(nn.LSTMCell(12, 16))
+            self.logit = nn.Linear(16, 20)
+
+        def forward(self, image: Tensor) -> Tensor:
+            h = c = image
+            word, chosen = torch.zeros(len(image), dtype=torch.long), []
+            for _ in range(12):
+                h, c = self.core(self.embed(word), (h, c))
+                logprobs = self.logit(h).log_softmax(-1)
+                word = logprobs.detach().exp().multinomial(1).squeeze(-1)
+                chosen.append(logprobs.gather(1, word[:, None]))
+            return torch.cat(chosen, 1)
+
+    net, image, reward = Captioner(), torch.randn(8, 16), torch.randn(8, 1)
+    return net, lambda: -(net(image) * reward).mean()
+
+
+@report(
+    "RUCAIBox/RecBole#697",
+    saw="No code resets the hidden state between the batches.",
+    cause="None is handed on: each batch starts from zero.",
+    right=(HEALTHY,),
+    span=15,
+)
+def session_recommender_without_resets() -> Built:
+    class GRU4Rec(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.items = nn.Embedding(40, 12)
+            self.rnn, self.dense = remembering(nn.GRU(12, 24, batch_first=True)), nn.Linear(24, 12)
+
+        def forward(self, items: Tensor) -> Tensor:
+            return self.dense(self.rnn(self.items(items))[0][:, -1]) @ self.items.weight.T
+
+    net, items, wanted = GRU4Rec(), torch.randint(40, (16, 20)), torch.randint(40, (16,))
+    return net, lambda: cross_entropy(net(items), wanted)
+
+
+@report(
+    "microsoft/CNTK#3292",
+    saw="The update gate of the GRU stands on the other term than in the paper.",
+    cause="It learns the opposite, and nothing else changes.",
+    right=(HEALTHY,),
+    span=10,
+)
+def update_gate_the_other_way_round() -> Built:
+    class GRU(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.z, self.r, self.c = (nn.Linear(6 + 16, 16) for _ in range(3))
+            self.out = nn.Linear(16, 1)
+            nn.init.constant_(self.z.bias, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = x.new_zeros(x.shape[1], 16)
+            for step in x:
+                both = torch.cat([step, h], -1)
+                z, r = torch.sigmoid(self.z(both)), torch.sigmoid(self.r(both))
+                h = (1 - z) * torch.tanh(self.c(torch.cat([step, r * h], -1))) + z * h
+                tt.mark(h, "gru")
+            return self.out(h)
+
+    net, x, y = GRU(), torch.randn(20, 8, 6), torch.randn(8, 1)
+    return net, lambda: mse_loss(net(x), y)
+
+
 SOUND = (
     loss_summed_over_the_sequence,
     stored_states_reshaped,
@@ -277,4 +355,7 @@ SOUND = (
     series_mixed_by_view,
     discriminator_with_a_new_state_each_call,
     final_states_joined_layer_by_layer,
+    samples_fed_back,
+    session_recommender_without_resets,
+    update_gate_the_other_way_round,
 )

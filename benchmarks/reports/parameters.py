@@ -273,6 +273,63 @@ def frozen_language_model_under_a_head() -> Built:
     return net, lambda: cross_entropy(net(words), y)
 
 
+@report(
+    "sanyam5/skip-thoughts#1",
+    saw="Two LSTMs are defined for decoding, and only one of them works in forward.",
+    cause="Both sentences are decoded by prev_lstm: next_lstm never runs.",
+    right=("dead parameters",),
+)
+def second_decoder_that_never_runs() -> Built:
+    class SkipThoughts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.LSTM(8, 16)
+            self.prev_lstm, self.next_lstm = nn.LSTM(24, 8), nn.LSTM(24, 8)
+
+        def forward(self, sentences: Tensor) -> tuple[Tensor, Tensor]:
+            thoughts = self.encoder(sentences)[1][0].expand(len(sentences), -1, -1)
+            before = torch.cat([thoughts[:, 1:], sentences[:, :-1]], -1)
+            after = torch.cat([thoughts[:, :-1], sentences[:, 1:]], -1)
+            return self.prev_lstm(before)[0], self.prev_lstm(after)[0]
+
+    net, sentences = SkipThoughts(), torch.randn(12, 7, 8)
+
+    def loss() -> Tensor:
+        before, after = net(sentences)
+        return mse_loss(before[:-1], sentences[1:, :-1]) + mse_loss(after[:-1], sentences[1:, 1:])
+
+    return net, loss
+
+
+@report(
+    "jazzsaxmafia/show_attend_and_tell.tensorflow#10",
+    saw="No good model comes out of the training.",
+    cause="h is computed from the candidate instead of the cell state, which nobody reads.",
+    right=("dead parameters", "no gradient"),
+    also=("other routes",),
+)
+def output_from_the_candidate() -> Built:
+    class Captions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.decode = nn.Linear(8 + 16, 4 * 16), nn.Linear(16, 20)
+
+        def forward(self, words: Tensor) -> Tensor:
+            h = c = words.new_zeros(words.shape[1], 16)
+            logits = []
+            for word in words:
+                i, f, o, new = self.lstm(torch.cat([word, h], -1)).chunk(4, -1)
+                new_c = torch.tanh(new)
+                c = torch.sigmoid(f) * c + torch.sigmoid(i) * new_c
+                h = torch.sigmoid(o) * torch.tanh(new_c)
+                tt.mark((h, c), "lstm")
+                logits.append(self.decode(h))
+            return torch.stack(logits)
+
+    net, words, y = Captions(), torch.randn(12, 6, 8), torch.randint(20, (12, 6))
+    return net, lambda: cross_entropy(net(words).flatten(0, 1), y.flatten())
+
+
 PARAMETERS = (
     cells_in_a_python_list,
     weight_dropout_without_backpropagation,
@@ -285,4 +342,6 @@ PARAMETERS = (
     speaker_encoder_without_gradients,
     decoder_started_from_the_lower_layer,
     frozen_language_model_under_a_head,
+    second_decoder_that_never_runs,
+    output_from_the_candidate,
 )

@@ -163,6 +163,27 @@ def stateful_and_one_step_per_batch() -> Built:
     return net, lambda: mse_loss(net(series[-2:-1], state), series[-1:])
 
 
+@report(
+    "IDSIA/brainstorm#73",
+    saw="A series of 1,411,889 samples is cut into chunks, each a sequence of its own.",
+    cause="No gradient and no state crosses a chunk: it cannot learn what is longer.",
+    right=("too short", "unknown"),
+    also=("too short",),
+    span=200,
+)
+def series_cut_into_chunks() -> Built:
+    class Series(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.out = remembering(nn.LSTM(1, 16)), nn.Linear(16, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.rnn(x)[0])
+
+    net, chunks = Series(), torch.randn(20, 12, 1)
+    return net, lambda: mse_loss(net(chunks[:-1]), chunks[1:])
+
+
 RESETS = (
     reset_one_step_late,
     reset_one_step_early,
@@ -171,4 +192,5 @@ RESETS = (
     one_time_step_per_sample,
     every_vector_a_sample_of_its_own,
     stateful_and_one_step_per_batch,
+    series_cut_into_chunks,
 )
