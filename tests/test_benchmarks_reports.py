@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmarks.reports import __main__ as command
 from benchmarks.reports import judge, page
 from benchmarks.reports.judge import MADE, VERDICTS, Answer
-from benchmarks.reports.report import HEALTHY, Report
+from benchmarks.reports.report import CARRIED, HEALTHY, Report
 from benchmarks.reports.scale import SCALE
 from benchmarks.reports.suite import SUITE
 from throughtime import errors
@@ -45,6 +45,8 @@ MEASURED = (
     "session recommender without resets",
 )
 """Reports whose recurrence is one layer of torch, in one direction, and whose span is known."""
+DEAD_ELSEWHERE = ("cells in a python list", "output from the candidate")
+"""Not registered in the model; rows of a weight."""
 BY_NAME = {report.name: report for report in SUITE}
 
 
@@ -119,6 +121,20 @@ def test_the_recurrence_of_a_report_is_what_its_answer_needs(name: str) -> None:
     measured = gain(BY_NAME[name])
     word = HEALTHY if abs(measured) <= 2 else "vanishing" if measured < 0 else "exploding"
     assert word in BY_NAME[name].right
+
+
+@pytest.mark.parametrize("report", SUITE, ids=lambda report: report.name)
+def test_a_report_names_its_dead_parameters_and_no_others(report: Report) -> None:
+    model, closure = report.build(5)
+    try:
+        closure().backward()
+    except RuntimeError:
+        assert report.right == set(CARRIED)
+        return
+    gradients = [parameter.grad for parameter in model.parameters()]
+    dead = any(gradient is None or not gradient.any() for gradient in gradients)
+    named = "dead parameters" in report.right | report.also
+    assert dead == named or report.name in DEAD_ELSEWHERE
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def pointer_network_that_never_updates_its_state() -> Built:
     saw="In NMT with attention the decoder's GRU does not get the state of the step before.",
     cause="output, state = gru(x) without an initial state: every step starts from zero.",
     right=("state not handed on",),
-    also=("too short", "episodes"),
+    also=("too short", "episodes", "dead parameters"),
 )
 def decoder_step_without_its_state() -> Built:
     class Attention(nn.Module):
@@ -130,7 +130,7 @@ def decoder_step_without_its_state() -> Built:
     saw="The states that the vision core's LSTM gets are static over the time steps.",
     cause="The states are not updated in the loop over time.",
     right=("state not handed on",),
-    also=("too short", "episodes"),
+    also=("too short", "episodes", "dead parameters"),
 )
 def vision_core_with_static_states() -> Built:
     class Vision(nn.Module):

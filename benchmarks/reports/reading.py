@@ -27,6 +27,7 @@ class Classifier(nn.Module):
     saw="A bidirectional LSTM classifies images row by row, from the output of the last step.",
     cause="At the last step the reverse direction has read one input; read its first step (h_n).",
     right=("partial loss",),
+    also=("dead parameters",),
 )
 def last_output_of_a_bidirectional_LSTM() -> Built:
     class BiRNN(Classifier):
@@ -43,6 +44,7 @@ def last_output_of_a_bidirectional_LSTM() -> Built:
     saw="outputs[-1] of a static bidirectional RNN is taken for the whole sequence.",
     cause="The backward outputs are put back into order: the last one is the first computed.",
     right=("partial loss",),
+    also=("dead parameters",),
 )
 def last_of_outputs_turned_back() -> Built:
     class StaticBidirectional(nn.Module):
@@ -64,6 +66,7 @@ def last_of_outputs_turned_back() -> Built:
     saw="A sentence is read by a bidirectional GRU, and gathered at its last word.",
     cause="At the last word the reverse direction has read that word alone; h_n[1] differs.",
     right=("partial loss",),
+    also=("dead parameters",),
 )
 def bidirectional_GRU_gathered_at_the_length() -> Built:
     class Sentence(Classifier):
@@ -103,6 +106,7 @@ def output_of_the_padding() -> Built:
     saw="A sequence classifier reaches its accuracy only where little padding is needed.",
     cause="The sequences are padded in front, and the output is taken at the length: too early.",
     right=("partial loss",),
+    also=("dead parameters",),
 )
 def length_as_an_index_behind_padding_in_front() -> Built:
     class Symbols(Classifier):
@@ -121,7 +125,7 @@ def length_as_an_index_behind_padding_in_front() -> Built:
     saw="The hidden state is put in front of the outputs of the steps before.",
     cause="The outputs stand in reverse order: the last of them is the first step.",
     right=("partial loss",),
-    also=("too short",),
+    also=("too short", "dead parameters"),
 )
 def outputs_collected_backwards() -> Built:
     class Collected(nn.Module):

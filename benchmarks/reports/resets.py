@@ -89,6 +89,7 @@ def mask_inside_the_model() -> Built:
     saw="The state is not used in training, even with a recurrent network.",
     cause="Each transition is a sequence of one step that starts from zero.",
     right=("too short",),
+    also=("dead parameters",),
 )
 def transitions_of_one_step() -> Built:
     class Recurrent(nn.Module):
@@ -109,6 +110,7 @@ def transitions_of_one_step() -> Built:
     saw="Why timesteps = 1? The RNN is then only a usual MLP.",
     cause="With one time step there is no recurrence to learn.",
     right=("too short",),
+    also=("dead parameters",),
 )
 def one_time_step_per_sample() -> Built:
     class Load(nn.Module):
@@ -128,6 +130,7 @@ def one_time_step_per_sample() -> Built:
     saw="Each vector of one long series is to be classified; is the timestep 1?",
     cause="Every sample must be a sequence: a time step of 1 makes no sense.",
     right=("too short",),
+    also=("dead parameters",),
 )
 def every_vector_a_sample_of_its_own() -> Built:
     class Classes(nn.Module):
