@@ -1,4 +1,4 @@
-"""NaN and infinity: of the data, of the loss, of the model's own arithmetic."""
+"""NaN and infinity from the data, from the loss or from the model."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Regressor(nn.Module):
 
 @report(
     "xinjli/allosaurus#64",
-    saw="The loss keeps turning into NaN, which ruins the parameters.",
-    cause="Features of a silent file have a standard deviation of 0: their normalisation is 0/0.",
+    saw="The loss becomes NaN and ruins the parameters.",
+    cause="Some features have a standard deviation of 0, so normalising them gives 0/0.",
     right=("non-finite",),
 )
 def silent_file_divided_by_its_deviation() -> Built:
@@ -36,7 +36,7 @@ def silent_file_divided_by_its_deviation() -> Built:
 
 @report(
     "timeseriesAI/tsai#506",
-    saw="The output values are all nan on this data set.",
+    saw="All outputs are nan on one data set.",
     cause="X contains NaN: replace the missing values.",
     right=("non-finite",),
 )
@@ -49,8 +49,8 @@ def missing_values_in_the_data() -> Built:
 
 @report(
     "kdgutier/esrnn_torch#5",
-    saw="Training returns nan, and the network does not learn.",
-    cause="The model divides each series by its first level, which is zero: add a constant.",
+    saw="Training returns nan and the network does not learn.",
+    cause="The model divides each series by its first values, which are zero: add a constant.",
     right=("non-finite",),
 )
 def series_divided_by_a_level_of_zero() -> Built:
@@ -75,7 +75,7 @@ def series_divided_by_a_level_of_zero() -> Built:
 @report(
     "ragulpr/wtte-rnn#39",
     saw="The loss is nan as b approaches 0.",
-    cause="log(exp(hazard1 − hazard0) − 1) of equal hazards is log 0: add an epsilon.",
+    cause="log(exp(hazard1 - hazard0) - 1) of equal hazards is log 0: add an epsilon.",
     right=("non-finite",),
 )
 def log_likelihood_of_equal_hazards() -> Built:
@@ -96,7 +96,7 @@ def log_likelihood_of_equal_hazards() -> Built:
 @report(
     "allenai/allennlp#890",
     saw="masked_log_softmax returns NaN in one row.",
-    cause="The mask of that row is all zero: a softmax over nothing but −inf.",
+    cause="The mask of this row is all zero, so the softmax sees only -inf.",
     right=("non-finite",),
 )
 def softmax_over_a_row_that_is_masked() -> Built:
@@ -112,8 +112,8 @@ def softmax_over_a_row_that_is_masked() -> Built:
 
 @report(
     "awjuliani/DeepRL-Agents#34",
-    saw="Sometimes NaN values appear, and the agent collapses.",
-    cause="The policy becomes exactly 0 for an action, and its entropy takes log 0: add 1e-7.",
+    saw="NaN values appear and the agent collapses.",
+    cause="The policy of one action becomes 0, and the entropy takes log 0: add 1e-7.",
     right=("non-finite",),
 )
 def entropy_of_an_action_that_is_never_taken() -> Built:
@@ -133,8 +133,8 @@ def entropy_of_an_action_that_is_never_taken() -> Built:
 
 @report(
     "johnglover/sound-rnn#2",
-    saw="NaN in the loss after 500 iterations.",
-    cause="Variances of the mixture become 0, and the density divides by them: add 1e-12.",
+    saw="The loss becomes NaN after 500 iterations.",
+    cause="The density divides by a variance of 0: add 1e-12.",
     right=("non-finite",),
 )
 def mixture_with_a_variance_of_zero() -> Built:

@@ -1,4 +1,4 @@
-"""The graph through time is cut, never joined, or still hangs on the batch before."""
+"""The graph through time is cut, not connected, or attached to the previous batch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ State = tuple[Tensor, Tensor]
 
 @report(
     "emited/VariationalRecurrentNeuralNetwork#1",
-    saw="The state is repackaged after every step, as word language models do after every batch.",
-    cause="The state is detached at each step, before anything reads it: the GRU has no gradient.",
+    saw="The model repackages its state at every step, as language models do at every batch.",
+    cause="The state is detached before anything reads it, so the GRU gets no gradient.",
     right=("truncated", "NoGradientError", "no gradient", "dead parameters"),
     also=("too short",),
 )
@@ -41,8 +41,8 @@ def state_repackaged_at_every_step() -> Built:
 
 @report(
     "yhs968/pyGRU4REC#8",
-    saw="hidden = reset_hidden(hidden, mask).detach(): more a Markov chain than an RNN.",
-    cause="The state is detached at every event: the loss of step t reaches step t alone.",
+    saw="hidden = reset_hidden(hidden, mask).detach() makes the model a Markov chain.",
+    cause="The state is detached at every event: the loss at step t reaches only step t.",
     right=("truncated",),
     also=("episodes", "too short"),
 )
@@ -68,8 +68,8 @@ def sessions_detached_at_every_event() -> Built:
 
 @report(
     "ChenRocks/fast_abs_rl#14",
-    saw="In the pointer network of the extractor the LSTM states never update in the for loop.",
-    cause="Every step starts from the initial state: the new one is thrown away.",
+    saw="The LSTM states of the pointer network never change in the for loop.",
+    cause="Every step starts from the initial state; the new state is dropped.",
     right=("state not handed on",),
     also=("too short", "other routes"),
 )
@@ -97,8 +97,8 @@ def pointer_network_that_never_updates_its_state() -> Built:
 
 @report(
     "tensorflow/tensorflow#38248",
-    saw="In NMT with attention the decoder's GRU does not get the state of the step before.",
-    cause="output, state = gru(x) without an initial state: every step starts from zero.",
+    saw="The GRU decoder with attention does not receive its previous state.",
+    cause="The call gru(x) has no initial state, so every step starts from zero.",
     right=("state not handed on",),
     also=("too short", "episodes", "dead parameters"),
 )
@@ -127,8 +127,8 @@ def decoder_step_without_its_state() -> Built:
 
 @report(
     "cjlovering/interpretable-reinforcement-learning-using-attention#6",
-    saw="The states that the vision core's LSTM gets are static over the time steps.",
-    cause="The states are not updated in the loop over time.",
+    saw="The LSTM of the vision core gets the same states at all time steps.",
+    cause="The loop over time does not update the states.",
     right=("state not handed on",),
     also=("too short", "episodes", "dead parameters"),
 )
@@ -153,8 +153,8 @@ def vision_core_with_static_states() -> Built:
 
 @report(
     "quark0/darts#56",
-    saw="Only loss.backward(retain_graph=True) runs.",
-    cause="repackage_hidden compares types that no longer exist: the state is never detached.",
+    saw="Training runs only with loss.backward(retain_graph=True).",
+    cause="repackage_hidden checks for an old type, so it never detaches the state.",
     right=CARRIED,
 )
 def repackage_hidden_that_detaches_nothing() -> Built:
@@ -183,8 +183,8 @@ def repackage_hidden_that_detaches_nothing() -> Built:
 
 @report(
     "MorvanZhou/PyTorch-Tutorial#57",
-    saw="Without h_state = h_state.data an error asks for retain_graph=True, which then works.",
-    cause="The state of the batch before still hangs on its graph: detach it.",
+    saw="Without h_state = h_state.data an error asks for retain_graph=True.",
+    cause="The state is still attached to the graph of the previous batch: detach it.",
     right=CARRIED,
 )
 def state_kept_with_retain_graph() -> Built:
@@ -207,8 +207,8 @@ def state_kept_with_retain_graph() -> Built:
 
 @report(
     "norse/norse#130",
-    saw="A state that is used again crashes the next backward pass.",
-    cause="A state was used in two backward passes: detach it, or do not reuse it.",
+    saw="Reusing a state crashes the next backward pass.",
+    cause="A state takes part in two backward passes: detach it, or do not reuse it.",
     right=CARRIED,
 )
 def state_of_one_run_given_to_the_next() -> Built:
@@ -234,8 +234,8 @@ def state_of_one_run_given_to_the_next() -> Built:
 
 @report(
     "vikrant7/mobile-vod-bottleneck-lstm#25",
-    saw="One of the variables needed for gradient computation has been modified in place.",
-    cause="The states are detached once per sequence, not in each iteration.",
+    saw="A variable needed for the gradient has been modified by an in-place operation.",
+    cause="The outer loop detaches the states; the inner loop must do so in each iteration.",
     right=CARRIED,
 )
 def states_detached_in_the_outer_loop() -> Built:

@@ -1,6 +1,6 @@
-"""The recurrence is in order: the fault lies where no gradient shows it, or there is none.
+"""The recurrence is in order: gradients cannot show the fault, or there is no fault.
 
-The gates stand as those of a trained network, and the span is one that the network reaches.
+The gates are open as in a trained network, and the network reaches the span.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchmarks.reports.report import HEALTHY, Built, remembering, report
 
 
 class Reader(nn.Module):
-    """A recurrent layer in order, and a linear read-out at each step."""
+    """A recurrent layer with open gates, and a linear read-out at each step."""
 
     def __init__(self, rnn: nn.RNNBase, outputs: int = 1) -> None:
         super().__init__()
@@ -27,8 +27,8 @@ class Reader(nn.Module):
 
 @report(
     "karpathy/char-rnn#70",
-    saw="The gradient grows with the length of the sequences: a tiny learning rate is needed.",
-    cause="The loss is summed over the sequence instead of averaged; nothing explodes.",
+    saw="The gradient grows with the sequence length; training needs a tiny learning rate.",
+    cause="The loss is summed over the sequence: divide it by the length.",
     right=(HEALTHY,),
     span=30,
 )
@@ -39,8 +39,8 @@ def loss_summed_over_the_sequence() -> Built:
 
 @report(
     "Stable-Baselines-Team/stable-baselines3-contrib#111",
-    saw="The LSTM states of the rollout are given to the wrong sequences.",
-    cause="They are reshaped where their axes should be swapped; no gradient shows that.",
+    saw="The stored LSTM states end up with the wrong sequences.",
+    cause="The buffer reshapes the states instead of swapping axes; gradients are in order.",
     right=(HEALTHY,),
     span=10,
 )
@@ -54,8 +54,8 @@ def stored_states_reshaped() -> Built:
 
 @report(
     "leggedrobotics/rsl_rl#94",
-    saw="Distillation of a recurrent student does not improve as it should.",
-    cause="The optimizer does not have the parameters of the RNN; their gradients are in order.",
+    saw="Distillation of a recurrent student fails.",
+    cause="The optimizer does not have the RNN's parameters; gradients are in order.",
     right=(HEALTHY,),
     span=15,
 )
@@ -67,8 +67,8 @@ def optimizer_without_the_rnn() -> Built:
 
 @report(
     "AlexandraBaier/deepsysid#35",
-    saw="The end of the initialisation window does not match the start of the prediction.",
-    cause="The two data sets are shuffled apart; no gradient shows that.",
+    saw="The initialisation windows do not match the prediction windows.",
+    cause="The two data loaders shuffle independently; gradients are in order.",
     right=(HEALTHY,),
     span=15,
 )
@@ -80,8 +80,8 @@ def windows_shuffled_apart() -> Built:
 
 @report(
     "pytorch/pytorch#2623",
-    saw="Exploding or vanishing gradients, clipped since; now the loss is negative.",
-    cause="NLLLoss is given probabilities: it needs log_softmax.",
+    saw="Gradients exploded or vanished; with clipping the loss is negative.",
+    cause="NLLLoss needs log-probabilities, but the model returns probabilities.",
     right=(HEALTHY,),
     span=4,
 )
@@ -108,8 +108,8 @@ def softmax_given_to_nll_loss() -> Built:
 
 @report(
     "spdin/time-series-prediction-lstm-pytorch#1",
-    saw="forward always sets the hidden state to zero: is the memory lost?",
-    cause="That is the initial state of each sequence; the state goes on from step to step.",
+    saw="forward always sets the hidden state to zero. Is the memory lost?",
+    cause="This is the initial state; the LSTM carries its state from step to step.",
     right=(HEALTHY,),
     span=15,
 )
@@ -128,7 +128,7 @@ def initial_state_of_zeros() -> Built:
 @report(
     "jihunchoi/recurrent-batch-normalization-pytorch#13",
     saw="Is dropout really applied between the layers?",
-    cause="Its result is assigned to a variable that nobody reads: less regularisation, no more.",
+    cause="Nothing reads the result of dropout; gradients are in order.",
     right=(HEALTHY,),
     span=10,
 )
@@ -151,8 +151,8 @@ def dropout_that_is_not_used() -> Built:
 
 @report(
     "d2l-ai/d2l-en#2306",
-    saw="Should the backward outputs not be reversed?",
-    cause="They should: each step joins two different positions; every step is read.",
+    saw="Should the backward outputs be reversed?",
+    cause="Yes: each step joins two different positions; gradients are in order.",
     right=(HEALTHY,),
     span=10,
 )
@@ -172,8 +172,8 @@ def backward_outputs_not_put_back() -> Built:
 
 @report(
     "songyingxin/Bert-TextClassification#16",
-    saw="Are hidden[-2] and hidden[-1] the last directions, with batch_first=True?",
-    cause="They are: batch_first changes the outputs alone.",
+    saw="Are hidden[-2] and hidden[-1] right with batch_first=True?",
+    cause="Yes: batch_first changes only the outputs.",
     right=(HEALTHY,),
     span=15,
 )
@@ -190,8 +190,8 @@ def final_states_of_both_directions() -> Built:
 
 @report(
     "ikostrikov/pytorch-a2c-ppo-acktr-gail#206",
-    saw="Recurrent states are not reset between episodes in a policy of my own.",
-    cause="A policy has to do that itself; the gradient crosses the boundaries, in order.",
+    saw="A custom policy does not reset its states between episodes.",
+    cause="A policy must reset its states itself; gradients are in order.",
     right=(HEALTHY,),
     span=12,
 )
@@ -202,8 +202,8 @@ def policy_without_resets() -> Built:
 
 @report(
     "jessicayung/blog-code-snippets#6",
-    saw="The baseline learns no autoregressive series.",
-    cause="view mixes series and lags, where the matrix should be transposed first.",
+    saw="An LSTM baseline for autoregressive series gives wrong results.",
+    cause="view mixes series and lags: transpose first. Gradients are in order.",
     right=(HEALTHY,),
     span=12,
 )
@@ -218,8 +218,8 @@ def series_mixed_by_view() -> Built:
 
 @report(
     "suragnair/seqGAN#1",
-    saw="Does init_hidden at each call throw away what was learned?",
-    cause="It sets the state before the first word to zero, no parameter.",
+    saw="Does calling init_hidden each time reset the model?",
+    cause="No: it sets only the state before the first word.",
     right=(HEALTHY,),
     span=10,
 )
@@ -241,8 +241,8 @@ def discriminator_with_a_new_state_each_call() -> Built:
 
 @report(
     "OpenNMT/OpenNMT-py#61",
-    saw="Are the final states of the bidirectional encoder joined in the right order?",
-    cause="They are: layer by layer, forward before backward.",
+    saw="Are the final states of a bidirectional encoder joined in the right order?",
+    cause="Yes: h_n is ordered by layer, then by direction.",
     right=(HEALTHY,),
     span=10,
 )
@@ -265,8 +265,8 @@ def final_states_joined_layer_by_layer() -> Built:
 
 @report(
     "ruotianluo/self-critical.pytorch#84",
-    saw="The samples are detached: how does the loss of the self-critical phase get back?",
-    cause="Through the log-probabilities of the samples; a sample has no gradient anyway.",
+    saw="The samples are detached. How does the loss backpropagate?",
+    cause="Through the log-probabilities; samples have no gradient anyway.",
     right=(HEALTHY,),
     also=("other routes",),
     span=8,
@@ -294,8 +294,8 @@ def samples_fed_back() -> Built:
 
 @report(
     "RUCAIBox/RecBole#697",
-    saw="No code resets the hidden state between the batches.",
-    cause="None is handed on: each batch starts from zero.",
+    saw="No code resets the hidden state between batches.",
+    cause="No reset is needed: each batch starts from zero.",
     right=(HEALTHY,),
     span=15,
 )
@@ -315,8 +315,8 @@ def session_recommender_without_resets() -> Built:
 
 @report(
     "microsoft/CNTK#3292",
-    saw="The update gate of the GRU stands on the other term than in the paper.",
-    cause="It learns the opposite, and nothing else changes.",
+    saw="The GRU swaps z and 1 - z compared with the paper.",
+    cause="Both forms are equivalent: the gate learns the opposite.",
     right=(HEALTHY,),
     span=10,
 )

@@ -1,4 +1,4 @@
-"""Ask throughtime about a report, as a person would, and hold its answer against the thread's."""
+"""Diagnose a report as its author would, and compare the answer with the thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.reports.report import Report
 
 VERDICTS = frozenset({"healthy", "vanishing", "exploding", "non-finite", "unknown"})
 REMARKS = frozenset({"budget", "assumed span"})
-"""Findings that explain or remark, and are no cause."""
+"""Findings that are not causes."""
 MADE = frozenset(
     {
         "no gradient",
@@ -27,20 +27,20 @@ MADE = frozenset(
         "state carried",
     }
 )
-"""What a person made, and a measurement did not: a wrong one of these sends the person astray."""
+"""Findings about mistakes in the code: a wrong one sends its reader in the wrong direction."""
 NO_CAUSE = frozenset({"healthy", "unknown"})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was said of one report.
+    """The answer to one report.
 
     Attributes:
         report: the report.
-        first: the first cause; the verdict if there is none; the name of an error.
-        verdict: the verdict; empty where an error was raised.
+        first: the first cause, else the verdict; or the name of the error that was raised.
+        verdict: the verdict; empty if an error was raised.
         found: the diseases of all findings.
-        sentence: the sentence of the first cause, or the error's.
+        sentence: the sentence of the first cause, or the message of the error.
     """
 
     report: Report
@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def false_causes(self) -> frozenset[str]:
-        """Named first, or made by a person, and neither the cause nor true beside it."""
+        """Causes that are named first, or name a mistake, but are not true."""
         named = self.found & MADE
         if self.verdict and self.first not in NO_CAUSE:
             named |= {self.first}
@@ -63,7 +63,7 @@ class Answer:
 
 
 def answers(reports: Sequence[Report], seed: int) -> Iterator[Answer]:
-    """The answer to each report, all of them drawn from ``seed``."""
+    """The answers to all reports, built with ``seed``."""
     for report in reports:
         yield ask(report, seed)
 
@@ -75,7 +75,7 @@ def ask(report: Report, seed: int) -> Answer:
         model, closure = report.build(seed)
         try:
             diagnosis = tt.diagnose(tt.observe(model, closure), span=report.span)
-        except Exception as error:  # noqa: BLE001  # also what nobody meant to raise
+        except Exception as error:  # noqa: BLE001  — any error is an answer
             return Answer(report, type(error).__name__, "", frozenset(), str(error))
     causes = [cause for cause in diagnosis.causes if cause.disease not in REMARKS]
     first, sentence = (

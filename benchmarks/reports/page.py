@@ -1,4 +1,4 @@
-"""The page of results: every report, the causes against each other, and what is still wrong."""
+"""The page of results: all reports, the confusion table, and every error."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def tables(answers: Sequence[Answer]) -> list[Table]:
 
 
 def share_right(answers: Sequence[Answer]) -> float:
-    """The share of reports whose first cause is right."""
+    """The share of reports with the right first cause."""
     return sum(answer.right for answer in answers) / len(answers)
 
 
 def false_causes(answers: Sequence[Answer]) -> int:
-    """How many causes were named that are neither the thread's nor true beside it."""
+    """The number of false causes in all reports."""
     return sum(len(answer.false_causes) for answer in answers)
 
 
@@ -41,11 +41,11 @@ def _reports(answers: Sequence[Answer]) -> Table:
     right = sum(answer.right for answer in answers)
     return Table(
         f"{len(answers)} public reports",
-        "Right first cause: what the thread concludes, written down before throughtime was asked. "
-        "Said first: the first of the causes (the budget and an assumed span are none), else the "
-        "verdict, else the error. False causes: named first, or of a kind that a person makes, and "
-        "neither the cause nor true of the rebuilt model as well.",
-        ("report", "thread", "right first cause", "said first", "right", "false causes"),
+        "First cause: the conclusion of the thread, written down before the first diagnosis. "
+        "First answer: the first cause of the diagnosis (other than the budget and an assumed "
+        "span), else its verdict, or the error it raised. A false cause is a first answer, or a "
+        "finding about a mistake in the code, that is not true of the model.",
+        ("report", "thread", "first cause", "first answer of throughtime", "right", "false causes"),
         tuple(rows),
         f"The first cause is right in {right} of {len(answers)} reports ({share:.0%}); "
         f"{false} false causes. Bars: at least {ENOUGH_RIGHT:.0%} right: "
@@ -55,29 +55,29 @@ def _reports(answers: Sequence[Answer]) -> Table:
 
 
 def _confusion(answers: Sequence[Answer]) -> Table:
-    """Right against said; where several names are right, the one said, else all of them."""
+    """Count pairs of first cause and first answer; a right answer stands for its cause."""
     counts = Counter((_wanted(answer), answer.first) for answer in answers)
     wanted = sorted({row for row, _ in counts})
     said = sorted({column for _, column in counts})
     rows = [(row, *(str(counts[row, column] or "") for column in said)) for row in wanted]
     return Table(
-        "The right cause against the one said first",
-        "Rows: the right first cause. Columns: what was said first. How many reports.",
-        ("right \\ said", *said),
+        "Confusion table",
+        "Number of reports. Rows: first cause. Columns: first answer of throughtime.",
+        ("first cause", *said),
         tuple(rows),
     )
 
 
 def errors(answers: Sequence[Answer]) -> str:
-    """Every report whose first cause is wrong, or of which a false cause was named."""
+    """Every report with a wrong first answer or a false cause."""
     lines = [
-        f"- **{answer.report.name}** ({_thread(answer)}). Saw: {answer.report.saw} "
-        f"Cause: {answer.report.cause} Right: {_or(answer.report.right)}. "
-        f"Said: {answer.first}: {answer.sentence}"
+        f"- **{answer.report.name}** ({_thread(answer)}). Report: {answer.report.saw} "
+        f"Cause: {answer.report.cause} ({_or(answer.report.right)}). "
+        f"Answer: {answer.first}: {answer.sentence}"
         for answer in answers
         if not answer.right or answer.false_causes
     ]
-    return "\n".join(["## What is wrong\n", *(lines or ["Nothing."]), ""])
+    return "\n".join(["## Errors\n", *(lines or ["None."]), ""])
 
 
 def _wanted(answer: Answer) -> str:

@@ -1,4 +1,4 @@
-"""Parameters that no gradient reaches, or that the forward pass itself changes."""
+"""Parameters without a gradient, and parameters that the forward pass changes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from benchmarks.reports.report import Built, report
 
 @report(
     "ikostrikov/pytorch-meta-optimizer#11",
-    saw="The LSTM weights of the meta-optimizer are not optimised.",
-    cause="The cells stand in a Python list: they are not registered in the model.",
+    saw="The LSTM weights of a meta-optimizer do not change.",
+    cause="The cells are in a Python list, so the model does not register them.",
     right=("dead parameters",),
 )
 def cells_in_a_python_list() -> Built:
@@ -41,7 +41,7 @@ def cells_in_a_python_list() -> Built:
 @report(
     "fastai/fastai2#427",
     saw="weight_hh_l0_raw.grad is None after backward.",
-    cause="WeightDropout puts a new leaf into the LSTM: the raw weight gets no gradient.",
+    cause="WeightDropout gives the LSTM a new leaf, so the raw weight gets no gradient.",
     right=("dead parameters", "weights changed"),
 )
 def weight_dropout_without_backpropagation() -> Built:
@@ -62,8 +62,8 @@ def weight_dropout_without_backpropagation() -> Built:
 
 @report(
     "keitakurita/Better_LSTM_PyTorch#7",
-    saw="The model drops weight_hh in forward() and never recovers it.",
-    cause="Dropout is written into the weight itself: after some batches all of it is zero.",
+    saw="forward() drops entries of weight_hh and never restores them.",
+    cause="Dropout changes the weight itself: it is all zero after some batches.",
     right=("weights changed",),
 )
 def dropout_written_into_the_weight() -> Built:
@@ -80,8 +80,8 @@ def dropout_written_into_the_weight() -> Built:
 
 @report(
     "dasguptar/treelstm.pytorch#4",
-    saw="fx and fh are declared and never used.",
-    cause="The forget gate is computed by ix and ih, those of the input gate, by a typo.",
+    saw="The layers fx and fh are declared but never used.",
+    cause="A typo: the forget gate uses ix and ih, the layers of the input gate.",
     right=("dead parameters",),
 )
 def forget_gate_by_the_layers_of_the_input_gate() -> Built:
@@ -112,8 +112,8 @@ def forget_gate_by_the_layers_of_the_input_gate() -> Built:
 
 @report(
     "ematvey/tensorflow-seq2seq-tutorials#1",
-    saw="The bidirectional encoder outputs the forward output concatenated with itself.",
-    cause="A typo: nobody reads the backward direction.",
+    saw="A bidirectional encoder concatenates the forward output with itself.",
+    cause="A typo: the backward output is not used.",
     right=("dead parameters", "partial loss"),
     also=("no gradient",),
 )
@@ -133,8 +133,8 @@ def forward_output_joined_with_itself() -> Built:
 
 @report(
     "b04901014/FT-w2v2-ser#3",
-    saw="I do not see any usage of the LSTM.",
-    cause="The LSTM is built and not run anywhere in the forward pass.",
+    saw="The LSTM seems to be useless.",
+    cause="The LSTM is built, but the forward pass never runs it.",
     right=("NothingRecordedError", "dead parameters"),
 )
 def LSTM_that_never_runs() -> Built:
@@ -154,7 +154,7 @@ def LSTM_that_never_runs() -> Built:
 @report(
     "pytorch/pytorch#1339",
     saw="The gradients of the first of two modules are None.",
-    cause="Between the modules stands an argmax, which has no gradient.",
+    cause="An argmax between the modules has no gradient.",
     right=("dead parameters",),
     also=("no gradient",),
 )
@@ -176,8 +176,8 @@ def argmax_between_two_modules() -> Built:
 
 @report(
     "keras-team/keras#2995",
-    saw="The decoder's hidden state is set to that of the encoder; does the encoder learn?",
-    cause="The value is copied outside of the graph: no gradient gets back to the encoder.",
+    saw="The decoder starts from the values of the encoder's state; does the encoder learn?",
+    cause="The values are copied outside the graph, so the encoder gets no gradient.",
     right=("dead parameters",),
     also=("no gradient", "truncated"),
 )
@@ -200,7 +200,7 @@ def encoder_state_copied_by_value() -> Built:
 @report(
     "coqui-ai/TTS#2348",
     saw="The speaker consistency loss has no effect.",
-    cause="The speaker encoder runs without gradients: its loss reaches nothing.",
+    cause="The speaker encoder runs under no_grad, so its loss has no gradient.",
     right=("dead parameters",),
     also=("no gradient",),
 )
@@ -229,8 +229,8 @@ def speaker_encoder_without_gradients() -> Built:
 
 @report(
     "spro/practical-pytorch#81",
-    saw="The decoder starts from encoder_hidden[:n_layers] of a two-layer bidirectional GRU.",
-    cause="Those are the two directions of the first layer: the second layer is not read.",
+    saw="A decoder starts from encoder_hidden[:n_layers] of a two-layer bidirectional GRU.",
+    cause="Those are the two directions of layer 1; layer 2 is not used.",
     right=("dead parameters", "partial loss"),
     also=("no gradient",),
 )
@@ -252,8 +252,8 @@ def decoder_started_from_the_lower_layer() -> Built:
 
 @report(
     "fastai/fastai#2397",
-    saw="The regularisation of the LSTM's activations cannot have an effect in the first phase.",
-    cause="All but the linear head is frozen: no gradient enters the recurrence.",
+    saw="Regularising the LSTM's activations has no effect in the first training phase.",
+    cause="Everything below the head is frozen, so the LSTM gets no gradient.",
     right=("dead parameters", "no gradient", "NoGradientError"),
 )
 def frozen_language_model_under_a_head() -> Built:
@@ -275,8 +275,8 @@ def frozen_language_model_under_a_head() -> Built:
 
 @report(
     "sanyam5/skip-thoughts#1",
-    saw="Two LSTMs are defined for decoding, and only one of them works in forward.",
-    cause="Both sentences are decoded by prev_lstm: next_lstm never runs.",
+    saw="The model defines two decoders, but forward uses only one of them.",
+    cause="prev_lstm decodes both sentences; next_lstm never runs.",
     right=("dead parameters",),
 )
 def second_decoder_that_never_runs() -> Built:
@@ -303,8 +303,8 @@ def second_decoder_that_never_runs() -> Built:
 
 @report(
     "jazzsaxmafia/show_attend_and_tell.tensorflow#10",
-    saw="No good model comes out of the training.",
-    cause="h is computed from the candidate instead of the cell state, which nobody reads.",
+    saw="Training does not produce a usable model.",
+    cause="h is computed from the candidate, so nothing reads the cell state.",
     right=("dead parameters", "no gradient"),
     also=("other routes",),
 )

@@ -1,4 +1,4 @@
-"""The loss reads the wrong thing: one step of a reverse direction, padding, another axis."""
+"""The loss reads the wrong outputs: a reverse direction too early, padding, the wrong axis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LENGTHS = torch.tensor([20, 17, 15, 12, 9, 8, 6, 4])
 
 
 class Classifier(nn.Module):
-    """A recurrent layer, and a linear read-out of what ``read`` takes from its outputs."""
+    """A recurrent layer and a linear read-out."""
 
     def __init__(self, rnn: nn.RNNBase, classes: int = 10) -> None:
         super().__init__()
@@ -24,8 +24,8 @@ class Classifier(nn.Module):
 
 @report(
     "yunjey/pytorch-tutorial#149",
-    saw="A bidirectional LSTM classifies images row by row, from the output of the last step.",
-    cause="At the last step the reverse direction has read one input; read its first step (h_n).",
+    saw="A bidirectional LSTM reads images row by row and classifies from its last output.",
+    cause="The reverse direction has read only one input at the last step; use h_n.",
     right=("partial loss",),
     also=("dead parameters",),
 )
@@ -41,8 +41,8 @@ def last_output_of_a_bidirectional_LSTM() -> Built:
 
 @report(
     "aymericdamien/TensorFlow-Examples#201",
-    saw="outputs[-1] of a static bidirectional RNN is taken for the whole sequence.",
-    cause="The backward outputs are put back into order: the last one is the first computed.",
+    saw="The classifier uses outputs[-1] of a static bidirectional RNN.",
+    cause="The backward outputs are in input order: the last one is the first that was computed.",
     right=("partial loss",),
     also=("dead parameters",),
 )
@@ -63,8 +63,8 @@ def last_of_outputs_turned_back() -> Built:
 
 @report(
     "yalesong/pvse#13",
-    saw="A sentence is read by a bidirectional GRU, and gathered at its last word.",
-    cause="At the last word the reverse direction has read that word alone; h_n[1] differs.",
+    saw="A bidirectional GRU reads sentences; the model gathers its output at the last word.",
+    cause="The reverse direction has read only the last word there; h_n[1] differs.",
     right=("partial loss",),
     also=("dead parameters",),
 )
@@ -82,8 +82,8 @@ def bidirectional_GRU_gathered_at_the_length() -> Built:
 
 @report(
     "thtrieu/qclass_dl#1",
-    saw="With output = outputs[-1] the result is terrible.",
-    cause="Sentences are padded at the end: the last output is that of the padding.",
+    saw="The results are terrible with output = outputs[-1].",
+    cause="Sentences are padded at the end: outputs[-1] is the output of the padding.",
     right=("partial loss",),
 )
 def output_of_the_padding() -> Built:
@@ -103,8 +103,8 @@ def output_of_the_padding() -> Built:
 
 @report(
     "Atcold/NYU-DLSP20#19",
-    saw="A sequence classifier reaches its accuracy only where little padding is needed.",
-    cause="The sequences are padded in front, and the output is taken at the length: too early.",
+    saw="A sequence classifier works only while the batches contain little padding.",
+    cause="The padding comes first, but the output is taken at index length - 1: too early.",
     right=("partial loss",),
     also=("dead parameters",),
 )
@@ -122,8 +122,8 @@ def length_as_an_index_behind_padding_in_front() -> Built:
 
 @report(
     "zhiyongc/GRU-D#5",
-    saw="The hidden state is put in front of the outputs of the steps before.",
-    cause="The outputs stand in reverse order: the last of them is the first step.",
+    saw="The hidden state is concatenated to the left of the earlier outputs.",
+    cause="This reverses the outputs: the last one belongs to the first step.",
     right=("partial loss",),
     also=("too short", "dead parameters"),
 )
@@ -148,7 +148,7 @@ def outputs_collected_backwards() -> Built:
 @report(
     "allenai/allennlp#1713",
     saw="The final encoder state of every shorter sentence is zero.",
-    cause="The last step of the masked outputs is read: zero for all but the longest sentence.",
+    cause="The model reads the last masked output, which is zero for all but the longest sentence.",
     right=("partial loss",),
 )
 def final_output_masked_away() -> Built:
@@ -164,8 +164,8 @@ def final_output_masked_away() -> Built:
 
 @report(
     "yunjey/pytorch-tutorial#196",
-    saw="With batch_first=False the loss stays about 2 and the accuracy at 11 %.",
-    cause="The images are (batch, rows, columns): the LSTM runs along the batch.",
+    saw="The loss stays near 2 and the accuracy at 11 % with batch_first=False.",
+    cause="The images are (batch, rows, columns), so the LSTM runs along the batch.",
     right=("axes swapped", "partial loss"),
 )
 def batch_first_switched_off() -> Built:
@@ -180,8 +180,8 @@ def batch_first_switched_off() -> Built:
 
 @report(
     "HHTseng/video-classification#42",
-    saw="A CRNN does not exploit the temporal characteristics of the video.",
-    cause="The frames are (batch, time, features), the LSTM expects (time, batch, features).",
+    saw="A CRNN does not use the temporal structure of videos.",
+    cause="The frames are (batch, time, features); the LSTM expects (time, batch, features).",
     right=("axes swapped", "partial loss"),
 )
 def decoder_of_a_video_along_the_batch() -> Built:
@@ -197,8 +197,8 @@ def decoder_of_a_video_along_the_batch() -> Built:
 
 @report(
     "AndersonJo/dqn-pytorch#1",
-    saw="A recurrent Q-network learns, astonishingly.",
-    cause="Features of the CNN are (batch, time, features) and batch_first is missing.",
+    saw="A recurrent Q-network learns even though its input has the wrong layout.",
+    cause="The CNN features are (batch, time, features) and batch_first=True is missing.",
     right=("axes swapped",),
 )
 def recurrent_q_network_along_the_batch() -> Built:
@@ -217,8 +217,8 @@ def recurrent_q_network_along_the_batch() -> Built:
 
 @report(
     "https://discuss.pytorch.org/t/lstm-change-batch-first-true-loss-does-not-decrease/62364",
-    saw="After batch_first=True was added to the LSTM of a CRNN, the loss does not decrease.",
-    cause="The columns of the image are still (width, batch, channels): the axes are swapped.",
+    saw="The loss of a CRNN stops decreasing after adding batch_first=True to its LSTM.",
+    cause="The input is still (width, batch, channels), so the axes are swapped.",
     right=("axes swapped",),
 )
 def batch_first_switched_on() -> Built:

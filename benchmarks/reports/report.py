@@ -1,7 +1,7 @@
-"""A public report, rebuilt small: what the person saw, and what the thread concludes.
+"""A public report, rebuilt as a small model, with the cause that the thread concludes.
 
-The right answer comes from the thread (its maintainer, its accepted answer or its merged fix), and
-was written down before throughtime was asked.
+The right answer comes from the thread: from its maintainer, its answer, its merged fix or the code
+that it shows. It was written down before throughtime diagnosed the model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Built = tuple[nn.Module, Closure]
 
 HEALTHY = "healthy"
 CARRIED = ("StateCarriedError", "state carried")
-"""What a state that hangs on the graph of an earlier batch may be called."""
+"""The names for a state that is attached to the graph of an earlier batch."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,10 @@ class Report:
         source: ``owner/repository#number`` on GitHub, or an address.
         saw: what the person saw or feared.
         cause: the first cause, as the thread concludes.
-        right: the names of that cause; each of them is a right answer. A finding's disease, a
-            verdict, or the name of an error.
+        right: the right answers: diseases, verdicts or names of errors.
         make: builds the model and the closure that returns its loss.
-        also: what is true of the rebuilt model as well, and is no false cause.
-        span: how many steps back the task needs to see, where the thread implies it.
+        also: other findings that are true of the rebuilt model.
+        span: how many steps back the task needs to see, if the thread implies it.
     """
 
     name: str
@@ -48,7 +47,7 @@ class Report:
     span: int | None = None
 
     def build(self, seed: int) -> Built:
-        """The model and its closure, everything drawn from ``seed``."""
+        """Build the model and its closure; all random numbers come from ``seed``."""
         with seeded(seed):
             return self.make()
 
@@ -70,7 +69,7 @@ def report(
     also: tuple[str, ...] = (),
     span: int | None = None,
 ) -> Callable[[Callable[[], Built]], Report]:
-    """Make a report of the function that builds its model; its name is the report's."""
+    """Turn a function that builds a model into a report of the same name."""
 
     def of(make: Callable[[], Built]) -> Report:
         name = make.__name__.replace("_", " ")
@@ -80,9 +79,9 @@ def report(
 
 
 def remembering(rnn: nn.Module, bias: float = 5.0) -> nn.Module:
-    """The layer with the carrying gates (LSTM's forget, GRU's update gate) wide open.
+    """Open the forget gates of an LSTM or the update gates of a GRU.
 
-    This stands for a trained network whose memory is in order.
+    The layer then stands for a trained network with a working memory.
     """
     with torch.no_grad():
         for name, parameter in rnn.named_parameters():
@@ -93,6 +92,6 @@ def remembering(rnn: nn.Module, bias: float = 5.0) -> nn.Module:
 
 
 def padded(lengths: Tensor, steps: int, features: int) -> Tensor:
-    """Noise (B T F) that is zero from each sequence's length on."""
+    """Noise (B T F), zero beyond the length of each sequence."""
     inputs = torch.randn(len(lengths), steps, features)
     return inputs * (torch.arange(steps) < lengths[:, None])[..., None]

@@ -1,4 +1,4 @@
-"""Episodes, and sequences of one step: where the state starts anew."""
+"""Episodes, and sequences that are too short."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.reports.report import HEALTHY, Built, remembering, report
 
 
 class Policy(nn.Module):
-    """A GRU cell whose state is masked before each step, and a value for each step."""
+    """A GRU cell with a masked state, and a value for each step."""
 
     def __init__(self, inputs: int = 6, size: int = 16) -> None:
         super().__init__()
@@ -26,14 +26,14 @@ class Policy(nn.Module):
 
 
 def goes_on(steps: int, batch: int, length: float) -> Tensor:
-    """1 where the episode of the step before goes on; episodes last ``length`` steps or so."""
+    """1 where an episode continues, 0 where one starts; the mean length is ``length``."""
     return (torch.rand(steps, batch) > 1 / length).float()
 
 
 @report(
     "PufferAI/PufferLib#622",
-    saw="Scores fall in environments with short episodes.",
-    cause="The state is reset, in training one step late: episodes are cut by the resets.",
+    saw="Scores are lower in environments with short episodes.",
+    cause="Training resets the state one step late, so gradients cross episodes.",
     right=("episodes",),
     span=6,
 )
@@ -46,8 +46,8 @@ def reset_one_step_late() -> Built:
 
 @report(
     "LARG/jax-aht#115",
-    saw="The states of the replay differ from those of the rollout at episode boundaries.",
-    cause="The reset of the replay uses the done of the step after: one step early.",
+    saw="Replay and rollout have different states at episode boundaries.",
+    cause="Replay resets the state one step early.",
     right=("episodes",),
     span=8,
 )
@@ -73,8 +73,8 @@ def reset_one_step_early() -> Built:
 
 @report(
     "edbeeching/3d_control_deep_rl#3",
-    saw="The GRU state seems not to be reset when an episode ends.",
-    cause="The state is masked inside of the model: it works as intended.",
+    saw="The GRU state does not seem to be reset when an episode ends.",
+    cause="The model masks the state itself; this works as intended.",
     right=("episodes", HEALTHY),
     span=5,
 )
@@ -86,8 +86,8 @@ def mask_inside_the_model() -> Built:
 
 @report(
     "thu-ml/tianshou#584",
-    saw="The state is not used in training, even with a recurrent network.",
-    cause="Each transition is a sequence of one step that starts from zero.",
+    saw="Training does not use the state of a recurrent network.",
+    cause="Each transition is a sequence of one step with a zero initial state.",
     right=("too short",),
     also=("dead parameters",),
 )
@@ -107,8 +107,8 @@ def transitions_of_one_step() -> Built:
 
 @report(
     "dafrie/lstm-load-forecasting#3",
-    saw="Why timesteps = 1? The RNN is then only a usual MLP.",
-    cause="With one time step there is no recurrence to learn.",
+    saw="With timesteps = 1 the RNN is only an MLP. Is that intended?",
+    cause="A sequence of one step has no recurrence to learn.",
     right=("too short",),
     also=("dead parameters",),
 )
@@ -127,8 +127,8 @@ def one_time_step_per_sample() -> Built:
 
 @report(
     "keras-team/keras#2193",
-    saw="Each vector of one long series is to be classified; is the timestep 1?",
-    cause="Every sample must be a sequence: a time step of 1 makes no sense.",
+    saw="The model classifies each vector of a long series. Is the timestep 1?",
+    cause="Every sample must be a sequence; a timestep of 1 does not make sense.",
     right=("too short",),
     also=("dead parameters",),
 )
@@ -147,8 +147,8 @@ def every_vector_a_sample_of_its_own() -> Built:
 
 @report(
     "keras-team/keras#7212",
-    saw="Stateful LSTMs with sequences of length 1 do not learn what lies further back.",
-    cause="The gradient ends at each batch, which holds one step: pass actual sequences.",
+    saw="Stateful LSTMs with sequences of length 1 give poor models.",
+    cause="The gradient stops at each batch, which holds one step: pass longer sequences.",
     right=("too short", "truncated"),
 )
 def stateful_and_one_step_per_batch() -> Built:
@@ -168,8 +168,8 @@ def stateful_and_one_step_per_batch() -> Built:
 
 @report(
     "IDSIA/brainstorm#73",
-    saw="A series of 1,411,889 samples is cut into chunks, each a sequence of its own.",
-    cause="No gradient and no state crosses a chunk: it cannot learn what is longer.",
+    saw="A series of 1,411,889 samples is split into independent chunks.",
+    cause="Neither gradients nor states cross the chunks, so longer dependencies are lost.",
     right=("too short", "unknown"),
     also=("too short",),
     span=200,

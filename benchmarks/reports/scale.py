@@ -1,4 +1,4 @@
-"""Vanishing and exploding gradients that are there: by weights, gates, inputs."""
+"""Real vanishing and exploding gradients, caused by weights, gates or inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LanguageModel(nn.Module):
 
 
 def trained(net: LanguageModel, rate: float, steps: int) -> LanguageModel:
-    """After so many steps of plain gradient descent, without clipping, on frequent words."""
+    """Train with plain gradient descent, without clipping."""
     optimizer = torch.optim.SGD(net.parameters(), rate)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -38,14 +38,14 @@ def trained(net: LanguageModel, rate: float, steps: int) -> LanguageModel:
 
 
 def corpus(steps: int = 36, batch: int = 8) -> Tensor:
-    """Words of 40, some of them far more frequent than others."""
+    """Text of 40 words; some words are far more frequent than others."""
     return (40 * torch.rand(steps, batch) ** 3).long()
 
 
 @report(
     "pytorch/examples#223",
-    saw="RNN_RELU with the default learning rate of 20: nan immediately.",
-    cause="The gradient explodes: clip it (and take a smaller rate).",
+    saw="RNN_RELU with the default learning rate of 20 gives nan immediately.",
+    cause="The gradient explodes: clip it and reduce the rate.",
     right=("non-finite", "exploding"),
 )
 def relu_network_at_a_rate_of_20() -> Built:
@@ -55,15 +55,15 @@ def relu_network_at_a_rate_of_20() -> Built:
 
 @report(
     "chenxie95/deeplearning_course_sjtu#31",
-    saw="Training the language model with RNN_RELU makes the loss explode.",
-    cause="With ReLU the gradient grows from step to step: another activation, a smaller rate.",
+    saw="The loss explodes when training the language model with RNN_RELU.",
+    cause="The gradient becomes too large with ReLU: change the activation or the rate.",
     right=("exploding",),
     also=("chaotic",),
     span=30,
 )
 def relu_language_model_before_its_loss_is_nan() -> Built:
     net = LanguageModel(nn.RNN(24, 24, nonlinearity="relu"))
-    with torch.no_grad():  # what a few updates without clipping make of the recurrent matrix
+    with torch.no_grad():  # as after a few updates without clipping
         net.rnn.weight_hh_l0.abs_().mul_(1.4 / torch.linalg.matrix_norm(net.rnn.weight_hh_l0, 2))
     text = corpus()
     return net, lambda: net.loss(text)
@@ -71,14 +71,14 @@ def relu_language_model_before_its_loss_is_nan() -> Built:
 
 @report(
     "Marcovaldong/lstmp.pytorch#2",
-    saw="After 1200 iterations the loss of an LSTM with projections is nan.",
-    cause="The gradient explodes on long sequences: clip it to a norm of 1.",
+    saw="The loss of an LSTM with projections is nan after 1200 iterations.",
+    cause="The gradient explodes on long sequences: clip its norm to 1.",
     right=("exploding", "chaotic"),
     span=40,
 )
 def LSTM_with_projections() -> Built:
     net = LanguageModel(nn.LSTM(24, 48, proj_size=24))
-    with torch.no_grad():  # weights as they have grown
+    with torch.no_grad():  # as after training
         for name, parameter in net.rnn.named_parameters():
             if "bias" not in name:
                 parameter.mul_(8)
@@ -88,8 +88,8 @@ def LSTM_with_projections() -> Built:
 
 @report(
     "A-Jacobson/tacotron2#1",
-    saw="Signs of exploding gradients in all layers of the decoder.",
-    cause="It was 100 % the initialisation of the weights: Xavier instead of standard normal.",
+    saw="The gradient norms show signs of an explosion.",
+    cause="The initial weights were too large: use Xavier initialisation.",
     right=("exploding", "chaotic"),
     also=("saturated",),
     span=30,
@@ -111,8 +111,8 @@ def standard_normal_weights() -> Built:
 
 @report(
     "apache/mxnet#5395",
-    saw="LSTMs with small random weights do not learn problems with long lags.",
-    cause="The forget gate starts at 0.5, a factor of 0.5 per step: give it a bias of 1 or more.",
+    saw="LSTMs with small random weights do not learn long lags.",
+    cause="The forget gate starts at 0.5, a factor of 0.5 per step: increase its bias.",
     right=("gates closed", "vanishing"),
     span=25,
 )
@@ -129,8 +129,8 @@ def forget_gate_without_a_bias() -> Built:
 
 @report(
     "keras-team/keras#16151",
-    saw="The gradient of an LSTM's cell state vanishes in 20 steps; it should carry hundreds.",
-    cause="The forget gates of an untrained LSTM stand half open: it is no fault of the cell.",
+    saw="The gradient of the cell state vanishes within 20 steps.",
+    cause="The forget gates of an untrained LSTM pass only part of the cell state.",
     right=("gates closed", "vanishing"),
     span=20,
 )
@@ -152,8 +152,8 @@ def cell_state_that_fades_in_20_steps() -> Built:
 
 @report(
     "Shubble-LLC/shubble#353",
-    saw="The LSTM predicts positions badly.",
-    cause="Latitude and longitude are on another scale than the speed: the inputs are not scaled.",
+    saw="The predictions of an LSTM for positions are poor.",
+    cause="Latitude and longitude are not scaled, unlike the velocity.",
     right=("saturated",),
     also=("gates closed", "vanishing", "bottleneck"),
 )
