@@ -264,9 +264,36 @@ def states_detached_in_the_outer_loop() -> Built:
     return net, loss
 
 
+@report(
+    "dgriff777/rl_a3c_pytorch#19",
+    saw="How can gradients reach the past 20 steps if hx and cx become new variables?",
+    cause="Every step of the environment detaches the state, so no gradient goes back in time.",
+    right=("truncated",),
+    also=("too short",),
+    span=19,
+)
+def rollout_detached_at_every_step() -> Built:
+    class A3C(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.critic = nn.LSTMCell(8, 16), nn.Linear(16, 1)
+
+        def forward(self, seen: Tensor) -> Tensor:
+            hx, cx = (torch.zeros(seen.shape[1], 16) for _ in range(2))
+            values = []
+            for frame in seen:
+                hx, cx = self.lstm(frame, (hx.data, cx.data))
+                values.append(self.critic(hx))
+            return torch.stack(values)
+
+    net, seen, returns = A3C(), torch.randn(20, 4, 8), torch.randn(20, 4, 1)
+    return net, lambda: mse_loss(net(seen), returns)
+
+
 GRAPH = (
     state_repackaged_at_every_step,
     sessions_detached_at_every_event,
+    rollout_detached_at_every_step,
     pointer_network_that_never_updates_its_state,
     decoder_step_without_its_state,
     vision_core_with_static_states,

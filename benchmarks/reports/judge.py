@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def false_causes(self) -> frozenset[str]:
-        """Causes that are named first, or name a mistake, but are not true."""
+        """First answers and mistakes in the code that are neither the cause nor noted as true."""
         named = self.found & MADE
         if self.verdict and self.first not in NO_CAUSE:
             named |= {self.first}

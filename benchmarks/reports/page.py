@@ -44,7 +44,8 @@ def _reports(answers: Sequence[Answer]) -> Table:
         "First cause: the conclusion of the thread, written down before the first diagnosis. "
         "First answer: the first cause of the diagnosis (other than the budget and an assumed "
         "span), else its verdict, or the error it raised. A false cause is a first answer, or a "
-        "finding about a mistake in the code, that is not true of the model.",
+        "finding about a mistake in the code, that is neither the cause nor noted as true of the "
+        "model.",
         ("report", "thread", "first cause", "first answer of throughtime", "right", "false causes"),
         tuple(rows),
         f"The first cause is right in {right} of {len(answers)} reports ({share:.0%}); "
