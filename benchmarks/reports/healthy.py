@@ -201,6 +201,28 @@ def policy_without_resets() -> Built:
 
 
 @report(
+    "ikostrikov/pytorch-a2c-ppo-acktr-gail#82",
+    saw="The rollout computes the GRU states under no_grad. Is that right for PPO?",
+    cause="Yes: the update computes all states again, with a graph.",
+    right=(HEALTHY,),
+    span=15,
+)
+def rollout_without_gradients() -> Built:
+    net, seen, returns = Reader(nn.GRU(6, 24)), torch.randn(24, 8, 6), torch.randn(24, 8, 1)
+
+    def loss() -> Tensor:
+        with torch.no_grad():
+            h, values = torch.zeros(1, 8, 24), []
+            for frame in seen:
+                output, h = net.rnn(frame[None], h)
+                values.append(net.out(output))
+        advantage = returns - torch.cat(values)
+        return (mse_loss(net(seen), returns, reduction="none") * advantage.abs()).mean()
+
+    return net, loss
+
+
+@report(
     "jessicayung/blog-code-snippets#6",
     saw="An LSTM baseline for autoregressive series gives wrong results.",
     cause="view mixes series and lags: transpose first. Gradients are in order.",
@@ -352,6 +374,7 @@ SOUND = (
     backward_outputs_not_put_back,
     final_states_of_both_directions,
     policy_without_resets,
+    rollout_without_gradients,
     series_mixed_by_view,
     discriminator_with_a_new_state_each_call,
     final_states_joined_layer_by_layer,

@@ -29,7 +29,7 @@ def _reports(answers: Sequence[Answer]) -> Table:
     rows = [
         (
             answer.report.name,
-            f"[{_thread(answer)}]({answer.report.address})",
+            answer.report.address,
             _or(answer.report.right),
             answer.first,
             "yes" if answer.right else "no",
@@ -72,7 +72,7 @@ def _confusion(answers: Sequence[Answer]) -> Table:
 def errors(answers: Sequence[Answer]) -> str:
     """Every report with a wrong first answer or a false cause."""
     lines = [
-        f"- **{answer.report.name}** ({_thread(answer)}). Report: {answer.report.saw} "
+        f"- **{answer.report.name}** ({answer.report.address}). Report: {answer.report.saw} "
         f"Cause: {answer.report.cause} ({_or(answer.report.right)}). "
         f"Answer: {answer.first}: {answer.sentence}"
         for answer in answers
@@ -87,11 +87,6 @@ def _wanted(answer: Answer) -> str:
 
 def _or(names: frozenset[str]) -> str:
     return " or ".join(sorted(names))
-
-
-def _thread(answer: Answer) -> str:
-    source = answer.report.source
-    return source if "#" in source else source.split("/")[2]
 
 
 def _held(held: bool) -> str:
