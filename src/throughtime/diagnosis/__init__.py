@@ -8,7 +8,7 @@ from importlib.metadata import version
 from torch import Tensor, nn
 
 from throughtime.capture import capture, observe
-from throughtime.diagnosis import layers, mistakes, nonfinite, thresholds, whole
+from throughtime.diagnosis import joint, layers, mistakes, nonfinite, thresholds, whole
 from throughtime.errors import InputError, NoGradientError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem
@@ -86,7 +86,7 @@ def _trace_of(source: object, closure: Closure | None) -> Trace:
 def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
     broken = {finding.subject: finding for finding in nonfinite.find(trace)}
     single = [layers.of_layer(layer, span, deep, broken.get(layer.name)) for layer in trace]
-    stack = layers.of_stack(trace, span)
+    stack = joint.of_stack(trace, span)
     if stack is not None:
         candidates = [stack, *(one for one in single if one.verdict == "non-finite")]
         rows = [stack]

@@ -1,4 +1,4 @@
-"""One layer, or a stack taken jointly: swept, checked, judged, and explained."""
+"""One layer: swept, checked, judged, and explained."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from throughtime.diagnosis.checks import Check, check
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.rules import RULES, verdict_sentence
 from throughtime.findings import Finding, LayerDiagnosis, Measurement
-from throughtime.measures.lags import LagSweep, stack_of
-from throughtime.trace import LayerTrace, Trace
+from throughtime.measures.lags import LagSweep
+from throughtime.trace import LayerTrace
 
 # Loss steps to sweep from: enough for quantiles, fewer of a large layer, whose rows are
 # _ENTRIES long together. A marked recurrence sweeps through autograd.
-_ANCHORS, _FEWEST_ANCHORS, _MARKED_ANCHORS = 48, 12, 8
+ANCHORS, _FEWEST_ANCHORS, _MARKED_ANCHORS = 48, 12, 8
 _ENTRIES = 2**17
 
 
@@ -29,67 +29,30 @@ def of_layer(
     checked = check(layer)
     gap = broken or gaps.find(layer, found, checked)
     if gap is None:
-        findings = _judged(evidence)
+        findings = judged(evidence)
         measured += pictures.explanations(evidence)
         measured += pictures.deep(evidence.some or layer, evidence.lag) if deep else []
     else:
         findings = (gap,)
         measured += list(evidence.saturation.values())
-    one = _diagnosis(layer.name, layer.kind, evidence, findings, measured, checked, gap)
+    one = assembled(layer.name, layer.kind, evidence, findings, measured, checked, gap)
     return replace(one, verified=layer.verified, unverified_because=layer.unverified_because)
-
-
-def of_stack(trace: Trace, span: int | None) -> LayerDiagnosis | None:
-    """All layers of a stack jointly: a dependency may travel back through any of them."""
-    layers, _ = stack_of(trace)
-    if len(layers) < 2:
-        return None
-    sweep = LagSweep.run(trace, anchors=_ANCHORS)
-    found = reach.read(sweep.gains(), layers[-1].steps, span)
-    evidence = Evidence(sweep.name, sweep, found, layers[-1].walls, layers[-1].steps)
-    checks = [(layer, check(layer)) for layer in layers]
-    weakest = next(((one, held) for one, held in checks if not held.held), None)
-    gap = _gap_of_stack(sweep.name, found, layers[-1], weakest)
-    findings = _judged(evidence) if gap is None else (gap,)
-    measured = pictures.pictures(None, sweep)
-    held = Check("each of its layers was checked") if weakest is None else weakest[1]
-    one = _diagnosis(sweep.name, "stack", evidence, findings, measured, held, gap)
-    known = [layer.verified for layer in layers if layer.verified is not None]
-    complete = len(known) == len(layers)
-    return replace(
-        one,
-        verified=max(known) if complete else None,
-        unverified_because="" if complete else "a layer of it was not verified",
-    )
-
-
-def _gap_of_stack(
-    name: str, found: reach.Reach, top: LayerTrace, weakest: tuple[LayerTrace, Check] | None
-) -> Finding | None:
-    """Why nothing can be said of the stack: a layer whose check failed, or what its top lacks."""
-    layer, held = weakest or (top, Check("each of its layers was checked"))
-    gap = gaps.find(layer, found, held)
-    if gap is None or weakest is not None:
-        return gap
-    return gaps.find(replace(top, name=name), found, held)
 
 
 def _anchors(layer: LayerTrace) -> int:
     entries = max(1, layer.batch * layer.states.shape[-1])
     return (
-        _MARKED_ANCHORS
-        if layer.marked
-        else min(_ANCHORS, max(_FEWEST_ANCHORS, _ENTRIES // entries))
+        _MARKED_ANCHORS if layer.marked else min(ANCHORS, max(_FEWEST_ANCHORS, _ENTRIES // entries))
     )
 
 
-def _judged(evidence: Evidence) -> tuple[Finding, ...]:
+def judged(evidence: Evidence) -> tuple[Finding, ...]:
     """What the rules find, one after another."""
     found = (rule(evidence) for rule in RULES)
     return tuple(finding for finding in found if finding is not None)
 
 
-def _diagnosis(
+def assembled(
     name: str,
     kind: str,
     evidence: Evidence,

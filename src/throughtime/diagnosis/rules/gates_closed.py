@@ -47,11 +47,14 @@ def said(gate: str, korean: str, mean: float, opened: float) -> Said:
             f"it would not vanish but explode (10^{opened:.1f} at the span): open them in part",
             f"기울기는 소실되는 대신 폭발합니다(그 거리에서 10^{opened:.1f}배). 일부만 여십시오",
         )
+    path = Said("along the cell state", "셀 상태 경로에서")
+    if gate == "update":
+        path = Said("along the state that is kept", "유지되는 상태의 경로에서")
     return Said(
         f"The {gate} gates are too closed: on average they pass {percent(mean)}, which costs "
-        f"{lost:.2f} decades per step along the cell state. At 1, on the same states, "
+        f"{lost:.2f} decades per step {path.english}. At 1, on the same states, "
         f"{there.english}.",
-        f"{korean} 게이트가 너무 닫혀 있습니다. 평균 {percent(mean)}만 통과시켜 셀 상태 경로에서 "
+        f"{korean} 게이트가 너무 닫혀 있습니다. 평균 {percent(mean)}만 통과시켜 {path.korean} "
         f"스텝마다 {lost:.2f} 데케이드(decade)를 잃습니다. 같은 상태에서 게이트가 1이라면 "
         f"{there.korean}.",
     )
