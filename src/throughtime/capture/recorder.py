@@ -24,6 +24,7 @@ from throughtime.capture.checks import CUT_OFF, check_input
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
 from throughtime.capture.unrolled import Unrolled
+from throughtime.capture.witness import Witness
 from throughtime.cells import RecurrentLayer
 from throughtime.errors import NoGradientError, StateCarriedError
 from throughtime.recurrences import unroll
@@ -47,6 +48,7 @@ class Recorder(TorchFunctionMode):
         self._running: list[nn.Module] = []
         self._first: list[int] = []
         self._snapshots = Snapshots(self.passes)
+        self.witness = Witness(model)
         self._handles: list[RemovableHandle] = []
         self._thread = threading.get_ident()
         # How many modules were running when the backward pass began that is under way, if one is.
@@ -58,7 +60,9 @@ class Recorder(TorchFunctionMode):
         stack.callback(self._detach)
         self._handles += [
             module_hooks.register_module_forward_pre_hook(self._before),
-            module_hooks.register_module_forward_hook(self._after, always_call=True),
+            module_hooks.register_module_forward_hook(
+                self._after, with_kwargs=True, always_call=True
+            ),
         ]
         stack.enter_context(self)
 
@@ -77,6 +81,7 @@ class Recorder(TorchFunctionMode):
     def _detach(self) -> None:
         while self._handles:
             self._handles.pop().remove()
+        self.witness.close()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         # A checkpoint runs its modules again, inside the backward pass: there torch has put this
@@ -92,14 +97,20 @@ class Recorder(TorchFunctionMode):
         self._first.append(len(self.calls))
         if recurrent and args:
             check_input(module, self._name(), args[0])
+        if self._outside is None:
+            self.witness.enter(len(self._running) - 1, self._name(), module, args, recurrent)
 
-    def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def _after(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
         if module not in self._running:
             return
         # What lies above it was interrupted, and the user went on.
         index = len(self._running) - 1 - self._running[::-1].index(module)
         first = self._first[index]
         del self._running[index:], self._first[index:]
+        if self._outside is None:
+            self.witness.leave(index, output, kwargs)
         if len(self._running) == self._outside:
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch gives it no types
         packed = output[0] if isinstance(output, tuple) and output else None
@@ -210,7 +221,7 @@ class Recorder(TorchFunctionMode):
             versions=tuple((tensor, version(tensor)) for tensor in shared),
         )
         self._handles += call.watch(ran.outputs, "output", pad)
-        self._watch(call, initial, ran.final)
+        self._watch(call, one.inputs, initial, ran.final, ran.outputs)
         return ran
 
     def _cell(self, func: Callable[..., Any], x: Tensor, hx: Any, *weights: Tensor | None) -> Any:
@@ -244,7 +255,7 @@ class Recorder(TorchFunctionMode):
             after=self.passes.count,
             versions=((x.detach(), version(x)),),
         )
-        self._watch(call, initial, final)
+        self._watch(call, x, initial, final, final[0])
         return result if isinstance(result, Tensor) else final
 
     def _unrolled(self, run: Unrolled) -> Tensor:
@@ -276,7 +287,7 @@ class Recorder(TorchFunctionMode):
             read=run.read(states.detach()),
         )
         self._handles += call.watch(states, "output")
-        self._watch(call, initial, ())
+        self._watch(call, run.inputs, initial, (), states)
         return states
 
     def _aliases(
@@ -299,8 +310,21 @@ class Recorder(TorchFunctionMode):
         self._handles += handles
         return initial, (*weights[:proof], watched.alias, *weights[proof + 1 :]), watched
 
-    def _watch(self, call: Call, initial: tuple[Tensor, ...], final: tuple[Tensor, ...]) -> None:
+    def _watch(
+        self,
+        call: Call,
+        inputs: Tensor,
+        initial: tuple[Tensor, ...],
+        final: tuple[Tensor, ...],
+        outputs: Tensor,
+    ) -> None:
         self.calls.append(call)
+        witness = self.witness
+        call.at, call.frame = witness.tick(call.steps), witness.frame
+        call.named = tuple(witness.parameter(self._snapshots.original(w)) for w in call.weights)
+        if not call.again:
+            read = {"input": inputs, **{f"state{n}": part for n, part in enumerate(initial)}}
+            call.sources = witness.saw(call.name, read, outputs)
         for slot, part in zip(("h", "c"), final, strict=False):
             self._handles += call.watch(part, slot)
         for slot, part in zip(("h0", "c0"), initial, strict=False):

@@ -48,7 +48,9 @@ class LaterHalf:
             exponent = sums.sum() / steps.sum()
             drawn = sums[stretches, sequences].sum((1, 2)) / steps[stretches, sequences].sum((1, 2))
         drawn = drawn[~np.isnan(drawn)]
-        low, high = np.quantile(drawn, [_LOW, _HIGH]) if len(drawn) else (np.nan, np.nan)
+        low, high = (
+            np.quantile(drawn, [_LOW, _HIGH], method="nearest") if len(drawn) else (np.nan, np.nan)
+        )
         share = float((drawn > CHAOTIC).mean()) if len(drawn) else 0.0
         longest = int(growth.steps[..., 0].sum(0).max(initial=0))
         return cls(float(exponent), float(low), float(high), share, longest)

@@ -98,7 +98,7 @@ class Stretches:
         burn_in: int | None = None,
         interval: int | None = None,
     ) -> Stretches:
-        """Push a frame along the trajectories of one layer. Arguments and errors of ``lyapunov``."""
+        """Push a frame along the trajectories of one layer; arguments and errors of ``lyapunov``."""
         _check("k", k, 1)
         _check("burn_in", burn_in, 0)
         _check("interval", interval, 1)
@@ -172,9 +172,7 @@ class _Window:
         return np.asarray(self.ends - self.begins >= _FEWEST_STEPS)
 
 
-def _by_stretch(
-    layer: LayerTrace, window: _Window, growth: Growth
-) -> tuple[Floats, Ints, Floats]:
+def _by_stretch(layer: LayerTrace, window: _Window, growth: Growth) -> tuple[Floats, Ints, Floats]:
     """What each direction grew by and in how many steps, of the sequences that count; rounding."""
     logs, bounds = growth.logs.cpu().numpy(), np.array(growth.bounds)
     begins, ends = bounds[:-1, None], bounds[1:, None]
