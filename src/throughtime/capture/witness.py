@@ -90,11 +90,12 @@ class Witness:
         frame = self._open[depth]
         del self._open[depth:]
         around = self._around
-        for tensor in tensors(keywords):
-            if frame.guessed and not self._finite(tensor):
-                given = self._explain(tensor, frame.name, around)
-                for guess in frame.guessed:
-                    guess.become(given)
+        bad = [one for one in tensors(keywords) if not self._finite(one)] if frame.guessed else []
+        if bad:  # torch shows keywords when the module has ended: what was guessed is known now
+            self._known = [one for one in self._known if one[1] not in frame.guessed]
+            given = self._explain(bad[0], frame.name, around)
+            for guess in frame.guessed:
+                guess.become(given)
         for tensor in tensors(output):
             if not self._finite(tensor):
                 self._remember(tensor, self._linked(tensor) or self._made_by(frame), around)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from throughtime.diagnosis import provenance, provenance_marked, sources
-from throughtime.diagnosis.provenance import PREACTIVATION, Cause
+from throughtime.diagnosis.provenance import PREACTIVATION, Cause, finite
 from throughtime.diagnosis.provenance_backward import backward
 from throughtime.diagnosis.words import Said, finding
 from throughtime.findings import Finding, LayerDiagnosis
@@ -38,7 +38,7 @@ def find(trace: Trace) -> list[Finding]:
     forward = {n: p for n, one in enumerate(trace) if (p := _forward_place(one)) is not None}
     back = {n: p for n, one in enumerate(trace) if (p := _backward_place(one)) is not None}
     if not forward and not back:
-        return []
+        return [_in_padding(one, p) for one in trace if (p := _padding_place(one)) is not None][:1]
 
     def order(n: int) -> tuple[int, int]:
         place, layer = (forward or back)[n], trace.layers[n]
@@ -84,6 +84,8 @@ def _forward_place(layer: LayerTrace) -> Place | None:
     """
     bad = _bad(layer, layer.states)
     place = _first(bad) if bad.any() else None
+    if (place is None or place.step) and not all(map(finite, _weights(layer))):
+        return Place(0, 0, -1)
     alive = layer.turned(layer.alive())
     for t in range(layer.steps if place is None else place.step):
         read = layer.linear.read(t)
@@ -91,6 +93,23 @@ def _forward_place(layer: LayerTrace) -> Place | None:
             samples = ~torch.isfinite(read["input"]).all(-1) & alive[t]
             return Place(t, int(samples.nonzero()[0]), -1)
     return place
+
+
+def _weights(layer: LayerTrace) -> list[Tensor]:
+    """Those of the first step; a bias of +inf may saturate a gate, and no state shows it."""
+    return [weight for _, _, weight in provenance.weights(layer, 0)]
+
+
+def _padding_place(layer: LayerTrace) -> Place | None:
+    """The first step beyond the end of a sequence that is read all the same, and is not finite."""
+    dead = ~layer.turned(layer.alive())
+    if layer.packed or layer.marked or not dead.any():
+        return None
+    for t in dead.any(1).nonzero().flatten().tolist():
+        samples = ~torch.isfinite(layer.linear.read(t)["input"]).all(-1) & dead[t]
+        if samples.any():
+            return Place(t, int(samples.nonzero()[0]), -1)
+    return None
 
 
 def _backward_place(layer: LayerTrace) -> Place | None:
@@ -104,6 +123,12 @@ def _backward_place(layer: LayerTrace) -> Place | None:
 
 def _first(bad: Tensor) -> Place:
     return Place(*(int(index) for index in bad.nonzero()[0]))
+
+
+def _in_padding(layer: LayerTrace, place: Place) -> Finding:
+    """No state and no gradient of a state is bad, but the gradient of the input weights is."""
+    bad = ~torch.isfinite(layer.linear.read(place.step)["input"])
+    return _found(layer, place, bad, "forward", provenance.padding_read())
 
 
 def _forward_cause(trace: Trace, layer: LayerTrace, place: Place) -> Cause:

@@ -96,6 +96,17 @@ def _padding(gate: str) -> Cause:
     return Cause("padding", said, gate=gate)
 
 
+def padding_read() -> Cause:
+    """Padding that is not finite, from which no gradient comes back to a state."""
+    said = Said(
+        "the padding is not finite, and the gradient of the input weights counts it as 0 × NaN: "
+        "fill the padding with zeros, or pack the batch",
+        "패딩이 유한하지 않아 입력 가중치의 기울기에 0 × NaN이 더해집니다. 패딩을 0으로 채우거나 "
+        "pack_padded_sequence를 사용하십시오",
+    )
+    return Cause("padding", said)
+
+
 def _input(layer: LayerTrace, step: int, sample: int, read: Tensor, gate: str) -> Cause:
     """An input that is not finite: the data bring it, or the model makes it."""
     feature = first(read[sample])
