@@ -69,6 +69,7 @@ class Course:
         order: the place of every step in the whole run; all layers and marks count together.
         loop: the step of the user's loop; 0 … T − 1 for a layer that is called once.
         loop_steps: how many steps that loop has.
+        looped: each step is a call of its own, in a loop of the user's.
         dtype: in which the states were computed.
         sources: by step, of what it read (``"input"`` ``"state"``) and of the state that it made
             (``"made"``): where what is not finite came from.
@@ -83,6 +84,7 @@ class Course:
     sources: Mapping[int, Mapping[str, Source]] = field(default_factory=dict)
     gaps: Mapping[int, Gap] = field(default_factory=dict)
     weights: Callable[[int], list[tuple[str, str, Tensor]]] = lambda _: []
+    looped: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +271,7 @@ class Trace:
     """Everything one captured run left behind.
 
     ``sources``: where numbers that are not finite came from, in the order of the run.
+    ``loss_finite``: whether what the backward passes started from was finite.
     """
 
     layers: tuple[LayerTrace, ...]
@@ -277,6 +280,7 @@ class Trace:
     findings: tuple[Finding, ...] = ()
     run: dict[str, object] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
+    loss_finite: bool = True
 
     def __getitem__(self, key: str | int) -> LayerTrace:
         if isinstance(key, int):

@@ -64,9 +64,11 @@ def _course(layer: LayerTrace, chain: Chain, calls: Sequence[Call]) -> Course:
         call = chain.calls[bisect_right(starts, t) - 1]
         return list(zip(_labels(call), call.named, call.weights, strict=True))
 
-    total = chain.calls[0].loop[1] if in_a_loop else layer.steps
+    if gaps.get(0) is not None and not in_a_loop:  # windows of one sequence
+        loop = [gaps[0].after + 1 + step for step in loop]
+    total = chain.calls[0].loop[1] if in_a_loop else loop[-1] + 1
     dtype = chain.calls[0].outputs.dtype
-    return Course(tuple(order), tuple(loop), total, dtype, sources, gaps, weights)
+    return Course(tuple(order), tuple(loop), total, dtype, sources, gaps, weights, in_a_loop)
 
 
 def _gap(call: Call, calls: Sequence[Call]) -> Gap | None:
@@ -78,12 +80,14 @@ def _gap(call: Call, calls: Sequence[Call]) -> Gap | None:
     last = before[-1]
     if last.final[0].shape != call.initial[0].shape:
         return None
-    if call.steps > 1 and source.kind == "data":  # a state that the user gave
-        return None
     rows = ~_finite_rows(call.initial) & _finite_rows(last.final)
     if not rows.any():
         return None
-    after = last.loop[0] if last.loop[1] > 1 else last.steps - 1
+    if call.steps > 1 and source.kind == "data":  # carried on, or a state that the user gave?
+        pairs = list(zip(call.initial, last.final, strict=True))
+        if not all(torch.equal(a[~rows], b[~rows]) for a, b in pairs):
+            return None
+    after = last.loop[0] if last.loop[1] > 1 else sum(one.steps for one in before) - 1
     return Gap(call.name, after, tuple(rows.nonzero().flatten().tolist()), source)
 
 

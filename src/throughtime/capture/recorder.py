@@ -144,6 +144,7 @@ class Recorder(TorchFunctionMode):
             kwargs = {**kwargs, "retain_graph": True}
             self.roots += roots_of(args, kwargs)
         self.passes.count += 1
+        self.witness.backward(args[0])
         if kwargs.get("create_graph"):
             self.passes.with_graph.add(self.passes.count)
         before, self._outside = self._outside, len(self._running)
@@ -324,7 +325,9 @@ class Recorder(TorchFunctionMode):
         call.named = tuple(witness.parameter(self._snapshots.original(w)) for w in call.weights)
         if not call.again:
             read = {"input": inputs, **{f"state{n}": part for n, part in enumerate(initial)}}
-            call.sources = witness.saw(call.name, read, outputs)
+            titles = [name or call.name for name in call.named]
+            weights = dict(zip(titles, call.weights, strict=True))
+            call.sources = witness.saw(call.name, read, outputs, weights)
         for slot, part in zip(("h", "c"), final, strict=False):
             self._handles += call.watch(part, slot)
         for slot, part in zip(("h0", "c0"), initial, strict=False):

@@ -166,6 +166,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]),
             tuple(witness.sources),
+            witness.loss_finite,
         )
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:

@@ -19,6 +19,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from throughtime.trace import Source
 
+# Modules whose input may well be −inf.
+_MASKED = (nn.Softmax, nn.LogSoftmax)
 # So many tensors that are not finite are remembered, and so much of a graph is searched for them.
 _REMEMBERED, _SEARCHED = 64, 20_000
 
@@ -47,6 +49,7 @@ class Witness:
     def __init__(self, model: nn.Module) -> None:
         self.sources: list[Source] = []
         self.frame = 0
+        self.loss_finite = True
         self._clock = 0
         self._names = {
             id(p): name for name, p in (*model.named_parameters(), *model.named_buffers())
@@ -54,6 +57,7 @@ class Witness:
         self._open: list[_Frame] = []
         self._outermost = _Frame("", model)
         self._known: list[tuple[Tensor, Source]] = []
+        self._cuts: set[Any] = set()
         self._fine: Tensor | None = None
         self._marks: dict[int, int] = {}
         self._made: dict[int, Source] = {}
@@ -73,7 +77,7 @@ class Witness:
         self.frame += not depth
         frame = _Frame(name, module, kernel)
         bad = [] if kernel else [one for one in tensors(given) if not self._finite(one)]
-        if bad:
+        if bad and not (isinstance(module, _MASKED) and _all_negative(bad[0])):
             frame.given = self._explain(bad[0], name, self._around)
         self._open.append(frame)
 
@@ -97,11 +101,15 @@ class Witness:
             for guess in frame.guessed:
                 guess.become(given)
         for tensor in tensors(output):
-            if not self._finite(tensor):
+            if self._finite(tensor):
+                self._healed(tensor)
+            else:
                 self._remember(tensor, self._linked(tensor) or self._made_by(frame), around)
         around.after = frame.name
 
-    def saw(self, name: str, read: dict[str, Tensor], wrote: Tensor) -> dict[str, Source]:
+    def saw(
+        self, name: str, read: dict[str, Tensor], wrote: Tensor, weights: dict[str, Tensor]
+    ) -> dict[str, Source]:
         """A kernel of the layer ``name`` ran: where what it read that is not finite came from."""
         module = self._open[-1] if self._open else self._outermost
         sources = {
@@ -109,9 +117,15 @@ class Witness:
             for what, tensor in read.items()
             if not self._finite(tensor)
         }
-        if not self._finite(wrote):
-            source = next(iter(sources.values()), None) or self._new(Source("layer", name))
-            self._remember(wrote, source, module)
+        if self._finite(wrote):
+            self._healed(wrote)
+            return sources
+        source = next(iter(sources.values()), None)
+        if source is None:
+            bad = next((title for title, weight in weights.items() if self._bad(weight)), "")
+            made = Source("parameter", name, parameter=bad) if bad else Source("layer", name)
+            source = self._new(made)
+        self._remember(wrote, source, module)
         return sources
 
     def marked(self, parts: Sequence[Tensor], before: Sequence[Tensor]) -> None:
@@ -133,9 +147,14 @@ class Witness:
         """The place of a marked state in the run, and what made it not finite, if that was seen."""
         return self._marks.get(id(state), 0), self._made.get(id(state))
 
+    def backward(self, roots: Any) -> None:
+        """A backward pass begins."""
+        self.loss_finite &= all(map(self._finite, tensors(roots)))
+
     def close(self) -> None:
         """Hold no tensor any longer than the block."""
         self._known, self._open, self._fine = [], [], None
+        self._cuts = set()
 
     def _explain(self, tensor: Tensor, before: str, around: _Frame) -> Source:
         """Where a tensor that is not finite, on its way into the module ``before``, came from."""
@@ -183,7 +202,7 @@ class Witness:
         if not self._known:
             return None
         memory = _memory(tensor)
-        nodes = _ancestors(tensor)
+        nodes = _ancestors(tensor, self._cuts)
         for known, source in self._known:
             if memory and memory == _memory(known):
                 return source
@@ -195,6 +214,11 @@ class Witness:
         around.bad.append(source)
         if len(self._known) < _REMEMBERED:
             self._known.append((tensor, source))
+
+    def _healed(self, tensor: Tensor) -> None:
+        """A finite output: what was not finite before it does not reach beyond it."""
+        if self._known and tensor.grad_fn is not None:
+            self._cuts.add(tensor.grad_fn)
 
     def _new(self, source: Source) -> Source:
         self.sources.append(source)
@@ -246,19 +270,24 @@ def leaves_between(state: Tensor, before: Sequence[Tensor]) -> list[Tensor]:
     return leaves
 
 
-def _ancestors(tensor: Tensor) -> set[Any]:
-    """The nodes of autograd's graph that a tensor hangs on, and the ids of the leaves."""
+def _ancestors(tensor: Tensor, cuts: set[Any]) -> set[Any]:
+    """The nodes of autograd's graph that a tensor hangs on, up to ``cuts``, and ids of leaves."""
     waiting: list[Any] = [tensor.grad_fn]
     seen: set[Any] = set()
     while waiting and len(seen) < _SEARCHED:
         node = waiting.pop()
-        if node is None or node in seen:
+        if node is None or node in seen or node in cuts:
             continue
         seen.add(node)
         if hasattr(node, "variable"):
             seen.add(id(node.variable))
         waiting += [following for following, _ in node.next_functions]
     return seen
+
+
+def _all_negative(tensor: Tensor) -> bool:
+    """Whether all that is not finite is −inf, as what a softmax is to leave out."""
+    return bool((tensor.isfinite() | tensor.isneginf()).all())
 
 
 def _memory(tensor: Tensor) -> int:

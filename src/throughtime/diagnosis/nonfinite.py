@@ -159,9 +159,7 @@ def _other(
             f"층 {layer.name!r}도 다른 원인으로 {_time(layer, place)}번 스텝부터 유한하지 "
             f"않습니다. {own.said.korean}.",
         )
-    elif cause.kind in ("bad input", "model") and own.more.get("source") == cause.more.get(
-        "source"
-    ):
+    elif _same_values(own, cause):
         said = Said(
             f"Layer {layer.name!r} is non-finite too: it reads the same values as layer "
             f"{origin.name!r}.",
@@ -173,6 +171,16 @@ def _other(
             f"층 {layer.name!r}도 유한하지 않습니다. 층 {origin.name!r}에서 번졌습니다.",
         )
     return finding("non-finite", layer.name, said, evidence)
+
+
+def _same_values(own: Cause, first: Cause) -> bool:
+    """Whether both layers read an input that has one source."""
+    keys = ("source", "module", "parameter", "after_module")
+    return (
+        "feature" in own.more
+        and "feature" in first.more
+        and all(own.more.get(key) == first.more.get(key) for key in keys)
+    )
 
 
 def _independent(own: Cause, first: Cause) -> bool:

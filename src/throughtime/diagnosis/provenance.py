@@ -117,14 +117,8 @@ def _input(layer: LayerTrace, step: int, sample: int, read: Tensor, gate: str) -
     source = _source(layer, step, "input")
     if source is None:
         return Cause("bad input", said, gate=gate)
-    told = sources.told(source)
-    kind: Kind = "bad input"
-    if source.kind not in ("data", "layer"):
-        kind = "model"
-        told = Said(
-            f"the model makes it before layer {layer.name!r}: {told.english}",
-            f"모델이 층 {layer.name!r} 앞에서 만든 값입니다. {told.korean}",
-        )
+    told = _of_the_model(layer, source)
+    kind: Kind = "bad input" if source.kind == "data" else "model"
     tail = _tail(layer, step, sample)
     said = Said(
         f"{said.english}; {told.english}{tail.english}",
@@ -156,9 +150,22 @@ def _state(layer: LayerTrace, step: int, sample: int, gate: str) -> Cause:
     source = _source(layer, step, "state")
     if source is None:
         return Cause("bad initial state", said, gate=gate)
-    told = sources.told(source)
+    told = _of_the_model(layer, source)
     said = Said(f"{said.english}; {told.english}", f"{said.korean}. {told.korean}")
-    return Cause("bad initial state", said, gate=gate, more=dict(sources.evidence(source)))
+    own = source.kind in ("module", "layer", "operation")
+    kind: Kind = "model" if own else "bad initial state"
+    return Cause(kind, said, gate=gate, more=dict(sources.evidence(source)))
+
+
+def _of_the_model(layer: LayerTrace, source: Source) -> Said:
+    """Where it came from, and that it is the model's own where it did not come in with the data."""
+    told = sources.told(source)
+    if source.kind == "data":
+        return told
+    return Said(
+        f"the model makes it before layer {layer.name!r}: {told.english}",
+        f"모델이 층 {layer.name!r} 앞에서 만든 값입니다. {told.korean}",
+    )
 
 
 def between(gap: Gap, gate: str = "") -> Cause:

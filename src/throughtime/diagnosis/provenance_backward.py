@@ -86,6 +86,13 @@ def _outside(trace: Trace, layer: LayerTrace, step: int, sample: int) -> Cause:
             f"층과 손실 사이에서 온 값입니다. {told.korean}",
         )
         return Cause("model", said, more=dict(sources.evidence(made)))
+    if not trace.loss_finite:
+        said = Said(
+            "the loss itself is not finite, and sends it: look there for a log of 0, 0/0, an "
+            "overflow",
+            "손실 자체가 유한하지 않습니다. 손실에 0의 로그, 0/0, 오버플로가 있는지 확인하십시오",
+        )
+        return Cause("bad loss", said)
     if _loop_goes_on(trace, layer, step):
         said = Said(
             "it arrives from outside of the layer's call: whether the loss sends it or an "
@@ -113,15 +120,7 @@ def _sum() -> Cause:
 
 
 def _loop_goes_on(trace: Trace, layer: LayerTrace, step: int) -> bool:
-    """Whether the same cell was called again after this step, in a sequence of its own."""
-    if layer.course is None or step < layer.steps - 1:
-        return False
-    at, name = layer.course.order[step], layer.name.split(" (")[0]
-    return any(
-        other is not layer
-        and other.course is not None
-        and other.name.split(" (")[0] == name
-        and other.course.order[0] > at
-        and other.course.loop_steps > 1
-        for other in trace
-    )
+    """Whether code runs between this step and the next: in a loop over a cell, or over marks."""
+    if layer.course is None or layer.marked:
+        return layer.marked and step < layer.steps - 1
+    return layer.course.looped and layer.course.loop[step] < layer.course.loop_steps - 1

@@ -24,12 +24,12 @@ def told(source: Source) -> Said:
         )
     if source.kind == "layer":
         return Said(
-            f"layer {source.module!r} hands it on", f"층 {source.module!r}에서 넘어온 값입니다"
+            f"layer {source.module!r} makes it", f"층 {source.module!r}이(가) 만들어 냅니다"
         )
     if source.kind == "module":
         return Said(
-            f"module {source.module!r} ({source.type}) makes it out of finite inputs",
-            f"모듈 {source.module!r}({source.type})이 유한한 입력에서 만들어 냅니다",
+            f"module {source.module!r} ({source.type}) makes it",
+            f"모듈 {source.module!r}({source.type})이(가) 만들어 냅니다",
         )
     where, korean = _between(source)
     if source.kind == "outside":
