@@ -1,4 +1,4 @@
-"""Plantings in fused layers: input, each weight, each bias, initial state; every way to call them."""
+"""Plantings in fused layers: input, each weight, each bias, initial state, overflow."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ def _overflows() -> Iterator[Planting]:
         with torch.no_grad():
             rnn.weight_hh_l0.copy_(1e4 * torch.eye(H))
             rnn.weight_ih_l0.zero_()
-        state, model = torch.full((1, B, H), 1e-36), Reader(rnn)
-        return Case(model, lambda: (model(torch.zeros(16, B, I), state)[-1] * 1e-20).sum())
+        state, x, model = torch.full((1, B, H), 1e-36), torch.zeros(16, B, I), Reader(rnn)
+        return Case(model, lambda: model(x, state)[-1].sum() * 1e-20)
 
     for dtype, gain in (
         (torch.float16, 20),

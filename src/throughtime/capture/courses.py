@@ -41,10 +41,10 @@ def with_courses(
 ) -> list[LayerTrace]:
     """The layers, each with the course of its chain; ``calls``: all of the run."""
     pairs = zip(layers, chains, strict=True)
-    return [replace(layer, course=_course(layer, chain, calls)) for layer, chain in pairs]
+    return [replace(layer, course=_course(chain, calls)) for layer, chain in pairs]
 
 
-def _course(layer: LayerTrace, chain: Chain, calls: Sequence[Call]) -> Course:
+def _course(chain: Chain, calls: Sequence[Call]) -> Course:
     starts = [0, *accumulate(call.steps for call in chain.calls)][:-1]
     in_a_loop = all(call.loop[1] > 1 for call in chain.calls)
     order: list[int] = []

@@ -100,9 +100,9 @@ class Recorder(TorchFunctionMode):
         if self._outside is None:
             self.witness.enter(len(self._running) - 1, self._name(), module, args, recurrent)
 
-    def _after(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
+    def _after(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        # After an exception torch calls it without the keywords.
+        kwargs, output = rest if len(rest) == 2 else ({}, None)
         if module not in self._running:
             return
         # What lies above it was interrupted, and the user went on.

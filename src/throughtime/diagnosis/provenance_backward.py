@@ -93,7 +93,7 @@ def _outside(trace: Trace, layer: LayerTrace, step: int, sample: int) -> Cause:
             "손실 자체가 유한하지 않습니다. 손실에 0의 로그, 0/0, 오버플로가 있는지 확인하십시오",
         )
         return Cause("bad loss", said)
-    if _loop_goes_on(trace, layer, step):
+    if _loop_goes_on(layer, step):
         said = Said(
             "it arrives from outside of the layer's call: whether the loss sends it or an "
             "operation between the calls makes it is not known",
@@ -119,7 +119,7 @@ def _sum() -> Cause:
     return Cause("overflow", said, where.english)
 
 
-def _loop_goes_on(trace: Trace, layer: LayerTrace, step: int) -> bool:
+def _loop_goes_on(layer: LayerTrace, step: int) -> bool:
     """Whether code runs between this step and the next: in a loop over a cell, or over marks."""
     if layer.course is None or layer.marked:
         return layer.marked and step < layer.steps - 1

@@ -98,7 +98,7 @@ class Stretches:
         burn_in: int | None = None,
         interval: int | None = None,
     ) -> Stretches:
-        """Push a frame along the trajectories of one layer; arguments and errors of ``lyapunov``."""
+        """Push a frame along the trajectories of a layer; arguments and errors of ``lyapunov``."""
         _check("k", k, 1)
         _check("burn_in", burn_in, 0)
         _check("interval", interval, 1)
