@@ -185,7 +185,7 @@ NON_FINITE: dict[str, tuple[Callable[[], Trace], Found]] = {
     ),
     "second layer": (second_layer, ("lstm.l1", "forward", 0, 0, "o", "weight_ih is not finite")),
     "initial state": (bad_state, ("gru", "forward", 0, 2, "r", "initial state is not finite")),
-    "overflow": (overflow, ("rnn", "forward", 4, 0, "a", "W_hh h overflows")),
+    "overflow": (overflow, ("rnn", "forward", 4, 0, None, "W_hh h overflows")),
     "loss": (bad_loss, ("lstm", "backward", 4, 1, None, "the loss")),
     "exploded": (backward_overflow, ("rnn", "backward", -1, 0, None, "overflows")),
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
+from throughtime.trace import Source
 
 Make = Callable[[tuple[Tensor, ...]], Recurrence]
 
@@ -69,6 +70,10 @@ class Call:
         ends, begins: the state after and before in autograd's graph, until the trace is made.
         reads: the calls that its input depends on.
         received: gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0``.
+        at: the place of its first step in the run. frame: which call of the outermost module.
+        loop: the step of the user's loop at which it begins, and how many steps that loop has.
+        named: what the model calls its weights; empty for one that was computed.
+        sources: of what it read that is not finite (``input`` ``state0`` …): where that came from.
     """
 
     name: str
@@ -98,6 +103,11 @@ class Call:
     ends: tuple[Tensor, ...] = ()
     begins: tuple[Tensor, ...] = ()
     reads: tuple[Call, ...] = ()
+    at: int = 0
+    frame: int = 0
+    loop: tuple[int, int] = (0, 0)
+    named: tuple[str, ...] = ()
+    sources: dict[str, Source] = field(default_factory=dict)
 
     def watch(
         self, tensor: Tensor, slot: str, shape: Callable[[Tensor], Tensor] | None = None
@@ -124,6 +134,11 @@ class Call:
             held = self.received.get(slot)
             self.received[slot] = gradient if held is None else held + gradient
         self.seen_in |= other.seen_in
+
+    def stand_in_for(self, first: Call) -> None:
+        """Take the place in the run of the call that this one repeats."""
+        self.at, self.frame, self.loop = first.at, first.frame, first.loop
+        self.named, self.sources = first.named, first.sources
 
     @property
     def steps(self) -> int:
@@ -185,6 +200,7 @@ class Snapshots:
     def __init__(self, passes: Passes) -> None:
         self._passes = passes
         self._taken: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._originals: dict[int, Tensor] = {}
         self._watched: dict[tuple[str, int, int], Weight] = {}
 
     def take(self, weight: Tensor) -> Tensor:
@@ -192,8 +208,14 @@ class Snapshots:
         key = (id(weight), version(weight))
         if key not in self._taken:
             # The original is kept beside its copy, so that its id cannot be used again.
-            self._taken[key] = (weight, weight.detach().clone())
+            copy = weight.detach().clone()
+            self._taken[key] = (weight, copy)
+            self._originals[id(copy)] = weight
         return self._taken[key][1]
+
+    def original(self, taken: Tensor) -> Tensor:
+        """The weight of which ``take`` made this copy."""
+        return self._originals[id(taken)]
 
     def watch(self, name: str, weight: Tensor) -> tuple[Weight, list[RemovableHandle]]:
         """``weight`` as the layer ``name`` uses it now, and the hook on it if it is new.

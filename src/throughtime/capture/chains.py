@@ -117,6 +117,7 @@ def _in_order(calls: Sequence[Call]) -> list[Call]:
             order[place].add(call)  # several backward passes, each of which ran it again
         else:
             call.connected |= order[place].connected
+            call.stand_in_for(order[place])
             order[place] = call
     return order
 

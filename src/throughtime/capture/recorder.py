@@ -25,6 +25,7 @@ from throughtime.capture.feeds import Feeds
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
 from throughtime.capture.unrolled import Unrolled
+from throughtime.capture.witness import Witness
 from throughtime.cells import RecurrentLayer
 from throughtime.errors import NoGradientError, StateCarriedError
 from throughtime.recurrences import unroll
@@ -49,6 +50,7 @@ class Recorder(TorchFunctionMode):
         self._first: list[int] = []
         self._snapshots = Snapshots(self.passes)
         self._feeds = Feeds()
+        self.witness = Witness(model)
         self._handles: list[RemovableHandle] = []
         self._thread = threading.get_ident()
         # How many modules were running when the backward pass began that is under way, if one is.
@@ -60,7 +62,9 @@ class Recorder(TorchFunctionMode):
         stack.callback(self._detach)
         self._handles += [
             module_hooks.register_module_forward_pre_hook(self._before),
-            module_hooks.register_module_forward_hook(self._after, always_call=True),
+            module_hooks.register_module_forward_hook(
+                self._after, with_kwargs=True, always_call=True
+            ),
         ]
         stack.enter_context(self)
 
@@ -80,6 +84,7 @@ class Recorder(TorchFunctionMode):
         while self._handles:
             self._handles.pop().remove()
         self._feeds.forget()
+        self.witness.close()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         # A checkpoint runs its modules again, inside the backward pass: there torch has put this
@@ -97,14 +102,20 @@ class Recorder(TorchFunctionMode):
         self._first.append(len(self.calls))
         if recurrent and args:
             check_input(module, self._name(), args[0])
+        if self._outside is None:
+            self.witness.enter(len(self._running) - 1, self._name(), module, args, recurrent)
 
-    def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def _after(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        # After an exception torch calls it without the keywords.
+        kwargs, output = rest if len(rest) == 2 else ({}, None)
         if module not in self._running:
             return
         # What lies above it was interrupted, and the user went on.
         index = len(self._running) - 1 - self._running[::-1].index(module)
         first = self._first[index]
         del self._running[index:], self._first[index:]
+        if self._outside is None:
+            self.witness.leave(index, output, kwargs)
         if len(self._running) == self._outside:
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch gives it no types
         packed = output[0] if isinstance(output, tuple) and output else None
@@ -140,6 +151,7 @@ class Recorder(TorchFunctionMode):
             kwargs = {**kwargs, "retain_graph": True}
             self.roots += roots_of(args, kwargs)
         self.passes.count += 1
+        self.witness.backward(args[0])
         if kwargs.get("create_graph"):
             self.passes.with_graph.add(self.passes.count)
         before, self._outside = self._outside, len(self._running)
@@ -217,7 +229,7 @@ class Recorder(TorchFunctionMode):
             versions=tuple((tensor, version(tensor)) for tensor in shared),
         )
         self._handles += call.watch(ran.outputs, "output", pad)
-        self._watch(call, initial, ran.final)
+        self._watch(call, one.inputs, initial, ran.final, ran.outputs)
         self._place(call, one.inputs, initial, (ran.outputs, *ran.final), ran.final)
         return ran
 
@@ -252,7 +264,7 @@ class Recorder(TorchFunctionMode):
             after=self.passes.count,
             versions=((x.detach(), version(x)),),
         )
-        self._watch(call, initial, final)
+        self._watch(call, x, initial, final, final[0])
         self._place(call, x, initial, final, final)
         return result if isinstance(result, Tensor) else final
 
@@ -285,7 +297,7 @@ class Recorder(TorchFunctionMode):
             read=run.read(states.detach()),
         )
         self._handles += call.watch(states, "output")
-        self._watch(call, initial, ())
+        self._watch(call, run.inputs, initial, (), states)
         self._place(call, run.inputs, initial, (states,), () if place.lengths else (states[-1],))
         return states
 
@@ -327,8 +339,23 @@ class Recorder(TorchFunctionMode):
         self._handles += handles
         return initial, (*weights[:proof], watched.alias, *weights[proof + 1 :]), watched
 
-    def _watch(self, call: Call, initial: tuple[Tensor, ...], final: tuple[Tensor, ...]) -> None:
+    def _watch(
+        self,
+        call: Call,
+        inputs: Tensor,
+        initial: tuple[Tensor, ...],
+        final: tuple[Tensor, ...],
+        outputs: Tensor,
+    ) -> None:
         self.calls.append(call)
+        witness = self.witness
+        call.at, call.frame = witness.tick(call.steps), witness.frame
+        call.named = tuple(witness.parameter(self._snapshots.original(w)) for w in call.weights)
+        if not call.again:
+            read = {"input": inputs, **{f"state{n}": part for n, part in enumerate(initial)}}
+            titles = [name or call.name for name in call.named]
+            weights = dict(zip(titles, call.weights, strict=True))
+            call.sources = witness.saw(call.name, read, outputs, weights)
         for slot, part in zip(("h", "c"), final, strict=False):
             self._handles += call.watch(part, slot)
         for slot, part in zip(("h0", "c0"), initial, strict=False):

@@ -25,6 +25,7 @@ from throughtime.capture.assemble import find_links, layer_traces
 from throughtime.capture.calls import Call
 from throughtime.capture.chains import Chain, find_chains
 from throughtime.capture.checks import CUT_OFF, check_lengths, padded_sequences
+from throughtime.capture.courses import count_loops, with_courses, with_marked_course
 from throughtime.capture.marks import Marks, marked_trace
 from throughtime.capture.recorder import Recorder
 from throughtime.errors import InputError, NoGradientError, NothingRecordedError, ThroughtimeWarning
@@ -132,7 +133,10 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         """
         if self._stack is None:
             raise InputError(f"mark({name!r}) was called outside of the capture's block")
-        self._recorder.keep(self._marks.setdefault(name, Marks(name)).add(state))
+        marks = self._marks.setdefault(name, Marks(name))
+        before = marks.states[-1] if marks.states else ()
+        self._recorder.keep(marks.add(state))
+        self._recorder.witness.marked(marks.states[-1], before)
 
     def look_far(self) -> None:
         """Before the backward pass: let autograd send a few gradients the whole way back.
@@ -156,6 +160,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         """What the block left behind, made at the first look."""
         if self._stack is not None:
             raise InputError("the trace is ready when the block has ended: leave the 'with' first")
+        witness = self._recorder.witness
+        count_loops(self._recorder.calls)
         chains = find_chains(self._recorder.calls)
         reached = [chain for chain in chains if chain.reached]
         names = _unique([chain.name for chain in reached])
@@ -166,8 +172,12 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
                 for trace, chain in zip(traces, reached, strict=True)
             ]
         )
+        layers = with_courses(layers, reached, self._recorder.calls)
         marks = [m for m in self._marks.values() if m.reached]
-        layers += [marked_trace(m, self._recorder.roots) for m in marks]
+        layers += [
+            with_marked_course(marked_trace(m, self._recorder.roots), m.states, witness)
+            for m in marks
+        ]
         if not layers:
             self._refuse(chains)
         return Trace(
@@ -176,7 +186,9 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             (*self._notes(chains), *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]),
-            _feeds(reached, names),
+            feeds=_feeds(reached, names),
+            sources=tuple(witness.sources),
+            loss_finite=witness.loss_finite,
         )
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:

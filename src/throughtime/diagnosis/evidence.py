@@ -6,13 +6,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from throughtime.diagnosis import reach
+from throughtime.diagnosis.chaos import LaterHalf
 from throughtime.errors import InputError, UnsupportedError
 from throughtime.findings import Measurement
-from throughtime.measures import directions, lyapunov, norms, saturation
+from throughtime.measures import directions, norms, saturation
 from throughtime.measures.budget import StageSweep
 from throughtime.measures.lags import Floats, LagSweep
+from throughtime.measures.lyapunov import Stretches
 from throughtime.trace import LayerTrace
 
 # What stops the carousel in an LSTM, and in a GRU.
@@ -141,31 +144,47 @@ class Evidence:
         return next((name for name in _CANDIDATES if name in names), None)
 
     @cached_property
-    def exponent(self) -> dict[str, float] | None:
-        """The largest Lyapunov exponent by figure (``"mean"``, ``"statistical error"``, …).
+    def _differences(self) -> Stretches | None:
+        """How small differences of the state grew along the data.
 
-        None for a marked recurrence, and where the run is too short for one.
+        None for a marked recurrence, and where the run is too short.
         """
         if self.some is None:
             return None
         try:
-            found = lyapunov(self.some, k=1)
+            return Stretches.along(self.some, k=1)
         except (InputError, UnsupportedError):
             return None
+
+    @cached_property
+    def exponent(self) -> dict[str, float] | None:
+        """The largest Lyapunov exponent by figure (``"mean"``, ``"statistical error"``, …)."""
+        if self._differences is None:
+            return None
+        found = self._differences.measurement()
         return dict(
             zip(found.coords["figure"], np.asarray(found.values)[:, 0].tolist(), strict=True)
         )
 
     @cached_property
+    def later(self) -> LaterHalf | None:
+        """The largest exponent of the second half of the run alone."""
+        return None if self._differences is None else LaterHalf.of(self._differences)
+
+    @cached_property
     def growth(self) -> float:
-        """Slope of log10 ‖s_t‖, decades per step: mean over the sequences, without their start."""
+        """Slope of log10 ‖s_t‖ in the order of computation, decades per step.
+
+        The mean over the sequences, each without the first fifth of its own steps.
+        """
         assert self.layer is not None
-        values = np.asarray(norms(self.layer, of="states").values)[self.steps // 5 :]
-        slopes = [
-            np.polyfit(np.flatnonzero(fine), one[fine], 1)[0]
-            for one in values.T
-            if (fine := np.isfinite(one)).sum() > 2
-        ]
+        norm = torch.from_numpy(np.asarray(norms(self.layer, of="states").values))
+        slopes = []
+        for one in self.layer.turned(norm.to(self.layer.states.device)).cpu().numpy().T:
+            fine = np.flatnonzero(np.isfinite(one))
+            fine = fine[len(fine) // 5 :]
+            if len(fine) > 2:
+                slopes.append(np.polyfit(fine, one[fine], 1)[0])
         return float(np.mean(slopes)) if slopes else 0.0
 
     @cached_property

@@ -71,24 +71,65 @@ def lyapunov(
         UnsupportedError: for a marked recurrence, which has no tangent.
     """
     one = with_tangent(one_layer(trace, layer, "exponents are those"))
-    _check("k", k, 1)
-    _check("burn_in", burn_in, 0)
-    _check("interval", interval, 1)
-    alive = one.turned(one.alive())
-    window = _Window.of(one.name, alive.cpu().numpy(), burn_in)
-    linear, size = one.linear.to(torch.float64), one.states.shape[-1]
-    count = size if k is None else min(k, size)
-    frame = random_frame(count, one.batch, size, linear.dtype).to(one.states.device)
-    growth = frame_growth(linear, frame, cuts=window.cuts, interval=interval, alive=alive)
-    figures, sequences = _figures(one, window, growth)
-    blocks = np.diff(growth.bounds)
-    how = (
-        f"growth of {count} tangent directions pushed along the data in {str(linear.dtype)[6:]}, "
-        f"orthonormalised every {blocks.mean():.1f} steps on average; {sequences} of {one.batch} "
-        f"sequences, after a burn-in of {window.burn_in} steps each"
-    )
-    coords = {"figure": FIGURES, "exponent": tuple(range(1, count + 1))}
-    return Measurement("lyapunov", figures, ("figure", "exponent"), "nats per step", how, coords)
+    return Stretches.along(one, k, burn_in, interval).measurement()
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """The growth of every direction, stretch of time by stretch of time, of each sequence.
+
+    Attributes:
+        sums: what each of A directions grew by in each of N stretches (N B A), in nats.
+        steps: how many steps that took (N B 1); 0 where a sequence has none in a stretch.
+        rounding: the numerical error of any one sequence (A), in nats per step.
+        how: how it was measured, in words.
+    """
+
+    sums: Floats
+    steps: Ints
+    rounding: Floats
+    how: str
+
+    @classmethod
+    def along(
+        cls,
+        layer: LayerTrace,
+        k: int | None = 8,
+        burn_in: int | None = None,
+        interval: int | None = None,
+    ) -> Stretches:
+        """Push a frame along the trajectories of a layer; arguments and errors of ``lyapunov``."""
+        _check("k", k, 1)
+        _check("burn_in", burn_in, 0)
+        _check("interval", interval, 1)
+        alive = layer.turned(layer.alive())
+        window = _Window.of(layer.name, alive.cpu().numpy(), burn_in)
+        linear, size = layer.linear.to(torch.float64), layer.states.shape[-1]
+        count = size if k is None else min(k, size)
+        frame = random_frame(count, layer.batch, size, linear.dtype).to(layer.states.device)
+        growth = frame_growth(linear, frame, cuts=window.cuts, interval=interval, alive=alive)
+        sums, steps, rounding = _by_stretch(layer, window, growth)
+        how = (
+            f"growth of {count} tangent directions pushed along the data in "
+            f"{str(linear.dtype)[6:]}, orthonormalised every {np.diff(growth.bounds).mean():.1f} "
+            f"steps on average; {steps.shape[1]} of {layer.batch} sequences, after a burn-in of "
+            f"{window.burn_in} steps each"
+        )
+        return cls(sums, steps, rounding, how)
+
+    def measurement(self) -> Measurement:
+        """The exponents with both their errors, as ``lyapunov`` gives them."""
+        with np.errstate(invalid="ignore", divide="ignore"):  # −inf and NaN have no error
+            exponents = self.sums.sum(0) / self.steps.sum(0)
+            by_stretch = _standard_error(self.sums / self.steps, self.steps)
+            by_sequence = _standard_error(exponents, np.ones((len(exponents), 1), np.int64))
+            error = np.fmax(by_stretch, by_sequence)
+        error[~np.isfinite(exponents).all(0)] = np.nan
+        extremes = exponents.mean(0), exponents.min(0), exponents.max(0)
+        figures = np.stack([*extremes, error, self.rounding])
+        coords = {"figure": FIGURES, "exponent": tuple(range(1, self.sums.shape[-1] + 1))}
+        axes = ("figure", "exponent")
+        return Measurement("lyapunov", figures, axes, "nats per step", self.how, coords)
 
 
 @dataclass(frozen=True)
@@ -131,12 +172,11 @@ class _Window:
         return np.asarray(self.ends - self.begins >= _FEWEST_STEPS)
 
 
-def _figures(layer: LayerTrace, window: _Window, growth: Growth) -> tuple[Floats, int]:
-    """The figures (figure, exponent), and how many sequences they stand on."""
+def _by_stretch(layer: LayerTrace, window: _Window, growth: Growth) -> tuple[Floats, Ints, Floats]:
+    """What each direction grew by and in how many steps, of the sequences that count; rounding."""
     logs, bounds = growth.logs.cpu().numpy(), np.array(growth.bounds)
     begins, ends = bounds[:-1, None], bounds[1:, None]
     inside = (begins >= window.begins) & (ends <= window.ends) & window.long_enough
-    # By stretch of time and sequence: how many steps there were, and what they grew by.
     stretches = np.searchsorted(bounds, window.edges)
     steps = np.add.reduceat(inside * (ends - begins), stretches)
     sums = np.add.reduceat(np.where(inside[..., None], logs, 0.0), stretches)
@@ -147,16 +187,8 @@ def _figures(layer: LayerTrace, window: _Window, growth: Growth) -> tuple[Floats
             f"every sequence of layer {layer.name!r} is set anew on the way, and an exponent needs "
             "one that goes on: capture a single episode"
         )
-    sums, steps = sums[:, counted], steps[:, counted, None]
-    with np.errstate(invalid="ignore", divide="ignore"):  # −inf and NaN have no error
-        exponents = sums.sum(0) / steps.sum(0)
-        by_stretch = _standard_error(sums / steps, steps)
-        by_sequence = _standard_error(exponents, np.ones((len(exponents), 1), np.int64))
-        error = np.fmax(by_stretch, by_sequence)
-    error[~np.isfinite(exponents).all(0)] = np.nan
     rounding = growth.rounding.cpu().numpy()[counted].max(0)
-    figures = [exponents.mean(0), exponents.min(0), exponents.max(0), error, rounding]
-    return np.stack(figures), int(counted.sum())
+    return sums[:, counted], steps[:, counted, None], rounding
 
 
 def _standard_error(rates: Floats, steps: Ints) -> Floats:

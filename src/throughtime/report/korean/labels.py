@@ -70,6 +70,10 @@ LABELS = {
     "Time step": "시간 스텝",
     "Sample": "샘플",
     "Gate": "게이트",
+    "Arises in": "발생 위치",
+    "the pre-activation": "전활성값(pre-activation)",
+    "Parameter": "파라미터",
+    "Number format": "자료형",
     "Unit of the state": "유닛",
     "Entries not finite": "유한하지 않은 원소",
     # Numbers

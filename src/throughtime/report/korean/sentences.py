@@ -38,12 +38,63 @@ SENTENCES = {
     # What to do next
     (
         "The gradient explodes on its way back. Clip it with torch.nn.utils.clip_grad_norm_ and "
-        "error_if_nonfinite=True, start W_hh orthogonal, or shorten the window; in float16 lower "
-        "the scale of the loss."
+        "error_if_nonfinite=True, start W_hh orthogonal, or shorten the window."
     ): (
-        "기울기가 과거로 거슬러 가면서 폭발합니다. torch.nn.utils.clip_grad_norm_에 "
+        "기울기가 과거로 거슬러 가면서 폭주합니다. torch.nn.utils.clip_grad_norm_에 "
         "error_if_nonfinite=True를 주어 클리핑하고, W_hh를 직교 행렬로 초기화하거나 구간을 "
-        "줄이세요. float16이라면 손실 스케일을 낮추세요."
+        "줄이십시오."
+    ),
+    "In float16 also lower the scale of the loss.": ("float16에서는 손실 스케일도 낮추십시오."),
+    (
+        "The state grows beyond {limit}, the largest number of float16: use bfloat16 or float32 "
+        "for this layer."
+    ): (
+        "상태가 float16의 최댓값 {limit}을 넘습니다. 이 층에는 bfloat16이나 float32를 사용하십시오."
+    ),
+    (
+        "The state grows beyond {limit}, the largest number of {dtype}; a wider format would only "
+        "delay that."
+    ): (
+        "상태가 {dtype}의 최댓값 {limit}을 넘습니다. 더 넓은 자료형을 써도 시점만 늦춰질 뿐입니다."
+    ),
+    "Bound the state (tanh in place of ReLU), or make W_hh smaller.": (
+        "ReLU 대신 tanh를 써서 상태를 유계로 만들거나 W_hh를 작게 하십시오."
+    ),
+    "Make the recurrent and the input weights smaller.": (
+        "순환 가중치와 입력 가중치를 작게 하십시오."
+    ),
+    "Scale the input of the layer to mean 0 and variance 1, or make W_ih smaller.": (
+        "층의 입력을 평균 0, 분산 1로 정규화하거나 W_ih를 작게 하십시오."
+    ),
+    (
+        "Check what the model does to the state between two calls of the layer: a mask, a "
+        "division, a normalisation. Test the state with torch.isfinite(h).all() before and after "
+        "it."
+    ): (
+        "층의 호출과 호출 사이에서 모델이 상태에 하는 일(마스크, 나눗셈, 정규화)을 확인하십시오. "
+        "그 앞뒤에서 torch.isfinite(h).all()로 상태를 검사하십시오."
+    ),
+    (
+        "The model itself makes it, not the data. Check the operation that is named, with "
+        "torch.isfinite before and after it: a division by zero, a logarithm or square root of 0, "
+        "an overflow."
+    ): (
+        "데이터가 아니라 모델이 만든 값입니다. 위에 적힌 연산의 앞뒤를 torch.isfinite로 검사해 "
+        "0으로 나눈 값, 0의 로그나 제곱근, 오버플로가 있는지 확인하십시오."
+    ),
+    (
+        "Fill the padding with zeros where the batch is made, or pack the batch with "
+        "pack_padded_sequence, so that no layer reads the padding."
+    ): (
+        "배치를 만드는 곳에서 패딩을 0으로 채우거나, pack_padded_sequence로 묶어 층이 패딩을 "
+        "읽지 않게 하십시오."
+    ),
+    (
+        "Run this step again with the same input, and test the result of each of its operations "
+        "with torch.isfinite; for the backward pass use torch.autograd.detect_anomaly()."
+    ): (
+        "같은 입력으로 이 스텝을 다시 실행해 연산마다 결과를 torch.isfinite로 검사하십시오. "
+        "역전파라면 torch.autograd.detect_anomaly()를 사용하십시오."
     ),
     (
         "An earlier update broke the weights, not this batch. Go back to the last checkpoint that "
@@ -70,12 +121,11 @@ SENTENCES = {
         "구간은 0으로 채운 상태로 시작하고, 넘겨줄 때는 detach하세요."
     ),
     (
-        "The state grows until the number format ends. Use bfloat16 or float32 in place of float16 "
-        "(whose largest number is 65,504), bound the state (tanh in place of ReLU), or make W_hh "
-        "smaller."
+        "The state grows until the number format ends. Bound the state (tanh in place of ReLU), or "
+        "make W_hh smaller."
     ): (
-        "상태가 수 표현의 한계까지 커졌습니다. float16(최댓값 65,504) 대신 bfloat16이나 float32를 "
-        "쓰거나, ReLU 대신 tanh로 상태를 유계로 만들거나, W_hh를 작게 하세요."
+        "상태가 수 표현의 한계까지 커졌습니다. ReLU 대신 tanh를 써서 상태를 유계로 만들거나 "
+        "W_hh를 작게 하십시오."
     ),
     (
         "Look at the loss of this step and sample: a logarithm or square root of 0, or 0/0. Take "
