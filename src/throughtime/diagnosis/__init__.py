@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from throughtime.capture import observe
-from throughtime.diagnosis import mistakes, nonfinite, pictures, reach, thresholds
+from throughtime.diagnosis import head, mistakes, nonfinite, pictures, reach, thresholds
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.rules import RULES, verdict_sentence
 from throughtime.errors import InputError
@@ -50,7 +50,7 @@ def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = F
     """
     if isinstance(source, Problem):
         span = source.span if span is None else span
-        source = observe(source.model, source.closure)
+        source = of_problem(source)
     if not isinstance(source, Trace):
         raise InputError(f"diagnose takes a Trace or a Problem, not {type(source).__name__}")
     if span is not None and span < 1:
@@ -62,7 +62,8 @@ def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = F
         layers.append(whole)
         deciding = [whole, *(one for one in deciding if one.verdict == "non-finite")]
     worst = min(deciding, key=_severity)
-    return Diagnosis(
+    faults = mistakes.find(mistakes.View(source, span, bool(broken)))
+    answer = Diagnosis(
         worst.verdict,
         worst.rate,
         worst.horizon,
@@ -71,10 +72,38 @@ def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = F
         worst.sentence,
         worst.name,
         tuple(layers),
-        (*source.findings, *mistakes.find(mistakes.View(source, span)), *_findings(layers, whole)),
-        (*source.notes, *_notes(layers)),
-        {**source.run, "throughtime": version("throughtime"), "thresholds": thresholds.ALL},
+        (*source.findings, *faults, *_findings(layers, whole)),
+        (*source.notes, *head.notes(source), *_notes(layers)),
+        {
+            **source.run,
+            **head.of(source),
+            "throughtime": version("throughtime"),
+            "thresholds": thresholds.ALL,
+        },
         worst.korean,
+    )
+    outside = next((fault for fault in faults if fault.disease == "non-finite"), None)
+    return answer if outside is None else _non_finite(answer, outside)
+
+
+def of_problem(problem: Problem) -> Trace:
+    """The trace of one batch of a problem, which knows the problem's trivial loss."""
+    trace = observe(problem.model, problem.closure)
+    if problem.trivial_loss is None:
+        return trace
+    return replace(trace, run={**trace.run, "trivial_loss": float(problem.trivial_loss)})
+
+
+def _non_finite(answer: Diagnosis, outside: Finding) -> Diagnosis:
+    """The answer with the verdict that a non-finite number outside the recurrence asks for."""
+    return replace(
+        answer,
+        verdict="non-finite",
+        rate=None,
+        horizon=None,
+        reaches_end=False,
+        sentence=outside.sentence,
+        korean=outside.korean,
     )
 
 
