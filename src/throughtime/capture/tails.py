@@ -23,24 +23,37 @@ def ends(inputs: Float[Tensor, "T B I"]) -> tuple[int, ...]:
     steps, batch = inputs.shape[:2]
     if batch < 2 or steps <= _FEWEST or not inputs.is_floating_point():
         return ()
-    tails = _tail(inputs)
+    equal, tails = _tails(inputs)
     before = torch.arange(steps - 1, device=inputs.device).unsqueeze(1) < (steps - tails - 1)
     alike = _alike(inputs[1:], inputs[:-1]) & before
     share = (alike.sum() + 1) / (before.sum() + 2)
     chance = batch * share.double() ** (tails - 1)
-    found = torch.where((tails >= _FEWEST) & (tails < steps) & (chance < _CHANCE), tails, 0)
+    padded = (tails >= _FEWEST) & (tails < steps) & (chance < _CHANCE)
+    # What pads one sequence pads the others too, however few its steps.
+    last = inputs[-1]
+    same = (last.unsqueeze(1) == last[padded & (equal == tails)].unsqueeze(0)).all(-1).any(1)
+    found = torch.where(padded, tails, torch.where(same & (equal < steps), equal, 0))
     if not found.any() or bool((found == found[0]).all()):
         return ()
     return tuple((steps - found).tolist())
 
 
-def _tail(inputs: Float[Tensor, "T B I"]) -> Tensor:
-    """How many of the last steps hold, entry by entry, one value or 0 (B)."""
+def _tails(inputs: Float[Tensor, "T B I"]) -> tuple[Tensor, Tensor]:
+    """How many of the last steps are equal; and, entry by entry, are equal where they are not 0.
+
+    The second is the first where that is long enough: the last real step before zeros would pass
+    for a part of a tail with dropout.
+    """
     backwards = inputs.flip(0)
+    equal = _length((backwards == backwards[0]).all(-1))
     silent = backwards == 0
     largest = backwards.masked_fill(silent, float("-inf")).cummax(0).values
     smallest = backwards.masked_fill(silent, float("inf")).cummin(0).values
-    still = ((largest == smallest) | (largest < smallest)).all(-1)
+    dropped = _length((largest <= smallest).all(-1))
+    return equal, torch.where(equal >= _FEWEST, equal, dropped)
+
+
+def _length(still: Bool[Tensor, "T B"]) -> Tensor:
     return still.long().cumprod(0).sum(0)
 
 

@@ -72,8 +72,8 @@ def _said_sequences(top: Reads) -> Said:
         f"The loss reads {count} of {batch} sequences: only {which} of the batch "
         f"{'has' if count == 1 else 'have'} a direct gradient, the others exactly none. If the "
         "loss is meant for the whole batch, check which axis it indexes, and that it is not "
-        "computed inside a loop that stops early. A loss that is flat for the others (a margin that is met, "
-        "a target that is ignored) looks the same.",
+        "computed inside a loop that stops early. A loss that is flat for the others (a margin "
+        "that is met, a target that is ignored) looks the same.",
         f"손실은 시퀀스 {batch}개 중 {count}개만 읽습니다. 배치의 {welche} 시퀀스만 직접 기울기를 "
         "받고, 나머지의 직접 기울기는 정확히 0입니다. 손실이 배치 전체에 대한 것이라면 어느 축을 "
         "인덱싱하는지, 손실을 계산하는 반복문이 일찍 끝나지 않는지 확인하십시오. 나머지 "
@@ -98,7 +98,7 @@ def _beyond(top: Reads) -> Finding:
         "steps": top.steps,
         "lengths_given": top.told,
     }
-    how = "their lengths say so" if top.told else "their input stands still there, as padding does"
+    how = "their lengths say so" if top.told else "their input no longer changes, as in padding"
     wie = (
         "주어진 길이에 따른 판단입니다"
         if top.told
