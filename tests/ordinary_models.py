@@ -298,6 +298,28 @@ def zero_start() -> Built:
     return model, closure
 
 
+def zeros_in() -> Built:
+    """An autoencoder whose decoder reads zeros: W_ih of the decoder gets exactly 0."""
+    x = draw(T, B, I)
+
+    def run(m: Any) -> Tensor:
+        state = m.encoder(x)[1]
+        return functional.mse_loss(m.out(m.decoder(torch.zeros(T, B, I), state)[0]), x)
+
+    return net(run, encoder=nn.LSTM(I, H), decoder=nn.LSTM(I, H), out=nn.Linear(H, I))
+
+
+def half_scripted() -> Built:
+    x = draw(T, B, I)
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(I, I), nn.Tanh()))
+    return net(
+        lambda m: ce(m.head(m.rnn(m.before(x))[0][-1])),
+        before=scripted,
+        rnn=nn.GRU(I, H),
+        head=head(),
+    )
+
+
 def forecast() -> Built:
     """The next value at every step but the last."""
     x = draw(B, T, I)
@@ -398,6 +420,7 @@ ORDINARY: dict[str, Callable[[], Built]] = {
     "embedding with max_norm": renormed,
     "a branch that starts at 0": zero_start,
     "forecast": forecast,
+    "a decoder that reads zeros": zeros_in,
     "learned initial state": learned_start,
     "two towers": two_towers,
     "a bidirectional layer over another": stacked,

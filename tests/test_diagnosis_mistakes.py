@@ -162,7 +162,7 @@ def test_the_sizes_stand_beside_what_they_are_compared_with() -> None:
 
 
 def test_a_problem_tells_its_trivial_loss() -> None:
-    problem = make_task("adding", cell="gru", length=8, hidden=4)
+    problem = make_task("adding", cell="gru", length=12, hidden=4)
     found = tt.diagnose(problem)
     assert found.run["sizes"]["trivial_loss"] == problem.trivial_loss
     assert "the trivial loss" in str(found).splitlines()[1]

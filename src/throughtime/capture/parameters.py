@@ -81,7 +81,11 @@ class Sweep:
     @torch.no_grad()
     def begin(self) -> None:
         """Copy every parameter, as it is before the forward pass."""
-        self._owned = [(m, dict(m._parameters)) for m in self.model.modules()]
+        self._owned = [
+            (module, dict(module._parameters))
+            for module in self.model.modules()
+            if not isinstance(module, torch.jit.ScriptModule)  # whose parameters are torch's own
+        ]
         for name, parameter in self.model.named_parameters():
             if _readable(parameter):
                 self._watch(parameter, original(name), original(name).rpartition(".")[0], True)
@@ -208,7 +212,7 @@ class Sweep:
         registered = set()
         for name, module in self.model.named_modules():
             registered.add(id(module))
-            if recurrent(module) or module._parameters:
+            if recurrent(module) or next(module.parameters(recurse=False), None) is not None:
                 ran = id(module) in self.ran
                 yield _module(original(name), module, registered=True, ran=ran)
         for key, (name, module) in self.ran.items():

@@ -34,8 +34,8 @@ def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = F
 
     Args:
         source: the trace of a captured run, or a ``Problem``, of which one batch is captured.
-        span: how many steps back the task needs to see; default: the problem's span, or the length
-            of the captured sequence.
+        span: how many steps back the task needs to see; default: the problem's span, or the
+            longest lag of the capture, T − 1.
         deep: also measure what takes longer: Lyapunov exponents, the spectrum of W_hh, what the
             states remember, and which lags make the weight's gradient.
 

@@ -188,7 +188,8 @@ def _template(_spoken: str) -> Template:
     for function in (
         wording.verdict, wording.horizon, wording.reach, wording.covered, wording.rate,
         wording.slope, wording.pace, wording.power, wording.check, wording.steps, wording.named,
-        wording.trusted, wording.value, wording.confidence, wording.head, language.say, language.told,
+        wording.trusted, wording.value, wording.confidence, wording.head,
+        language.say, language.told,
     ):  # fmt: skip  # a list, not a column
         environment.filters[function.__name__] = function
     return environment.get_template("report.html.j2")

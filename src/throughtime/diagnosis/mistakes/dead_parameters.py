@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
-from throughtime.diagnosis import reads
 from throughtime.diagnosis.mistakes.view import View
 from throughtime.diagnosis.mistakes.wording import counted, names
 from throughtime.diagnosis.words import Said, finding
 from throughtime.findings import Finding
-from throughtime.trace import Facts, ModuleFact, ParameterFact, Trace
+from throughtime.trace import Facts, ModuleFact, ParameterFact
 
-_DEAD = ("none", "zero")
+_DEAD, _ALIVE = ("none", "zero"), ("finite", "non-finite")
+_OF_A_UNIT = re.compile(r"(weight|bias)(_ih|_hh|_hr)?(?=_l\d|$)")
 _TOLD = 3  # groups with a finding of their own
 
 
@@ -25,8 +26,8 @@ def find(view: View) -> Iterator[Finding]:
             yield finding("dead parameters", module.name, words, _evidence(own, "unregistered"))
         elif module.recurrent and module.ran and own and not any(p.requires_grad for p in own):
             yield finding("dead parameters", _label(module), *_frozen(module, own))
-    dead = _dead(view.trace)
-    if not any(one.gradient in ("finite", "non-finite") for one in facts.parameters):
+    dead = _dead(facts)
+    if not any(one.gradient in _ALIVE for one in facts.parameters):
         return  # nothing has a gradient: that is another finding
     grouped = _groups(facts, dead)
     for number, (subject, own) in enumerate(grouped[:_TOLD], 1):
@@ -34,18 +35,15 @@ def find(view: View) -> Iterator[Finding]:
         yield _dead_group(facts, subject, own, left)
 
 
-def _dead(trace: Trace) -> list[ParameterFact]:
+def _dead(facts: Facts) -> list[ParameterFact]:
     """The trainable parameters that this loss does not move, and should."""
-    facts = trace.facts
     if not facts.swept:
         return []
-    alive = {one.module for one in facts.parameters if one.gradient == "finite"}
+    alive = {_unit(one) for one in facts.parameters if one.gradient in _ALIVE}
+    modules = {one.module for one in facts.parameters if one.gradient in _ALIVE}
     # A factor that starts at 0 keeps all that stands behind it at 0, for one update.
     starting = any(
-        one.value == 0
-        and one.gradient in ("finite", "non-finite")
-        and "bias" not in one.name.rpartition(".")[2]
-        for one in facts.parameters
+        one.value == 0 and one.gradient in _ALIVE and not _is_bias(one) for one in facts.parameters
     )
     return [
         one
@@ -54,28 +52,25 @@ def _dead(trace: Trace) -> list[ParameterFact]:
         and one.requires_grad
         and one.registered
         and one.changed != "replaced"
-        and not (one.gradient == "zero" and (starting or (_is_bias(one) and one.module in alive)))
-        and not _never_needed(one, trace)
+        and not (
+            one.gradient == "zero"
+            and (starting or _unit(one) in alive or (one.size == 1 and one.module in modules))
+        )
     ]
 
 
 def _is_bias(one: ParameterFact) -> bool:
-    return "bias" in one.name.rpartition(".")[2] or one.size == 1
+    return "bias" in one.name.rpartition(".")[2]
 
 
-def _never_needed(one: ParameterFact, trace: Trace) -> bool:
-    """A recurrent weight of a layer that is read only at its first step, where no state is yet."""
+def _unit(one: ParameterFact) -> tuple[str, str]:
+    """What learns as a whole: weights and biases of a module, in a stack those of one layer.
+
+    Where one of them has a gradient, another that is exactly 0 is no fault: W_ih of an input of
+    zeros, W_hh of a first step, a bias that a softmax takes out.
+    """
     own = one.name.rpartition(".")[2]
-    module = next((m for m in trace.facts.modules if m.name == one.module and m.recurrent), None)
-    if module is None or not own.startswith("weight_hh") or one.gradient != "zero":
-        return False
-    layers = [
-        layer
-        for layer in trace
-        if reads.fact_of(reads.module_of(layer, trace.facts), trace.facts) is module
-        and layer.reverse == own.endswith("_reverse")
-    ]
-    return bool(layers) and all(max(layer.loss_steps(), default=0) == 0 for layer in layers)
+    return one.module, _OF_A_UNIT.sub("", own) if _OF_A_UNIT.match(own) else own
 
 
 def _groups(facts: Facts, dead: Sequence[ParameterFact]) -> list[tuple[str, list[ParameterFact]]]:
