@@ -72,7 +72,7 @@ def test_json_is_the_whole_diagnosis_and_nothing_else(run: Ran) -> None:
     assert sorted(ran.err.split()) == ["noise", "raw"]
 
 
-@pytest.mark.parametrize(("options", "span"), [([], 12), (["--span", "3"], 3)], ids=str)
+@pytest.mark.parametrize(("options", "span"), [([], 11), (["--span", "3"], 3)], ids=str)
 def test_the_span_is_the_sequence_unless_it_is_given(
     run: Ran, options: list[str], span: int
 ) -> None:
@@ -114,6 +114,52 @@ def test_the_answer_and_the_report_are_in_the_language_that_was_asked_for(run: R
     assert '<html lang="ko">' in Path("r.html").read_text(encoding="utf-8")
 
 
+LENGTHS = {
+    "a third element": "return model, closure, {}",
+    "an attribute": "closure.lengths = {}; return model, closure",
+}
+GIVEN = {"a list": "[12, 5, 9, 12]", "a tensor": "torch.tensor([12, 5, 9, 12])"}
+
+
+def padded(ends: str, lengths: str) -> str:
+    whole = closure("return model.rnn(x)[0][-1].square().mean()")
+    return whole.replace("return model, closure", ends.format(lengths))
+
+
+@pytest.mark.parametrize("lengths", GIVEN.values(), ids=GIVEN)
+@pytest.mark.parametrize("ends", LENGTHS.values(), ids=LENGTHS)
+def test_a_file_may_say_how_long_its_sequences_are(run: Ran, ends: str, lengths: str) -> None:
+    found = found_by(run("diagnose", "model.py:build", "--json", file=padded(ends, lengths)))
+    partial = {one.disease: one.sentence for one in found.findings}["partial loss"]
+    assert "beyond the end of 2 of 4 sequences (their lengths say so)" in partial
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sentence"),
+    [
+        ("7", "gives lengths as something of type int: give one whole number for each sequence"),
+        ("[1.5] * 4", "gives lengths as something of type list: give one whole number"),
+        ("torch.ones(2, 2)", "lengths as something of type Tensor of shape (2, 2): give one"),
+        ("[12, 5]", "lengths has 2 entries, and layer 'rnn' read a batch of 4"),
+    ],
+)
+def test_lengths_that_do_not_fit_are_one_line(run: Ran, lengths: str, sentence: str) -> None:
+    ran = run("diagnose", "model.py:build", file=padded("return model, closure, {}", lengths))
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert sentence in ran.err
+
+
+def test_the_answer_begins_with_what_the_loss_reads(run: Ran) -> None:
+    file = padded("return model, closure", "")
+    ran = run("diagnose", "model.py:build", "--report", "r.html", file=file)
+    first = "12 steps, batch of 4, loss "
+    assert ran.out.startswith(first)
+    assert "the loss reads all sequences at the last step." in ran.out.splitlines()[0]
+    assert first in Path("r.html").read_text(encoding="utf-8")
+    ran = run("diagnose", "model.py:build", "--language", "ko", file=file)
+    assert "모든 시퀀스의 마지막 스텝을 읽습니다." in ran.out.splitlines()[0]
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_a_cell_reads_a_text(run: Ran, cell: str) -> None:
     Path("text.txt").write_text("the cat sat on the mat and the dog did not " * 40)
@@ -122,7 +168,7 @@ def test_a_cell_reads_a_text(run: Ran, cell: str) -> None:
         found_by(run("diagnose", "--cell", cell, *sizes, "--seed", seed)) for seed in "112"
     )
     assert [layer.kind.lower() for layer in first.layers] == [cell]
-    assert (first.span, first.run["steps"]) == (20, 20)
+    assert (first.span, first.run["steps"]) == (19, 20)
     assert "text.txt" in first.run["source"]
     assert first == again
     assert first.rate != other.rate

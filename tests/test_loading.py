@@ -87,7 +87,8 @@ class Bad(NamedTuple):
 
 
 WHAT = (
-    "must return (model, closure), a torch module and a function that returns the loss, or a "
+    "must return (model, closure) or (model, closure, lengths), a torch module and a function "
+    "that returns the loss, or a "
     "throughtime.Problem; it returned"
 )
 BAD = {

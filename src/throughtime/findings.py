@@ -198,6 +198,12 @@ class Diagnosis:
         return tuple(disease for disease in DISEASES if disease in named) or (self.verdict,)
 
     @property
+    def head(self) -> tuple[str, ...]:
+        """How long, how many, the loss and what it reads, in a line or two."""
+        lines = self.run.get("head", {})
+        return tuple(lines.get("english", ())) if isinstance(lines, dict) else ()
+
+    @property
     def causes(self) -> tuple[Finding, ...]:
         """The findings that explain the verdict: mistakes, then those of the deciding layer.
 
@@ -268,7 +274,7 @@ class Diagnosis:
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
-        lines = [f"{self.verdict.upper()}: {self.sentence}"]
+        lines = [*self.head, f"{self.verdict.upper()}: {self.sentence}"]
         for layer in self.layers:
             at_least = "at least " if layer.reaches_end else ""
             horizon = "unknown" if layer.horizon is None else f"{at_least}{layer.horizon}"

@@ -40,11 +40,15 @@ class Loaded:
         model: the module to diagnose.
         closure: runs it on one batch and returns the loss.
         span: how many steps back the task needs to see, if it said so.
+        lengths: the length of each sequence of a padded batch, if it said so.
+        trivial_loss: the loss of the best answer that never looks at its input, if it said so.
     """
 
     model: nn.Module
     closure: Callable[[], Tensor]
     span: int | None
+    lengths: tuple[int, ...] | None = None
+    trivial_loss: float | None = None
 
 
 class UserFile(NamedTuple):
@@ -57,6 +61,7 @@ class UserFile(NamedTuple):
 def load(target: str) -> Loaded:
     """Run ``FILE.py:FUNCTION``, which returns ``(model, closure)`` or a ``Problem``.
 
+    The lengths of a padded batch are a third element, or an attribute of the closure.
     Errors in the closure, whenever it is called, become a ``LoadError`` as well.
 
     Raises:
@@ -238,20 +243,39 @@ def _functions(module: ModuleType) -> list[str]:
 
 def _checked(made: Any, file: UserFile, target: str) -> Loaded:
     span = made.span if isinstance(made, Problem) else None
-    pair = (made.model, made.closure) if isinstance(made, Problem) else made
-    model, closure = pair if isinstance(pair, tuple) and len(pair) == 2 else (None, None)
+    given = (made.model, made.closure) if isinstance(made, Problem) else made
+    given = given if isinstance(given, tuple) and len(given) in (2, 3) else (None, None)
+    model, closure, *more = given
     if not isinstance(model, nn.Module) or not callable(closure):
         raise LoadError(
-            f"{plain(target)} must return (model, closure), a torch module and a function that "
-            f"returns the loss, or a throughtime.Problem; it returned {_described(made)}"
+            f"{plain(target)} must return (model, closure) or (model, closure, lengths), a torch "
+            "module and a function that returns the loss, or a throughtime.Problem; it returned "
+            f"{_described(made)}"
         )
+    lengths = _lengths(more[0] if more else getattr(closure, "lengths", None), target)
 
     def guarded() -> Tensor:
         with users_code(file):
             loss: Tensor = closure()
             return loss
 
-    return Loaded(model, guarded, span)
+    trivial = made.trivial_loss if isinstance(made, Problem) else None
+    return Loaded(model, guarded, span, lengths, trivial)
+
+
+def _lengths(given: Any, target: str) -> tuple[int, ...] | None:
+    """The lengths of a padded batch as plain numbers; what they must fit, the capture knows."""
+    if given is None:
+        return None
+    values = given.tolist() if isinstance(given, Tensor) else given
+    if not isinstance(values, (list, tuple)) or not all(type(one) is int for one in values):
+        kind = type(given).__name__
+        shape = f" of shape {tuple(given.shape)}" if isinstance(given, Tensor) else ""
+        raise LoadError(
+            f"{plain(target)} gives lengths as something of type {plain(kind)}{shape}: give one "
+            "whole number for each sequence of the batch, as a list or a tensor"
+        )
+    return tuple(values)
 
 
 def _described(made: Any) -> str:

@@ -21,7 +21,9 @@ def observe(
     lengths: Sequence[int] | Tensor | None = None,
     memory: int | None = None,
 ) -> Trace:
-    """Capture one call of ``closure`` and leave no mark: gradients, buffers, random state restored.
+    """Capture one call of ``closure`` and leave no mark on the model, nor on the random state.
+
+    Gradients, buffers, plain attributes and parameters are as they were afterwards.
 
     Args:
         model: the model that the closure runs.
@@ -36,10 +38,13 @@ def observe(
     limits = {} if memory is None else {"memory": memory}
     states = torch.random.fork_rng(devices(model))
     with states, kept(model), capture(model, lengths=lengths, **limits) as run:
-        loss = closure()
-        if not run.backwards:
-            run.look_far()
-            _backward(loss)
+        try:
+            loss = closure()
+            if not run.backwards:
+                run.look_far()
+                _backward(loss)
+        finally:
+            run.put_back()
     return run.trace
 
 

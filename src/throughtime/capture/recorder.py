@@ -24,6 +24,7 @@ from throughtime.capture.checks import CUT_OFF, check_input
 from throughtime.capture.feeds import Feeds
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
+from throughtime.capture.parameters import Sweep, original
 from throughtime.capture.unrolled import Unrolled
 from throughtime.capture.witness import Witness
 from throughtime.cells import RecurrentLayer
@@ -44,6 +45,7 @@ class Recorder(TorchFunctionMode):
         self.passes = Passes()
         self.keep_graph = False
         self.roots: list[Root] = []
+        self.sweep = Sweep(model)
         self._names = {id(module): original(name) for name, module in model.named_modules()}
         self._keep = model
         self._running: list[nn.Module] = []
@@ -100,6 +102,8 @@ class Recorder(TorchFunctionMode):
             self.__enter__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self._running.append(module)
         self._first.append(len(self.calls))
+        if id(module) not in self.sweep.ran:
+            self.sweep.ran[id(module)] = (self._name(), module)
         if recurrent and args:
             check_input(module, self._name(), args[0])
         if self._outside is None:
@@ -155,8 +159,13 @@ class Recorder(TorchFunctionMode):
         if kwargs.get("create_graph"):
             self.passes.with_graph.add(self.passes.count)
         before, self._outside = self._outside, len(self._running)
+        if before is None:
+            self.sweep.before(func, args, kwargs)
         try:
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if before is None:
+                self.sweep.after(func, args, kwargs)
+            return result
         except RuntimeError as error:
             self._explain(error)
             raise
@@ -360,11 +369,6 @@ class Recorder(TorchFunctionMode):
             self._handles += call.watch(part, slot)
         for slot, part in zip(("h0", "c0"), initial, strict=False):
             self._handles += call.watch(part, slot)
-
-
-def original(name: str) -> str:
-    """The name of a module without the wrapper that ``torch.compile`` puts around it."""
-    return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
 def leads_on(state: Tensor) -> bool:

@@ -28,6 +28,7 @@ from throughtime.capture.checks import CUT_OFF, check_lengths, padded_sequences
 from throughtime.capture.courses import count_loops, with_courses, with_marked_course
 from throughtime.capture.marks import Marks, marked_trace
 from throughtime.capture.recorder import Recorder
+from throughtime.capture.tails import ends
 from throughtime.errors import InputError, NoGradientError, NothingRecordedError, ThroughtimeWarning
 from throughtime.trace import Far, LayerTrace, Trace
 
@@ -106,6 +107,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
                 stack.enter_context(warnings.catch_warnings())
                 hooks = ".* when there are global hooks on modules"
                 warnings.filterwarnings("ignore", hooks)  # it runs eagerly, and meets them
+            self._recorder.sweep.begin()
             self._recorder.attach(stack)
             captures = _open.captures
             captures.append(self)
@@ -189,7 +191,13 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             feeds=_feeds(reached, names),
             sources=tuple(witness.sources),
             loss_finite=witness.loss_finite,
+            facts=self._recorder.sweep.facts(self._ends(reached)),
         )
+
+    def put_back(self) -> None:
+        """Undo what the block did to parameters; not under marks, whose graph still reads them."""
+        if not self._marks:
+            self._recorder.sweep.put_back()
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
         """What is not in the trace, or not as the user wrote it, and why."""
@@ -238,6 +246,14 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
                 warnings.warn(note, ThroughtimeWarning, stacklevel=4)
                 return [note]
         return []
+
+    def _ends(self, chains: Sequence[Chain]) -> tuple[int, ...]:
+        """Where the sequences seem to end, from the first input whose length nobody said."""
+        if self._lengths is not None:
+            return ()
+        unsaid = (c for c in chains if c.calls[0].lengths is None and not c.calls[0].reverse)
+        first = next(unsaid, None)
+        return () if first is None else ends(torch.cat([call.inputs for call in first.calls]))
 
     def _refuse(self, chains: Sequence[Chain]) -> None:
         calls: Sequence[Call] = self._recorder.calls

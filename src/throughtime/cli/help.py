@@ -47,8 +47,9 @@ model on one batch and returns the loss. The file is run, as python would run it
             return criterion(model(inputs), targets)
         return model, closure
 
-FUNCTION may return a throughtime.Problem instead. Without a file, --cell makes a fresh layer, as
-torch initialises it, that reads a text word by word.
+For a padded batch it returns (model, closure, lengths), or sets closure.lengths: one whole number
+for each sequence. FUNCTION may return a throughtime.Problem instead. Without a file, --cell makes a
+fresh layer, as torch initialises it, that reads a text word by word.
 """
 
 TRAIN = """Train a network on a long-range task, on a text, or on a problem of your own.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
@@ -20,10 +19,8 @@ from throughtime.cli.output import print_json, quiet, show, working
 from throughtime.errors import LoadError, ThroughtimeWarning
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.nn import Module
-
     from throughtime.findings import Diagnosis
+    from throughtime.loading import Loaded
 
 
 class Lesson(StrEnum):
@@ -87,7 +84,9 @@ def diagnose(
     span: Annotated[
         int | None,
         number_option(
-            "--span", "How many steps back the task must see; default: the whole sequence."
+            "--span",
+            "How many steps back the task must see; default: that of the problem, else T − 1, the "
+            "longest lag.",
         ),
     ] = None,
     report: Annotated[
@@ -138,29 +137,31 @@ def _diagnose_file(target: str, span: int | None, deep: bool) -> Diagnosis:
 
     loaded = load(target)
     span = loaded.span if span is None else span
-    return _diagnosed(loaded.model, loaded.closure, span, target, deep)
+    return _diagnosed(replace(loaded, span=span), target, deep)
 
 
 def _diagnose_cell(
     cell: Cell, text: Path | None, hidden: int, window: int, seed: int, span: int | None, deep: bool
 ) -> Diagnosis:
+    from throughtime.loading import Loaded
     from throughtime.tasks.corpus import read_text
     from throughtime.tasks.language_model import language_model
 
     words = None if text is None else read_text(text)
     problem = language_model(cell.value, text=words, hidden=hidden, window=window, seed=seed)
     source = f"{problem.name} on {text or 'the manual of Python'}"
-    return _diagnosed(problem.model, problem.closure, span, source, deep)
+    loaded = Loaded(problem.model, problem.closure, span, trivial_loss=problem.trivial_loss)
+    return _diagnosed(loaded, source, deep)
 
 
-def _diagnosed(
-    model: Module, closure: Callable[[], Tensor], span: int | None, source: str, deep: bool
-) -> Diagnosis:
+def _diagnosed(loaded: Loaded, source: str, deep: bool) -> Diagnosis:
     from throughtime.capture import observe
     from throughtime.diagnosis import diagnose as diagnose_trace
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ThroughtimeWarning)  # a note of the diagnosis says the same
-        trace = observe(model, closure)
-    found = diagnose_trace(trace, span, deep=deep)
+        trace = observe(loaded.model, loaded.closure, lengths=loaded.lengths)
+    if loaded.trivial_loss is not None:
+        trace = replace(trace, run={**trace.run, "trivial_loss": float(loaded.trivial_loss)})
+    found = diagnose_trace(trace, loaded.span, deep=deep)
     return replace(found, run={"source": source, **found.run})

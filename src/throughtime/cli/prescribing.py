@@ -32,7 +32,11 @@ _OF_A_TASK = ("cell", "length", "hidden")
 Target = Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION|TASK", hidden=True)]
 Span = Annotated[
     int | None,
-    number_option("--span", "How many steps back the task must see; default: the problem's own."),
+    number_option(
+        "--span",
+        "How many steps back the task must see; default: that of the problem, else T − 1, the "
+        "longest lag.",
+    ),
 ]
 Report = Annotated[
     Path | None, file_option("--report", "Also write an HTML report.", callback=report_place)
@@ -124,7 +128,13 @@ def _of_file(target: str, span: int | None, seed: int) -> Problem | Callable[[],
             return load_problem(target)
     if span is None:
         with randomness(seed, first.model):
-            span = max(1, *(layer.steps - 1 for layer in observe(first.model, first.closure)))
+            span = max(
+                1,
+                *(
+                    layer.steps - 1
+                    for layer in observe(first.model, first.closure, lengths=first.lengths)
+                ),
+            )
 
     def make() -> Problem:
         again = loaded()

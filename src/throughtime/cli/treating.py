@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Target = Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION", hidden=True)]
 Span = Annotated[
     int | None,
-    number_option("--span", "How many steps back the task must see; default: the problem's own."),
+    number_option("--span", "How many steps back the task must see; default: that of the problem."),
 ]
 Steps = Annotated[int, number_option("--steps", "Updates of each training.")]
 Seeds = Annotated[int, number_option("--seeds", "Pairs: 5 can hint, 7 can prove.")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 
 from torch import Tensor, nn
 
 from throughtime.capture import capture, observe
-from throughtime.diagnosis import joint, layers, mistakes, nonfinite, thresholds, whole
+from throughtime.diagnosis import head, joint, layers, mistakes, nonfinite, thresholds, whole
 from throughtime.errors import InputError, NoGradientError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem
@@ -68,7 +69,7 @@ def _trace_of(source: object, closure: Closure | None) -> Trace:
     if isinstance(source, capture):
         return source.trace
     if isinstance(source, Problem):
-        return observe(source.model, source.closure)
+        return of_problem(source)
     if isinstance(source, nn.Module):
         if not callable(closure):
             raise InputError(
@@ -94,8 +95,8 @@ def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
         candidates = whole.deciding(trace, single)
         rows = [one for one in candidates if one not in single]
     worst = min(candidates, key=whole.severity)
-    of_program = mistakes.find(mistakes.View(trace, span))
-    return Diagnosis(
+    faults = mistakes.find(mistakes.View(trace, span, bool(broken)))
+    answer = Diagnosis(
         worst.verdict,
         worst.rate,
         worst.horizon,
@@ -104,10 +105,38 @@ def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
         worst.sentence,
         worst.name,
         (*single, *rows),
-        (*trace.findings, *of_program, *whole.findings(trace, single, rows)),
-        (*trace.notes, *_notes(single)),
-        {**trace.run, "throughtime": version("throughtime"), "thresholds": thresholds.ALL},
+        (*trace.findings, *faults, *whole.findings(trace, single, rows)),
+        (*trace.notes, *head.notes(trace), *_notes(single)),
+        {
+            **trace.run,
+            **head.of(trace),
+            "throughtime": version("throughtime"),
+            "thresholds": thresholds.ALL,
+        },
         worst.korean,
+    )
+    outside = next((fault for fault in faults if fault.disease == "non-finite"), None)
+    return answer if outside is None else _non_finite(answer, outside)
+
+
+def of_problem(problem: Problem) -> Trace:
+    """The trace of one batch of a problem, which knows the problem's trivial loss."""
+    trace = observe(problem.model, problem.closure)
+    if problem.trivial_loss is None:
+        return trace
+    return replace(trace, run={**trace.run, "trivial_loss": float(problem.trivial_loss)})
+
+
+def _non_finite(answer: Diagnosis, outside: Finding) -> Diagnosis:
+    """The answer with the verdict that a non-finite number outside the recurrence asks for."""
+    return replace(
+        answer,
+        verdict="non-finite",
+        rate=None,
+        horizon=None,
+        reaches_end=False,
+        sentence=outside.sentence,
+        korean=outside.korean,
     )
 
 

@@ -81,7 +81,14 @@ def render(diagnoses: Mapping[str, Diagnosis], extra: Sequence[Section], spoken:
             extra=extra,
             methods=_methods(diagnoses),
             glossary=GLOSSARY.items(),
-            run_keys=list(dict.fromkeys(key for one in diagnoses.values() for key in one.run)),
+            run_keys=list(
+                dict.fromkeys(
+                    key
+                    for one in diagnoses.values()
+                    for key, value in one.run.items()
+                    if not isinstance(value, dict)  # the head tells those
+                )
+            ),
             version=next(
                 (one.run["throughtime"] for one in diagnoses.values() if "throughtime" in one.run),
                 "",
@@ -181,7 +188,8 @@ def _template(_spoken: str) -> Template:
     for function in (
         wording.verdict, wording.horizon, wording.reach, wording.covered, wording.rate,
         wording.slope, wording.pace, wording.power, wording.check, wording.steps, wording.named,
-        wording.trusted, wording.value, wording.confidence, language.say, language.told,
+        wording.trusted, wording.value, wording.confidence, wording.head,
+        language.say, language.told,
     ):  # fmt: skip  # a list, not a column
         environment.filters[function.__name__] = function
     return environment.get_template("report.html.j2")

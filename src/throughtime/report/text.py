@@ -27,6 +27,8 @@ def render_text(diagnosis: Diagnosis, console: Console | None = None, language: 
     """
     with speaking(language):
         terminal = Terminal(console)
+        for line in wording.head(diagnosis):
+            terminal.print(terminal.text(line))
         _verdict(terminal, diagnosis)
         text_why.show(terminal, diagnosis)
         _layers(terminal, diagnosis.layers)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from throughtime.errors import plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
-from throughtime.report.language import say
+from throughtime.report.language import say, spoken
 
 THRESHOLD = -2.0
 """log10 of the gain at which the horizon ends: 1 %."""
@@ -40,6 +40,15 @@ def short(text: object, most: int) -> str:
         if width(head + last + tail) < most:
             tail = last + tail
     return f"{head}…{tail}"
+
+
+def head(diagnosis: Diagnosis) -> list[str]:
+    """The lines before the verdict: how long, how many, the loss, and what it reads."""
+    if spoken() == "en":
+        return [clean(line) for line in diagnosis.head]
+    lines = diagnosis.run.get("head")
+    said = lines.get("korean", ()) if isinstance(lines, dict) else ()
+    return [clean(line) for line in said]
 
 
 class VerdictWords(NamedTuple):

@@ -8,11 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from throughtime.diagnosis.mistakes import assumed_span
+from throughtime.diagnosis.mistakes import (
+    assumed_span,
+    axes_swapped,
+    dead_parameters,
+    non_finite,
+    partial_loss,
+    weights_changed,
+)
 from throughtime.diagnosis.mistakes.view import View
 from throughtime.findings import Finding
 
-MISTAKES: tuple[Callable[[View], Iterator[Finding]], ...] = (assumed_span.find,)
+MISTAKES: tuple[Callable[[View], Iterator[Finding]], ...] = (
+    non_finite.find,
+    weights_changed.find,
+    axes_swapped.find,
+    partial_loss.find,
+    dead_parameters.find,
+    assumed_span.find,
+)
 
 
 def find(view: View) -> tuple[Finding, ...]:

@@ -14,10 +14,12 @@ class View:
     Attributes:
         trace: the run.
         span: steps back that the task needs; None where nobody said so.
+        broken: a state or its gradient is not finite.
     """
 
     trace: Trace
     span: int | None
+    broken: bool = False
 
     def span_of(self, layer: LayerTrace) -> int:
         """The span, or where none was given the longest lag of the layer, T − 1."""
