@@ -36,6 +36,7 @@ class ByKeyword(nn.Module):
 def plantings() -> Iterator[Planting]:
     """All of this file."""
     yield from _before()
+    yield from _elsewhere()
     yield from _loss()
     yield from _padding()
 
@@ -67,35 +68,6 @@ def _before() -> Iterator[Planting]:
 
     def operation() -> Callable[[Tensor], Tensor]:
         return lambda x: torch.log(x - x)
-
-    def infinite(_: int) -> Case:
-        model = Reader(nn.LSTM(I, H), nn.Linear(I, I))
-        with torch.no_grad():
-            model.front.weight.fill_(3e38)  # type: ignore[union-attr]  # a Linear, just above
-        return _case(model, data())
-
-    def outside(_: int) -> Case:
-        net, x = Reader(nn.RNN(I, H), nn.Linear(I, I)), data()
-        return Case(net, lambda: net.rnn(net.front(x) / 0.0 * 0.0)[0].square().mean())
-
-    def by_keyword(_: int) -> Case:
-        x = data()
-        put(x, (STEP, SAMPLE, 0))
-        return _case(ByKeyword(), x)
-
-    def embedded(_: int) -> Case:
-        table = nn.Embedding(9, I)
-        put(table.weight, 3)
-        words = torch.zeros(T, 3, dtype=torch.long)
-        words[STEP, SAMPLE] = 3
-        return _case(Reader(nn.GRU(I, H), table), words)
-
-    def learned_state(_: int) -> Case:
-        model = Reader(nn.GRU(I, H))
-        model.start = nn.Parameter(torch.zeros(1, 1, H))
-        put(model.start, (0, 0, 1))
-        x = data()
-        return Case(model, lambda: model(x, model.start.expand(1, 3, H).contiguous()).sum())
 
     unsaid = ("the data given",)
     for kind in FUSED:
@@ -134,6 +106,41 @@ def _before() -> Iterator[Planting]:
         "rnn",
         unsaid=unsaid,
     )
+
+
+def _elsewhere() -> Iterator[Planting]:
+    """What is not in a front: outside of the model, in its data, in a state."""
+
+    def infinite(_: int) -> Case:
+        model = Reader(nn.LSTM(I, H), nn.Linear(I, I))
+        with torch.no_grad():
+            model.front.weight.fill_(3e38)  # type: ignore[union-attr]  # a Linear, just above
+        return _case(model, data())
+
+    def outside(_: int) -> Case:
+        net, x = Reader(nn.RNN(I, H), nn.Linear(I, I)), data()
+        return Case(net, lambda: net.rnn(net.front(x) / 0.0 * 0.0)[0].square().mean())
+
+    def by_keyword(_: int) -> Case:
+        x = data()
+        put(x, (STEP, SAMPLE, 0))
+        return _case(ByKeyword(), x)
+
+    def embedded(_: int) -> Case:
+        table = nn.Embedding(9, I)
+        put(table.weight, 3)
+        words = torch.zeros(T, 3, dtype=torch.long)
+        words[STEP, SAMPLE] = 3
+        return _case(Reader(nn.GRU(I, H), table), words)
+
+    def learned_state(_: int) -> Case:
+        model = Reader(nn.GRU(I, H))
+        model.start = nn.Parameter(torch.zeros(1, 1, H))
+        put(model.start, (0, 0, 1))
+        x = data()
+        return Case(model, lambda: model(x, model.start.expand(1, 3, H).contiguous()).sum())
+
+    unsaid = ("the data given",)
     yield Planting(
         "overflow of a linear",
         "model",

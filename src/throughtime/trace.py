@@ -83,7 +83,9 @@ class Course:
     dtype: torch.dtype
     sources: Mapping[int, Mapping[str, Source]] = field(default_factory=dict)
     gaps: Mapping[int, Gap] = field(default_factory=dict)
-    weights: Callable[[int], list[tuple[str, str, Tensor]]] = lambda _: []
+    weights: Callable[[int], list[tuple[str, str, Tensor]]] = field(
+        default_factory=lambda: lambda _: []
+    )
     looped: bool = False
 
 

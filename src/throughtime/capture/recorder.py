@@ -84,7 +84,10 @@ class Recorder(TorchFunctionMode):
 
     def _detach(self) -> None:
         while self._handles:
-            self._handles.pop().remove()
+            handle = self._handles.pop()
+            handle.remove()
+            # torch forgets to take this entry away with its hook.
+            module_hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)
         self._feeds.forget()
         self.witness.close()
 

@@ -26,6 +26,10 @@ _OWN = (
     "changes every square one, and nothing else; a layer of throughtime.cells in its place would "
     "take all of them"
 )
+_OPERATION = (
+    "no remedy fixes an operation that makes a NaN or an infinity: correct it where the diagnosis "
+    "says it first arises"
+)
 _WEIGHT = "a weight is NaN or infinite already: go back to a checkpoint from before that update"
 
 OTHER_WEIGHTS = (
@@ -99,6 +103,7 @@ def notes(
         found += [_LOSS] if untreated.loss is None else []
     causes = {finding.evidence.get("cause") for finding in before.findings}
     found += [_INPUT] if causes & {"bad input", "bad loss", "bad initial state"} else []
+    found += [_OPERATION] if causes & {"model", "between calls", "padding", "not known"} else []
     found += [_WEIGHT] if "bad weight" in causes else []
     found += [f"meant for it too, and not tried: {', '.join(untried)}"] if untried else []
     return tuple(found)
