@@ -1,4 +1,4 @@
-"""Ordinary correct models: name -> a function that returns (model, closure) or with lengths."""
+"""Ordinary correct models: functions that return (model, closure), or lengths as well."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrizations, rnn, weight_norm
+from torch.nn.utils import rnn
 
 T, B, I, H, CLASSES, WORDS = 12, 6, 3, 5, 4, 11
 LENGTHS = (12, 9, 7, 12, 5, 8)
@@ -309,17 +309,6 @@ def zeros_in() -> Built:
     return net(run, encoder=nn.LSTM(I, H), decoder=nn.LSTM(I, H), out=nn.Linear(H, I))
 
 
-def half_scripted() -> Built:
-    x = draw(T, B, I)
-    scripted = torch.jit.script(nn.Sequential(nn.Linear(I, I), nn.Tanh()))
-    return net(
-        lambda m: ce(m.head(m.rnn(m.before(x))[0][-1])),
-        before=scripted,
-        rnn=nn.GRU(I, H),
-        head=head(),
-    )
-
-
 def forecast() -> Built:
     """The next value at every step but the last."""
     x = draw(B, T, I)
@@ -368,60 +357,3 @@ def stacked() -> Built:
         head=head(2 * H),
     )
     return model, closure, LENGTHS
-
-
-ORDINARY: dict[str, Callable[[], Built]] = {
-    **{
-        f"{kind.__name__}, last step{', batch first' * first}": lambda kind=kind, first=first: last(
-            kind, first
-        )
-        for kind in (nn.RNN, nn.LSTM, nn.GRU)
-        for first in (False, True)
-    },
-    "one sequence": lambda: last(nn.LSTM, True, batch=1),
-    "two sequences": lambda: last(nn.LSTM, False, batch=2),
-    "two steps": lambda: last(nn.GRU, False, steps=2),
-    "one step": lambda: last(nn.GRU, True, steps=1),
-    "as many steps as sequences": lambda: last(nn.LSTM, True, batch=T),
-    "as many steps as sequences, time first": lambda: last(nn.LSTM, False, batch=T),
-    "tagging with padding": lambda: (*tagging(ignored=True), LENGTHS),
-    "tagging with padding, no lengths": lambda: tagging(ignored=True),
-    "bidirectional tagging": lambda: (*tagging(ignored=True, bidirectional=True), LENGTHS),
-    "packed, h_n": lambda: packed("h_n"),
-    "packed, gathered": lambda: packed("gather"),
-    "packed, mean": lambda: packed("mean"),
-    "packed, bidirectional, two layers": lambda: packed("h_n", bidirectional=True, num_layers=2),
-    "padded, gathered": gathered,
-    "padded, gathered, dropout": lambda: gathered(0.4),
-    "bidirectional, h_n": lambda: bidirectional("h_n"),
-    "bidirectional, h_n, two layers": lambda: bidirectional("h_n", 2),
-    "bidirectional, both ends": lambda: bidirectional("ends"),
-    "bidirectional, mean": lambda: bidirectional("mean"),
-    "bidirectional, max": lambda: bidirectional("max"),
-    "translation": lambda: seq2seq(attention=False),
-    "translation with attention": lambda: seq2seq(attention=True),
-    "language model": lambda: language_model(tied=False),
-    "language model, tied": lambda: language_model(tied=True),
-    "attention pooling": pooled,
-    "RNNCell": lambda: loop(nn.RNNCell, every=False),
-    "LSTMCell, a loss per step": lambda: loop(nn.LSTMCell, every=True),
-    "GRUCell": lambda: loop(nn.GRUCell, every=False),
-    "hinge": hinge,
-    "CTC with impossible targets": ctc,
-    "pretrained embedding": frozen_embedding,
-    "weight norm": lambda: constrained(weight_norm),
-    "weight norm, parametrised": lambda: constrained(parametrizations.weight_norm),
-    "spectral norm": lambda: constrained(parametrizations.spectral_norm),
-    "orthogonal": lambda: constrained(parametrizations.orthogonal),
-    "batch norm": normed,
-    "silent tail": silent_tail,
-    "bits": bits,
-    "one-hot": one_hot,
-    "embedding with max_norm": renormed,
-    "a branch that starts at 0": zero_start,
-    "forecast": forecast,
-    "a decoder that reads zeros": zeros_in,
-    "learned initial state": learned_start,
-    "two towers": two_towers,
-    "a bidirectional layer over another": stacked,
-}

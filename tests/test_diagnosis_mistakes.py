@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 from mistaken_models import BROKEN, CHANGED, DEAD, PARTIAL, SWAPPED, Case
-from ordinary_models import ORDINARY, Built
+from ordinary_cases import ORDINARY
+from ordinary_models import Built
 
 import throughtime as tt
 from throughtime.capture import observe

@@ -4,7 +4,8 @@ import warnings
 
 import pytest
 import torch
-from ordinary_models import ORDINARY, Built
+from ordinary_cases import ORDINARY
+from ordinary_models import Built
 
 import throughtime as tt
 from throughtime.capture import observe

@@ -133,9 +133,15 @@ BAD = {
         f"model.py:swapped {WHAT} (function, Net)",
         "model.py:swapped",
     ),
+    "four": Bad(
+        f"{model()}\ndef four():\n    return (*build(), 3, 4)\n",
+        f"model.py:four {WHAT} (Net, function, int, int)",
+        "model.py:four",
+    ),
     "three": Bad(
         f"{model()}\ndef three():\n    return (*build(), 3)\n",
-        f"model.py:three {WHAT} (Net, function, int)",
+        "model.py:three gives lengths as something of type int: give one whole number for each "
+        "sequence of the batch, as a list or a tensor",
         "model.py:three",
     ),
 }  # fmt: skip  # rows of a table

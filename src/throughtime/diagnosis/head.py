@@ -20,13 +20,13 @@ def of(trace: Trace) -> dict[str, object]:
     lines = []
     if facts.losses:
         run["loss"] = sum(facts.losses) / len(facts.losses)
-        run["backward_passes"] = len(facts.losses)
     if top is not None:
         run["reads"] = {
             "layer": top.module,
             "sequences": len(top.sequences),
             "of": top.batch,
             "steps": _steps(top),
+            "backward_passes": len(facts.losses),
         }
         lines.append(_first(top, facts, len(trace)))
     sizes = _sizes(trace)

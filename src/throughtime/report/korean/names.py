@@ -101,7 +101,6 @@ NAMES = {
     "batch": "배치",
     "dtype": "자료형",
     "loss": "손실",
-    "backward passes": "역전파 횟수",
     "device": "장치",
     "thresholds": "판정 기준",
     # Units and axes

@@ -1,0 +1,91 @@
+"""Ordinary correct models by name, each made anew."""
+
+from collections.abc import Callable
+
+from ordinary_models import (
+    LENGTHS,
+    Built,
+    T,
+    bidirectional,
+    bits,
+    constrained,
+    ctc,
+    forecast,
+    frozen_embedding,
+    gathered,
+    hinge,
+    language_model,
+    last,
+    learned_start,
+    loop,
+    normed,
+    one_hot,
+    packed,
+    pooled,
+    renormed,
+    seq2seq,
+    silent_tail,
+    stacked,
+    tagging,
+    two_towers,
+    zero_start,
+    zeros_in,
+)
+from torch import nn
+from torch.nn.utils import parametrizations, weight_norm
+
+ORDINARY: dict[str, Callable[[], Built]] = {
+    **{
+        f"{kind.__name__}, last step{', batch first' * first}": lambda kind=kind, first=first: last(
+            kind, first
+        )
+        for kind in (nn.RNN, nn.LSTM, nn.GRU)
+        for first in (False, True)
+    },
+    "one sequence": lambda: last(nn.LSTM, True, batch=1),
+    "two sequences": lambda: last(nn.LSTM, False, batch=2),
+    "two steps": lambda: last(nn.GRU, False, steps=2),
+    "one step": lambda: last(nn.GRU, True, steps=1),
+    "as many steps as sequences": lambda: last(nn.LSTM, True, batch=T),
+    "as many steps as sequences, time first": lambda: last(nn.LSTM, False, batch=T),
+    "tagging with padding": lambda: (*tagging(ignored=True), LENGTHS),
+    "tagging with padding, no lengths": lambda: tagging(ignored=True),
+    "bidirectional tagging": lambda: (*tagging(ignored=True, bidirectional=True), LENGTHS),
+    "packed, h_n": lambda: packed("h_n"),
+    "packed, gathered": lambda: packed("gather"),
+    "packed, mean": lambda: packed("mean"),
+    "packed, bidirectional, two layers": lambda: packed("h_n", bidirectional=True, num_layers=2),
+    "padded, gathered": gathered,
+    "padded, gathered, dropout": lambda: gathered(0.4),
+    "bidirectional, h_n": lambda: bidirectional("h_n"),
+    "bidirectional, h_n, two layers": lambda: bidirectional("h_n", 2),
+    "bidirectional, both ends": lambda: bidirectional("ends"),
+    "bidirectional, mean": lambda: bidirectional("mean"),
+    "bidirectional, max": lambda: bidirectional("max"),
+    "translation": lambda: seq2seq(attention=False),
+    "translation with attention": lambda: seq2seq(attention=True),
+    "language model": lambda: language_model(tied=False),
+    "language model, tied": lambda: language_model(tied=True),
+    "attention pooling": pooled,
+    "RNNCell": lambda: loop(nn.RNNCell, every=False),
+    "LSTMCell, a loss per step": lambda: loop(nn.LSTMCell, every=True),
+    "GRUCell": lambda: loop(nn.GRUCell, every=False),
+    "hinge": hinge,
+    "CTC with impossible targets": ctc,
+    "pretrained embedding": frozen_embedding,
+    "weight norm": lambda: constrained(weight_norm),
+    "weight norm, parametrised": lambda: constrained(parametrizations.weight_norm),
+    "spectral norm": lambda: constrained(parametrizations.spectral_norm),
+    "orthogonal": lambda: constrained(parametrizations.orthogonal),
+    "batch norm": normed,
+    "silent tail": silent_tail,
+    "bits": bits,
+    "one-hot": one_hot,
+    "embedding with max_norm": renormed,
+    "a branch that starts at 0": zero_start,
+    "forecast": forecast,
+    "a decoder that reads zeros": zeros_in,
+    "learned initial state": learned_start,
+    "two towers": two_towers,
+    "a bidirectional layer over another": stacked,
+}
