@@ -154,8 +154,8 @@ def _figures(layer: LayerTrace, window: _Window, growth: Growth) -> tuple[Floats
         by_sequence = _standard_error(exponents, np.ones((len(exponents), 1), np.int64))
         error = np.fmax(by_stretch, by_sequence)
     error[~np.isfinite(exponents).all(0)] = np.nan
-    rounding = growth.rounding.cpu().numpy()[counted].max(0)
-    figures = [exponents.mean(0), exponents.min(0), exponents.max(0), error, rounding]
+    rounding = growth.rounding.cpu().numpy()[counted] * bounds[-1] / steps.sum(0)
+    figures = [exponents.mean(0), exponents.min(0), exponents.max(0), error, rounding.max(0)]
     return np.stack(figures), int(counted.sum())
 
 
