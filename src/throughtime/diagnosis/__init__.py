@@ -27,6 +27,9 @@ _OF_ONE_LAYER = (
 # _ENTRIES long together. A marked recurrence sweeps through autograd.
 _ANCHORS, _FEWEST_ANCHORS, _MARKED_ANCHORS = 48, 12, 8
 _ENTRIES = 2**17
+# Beyond so many steps in proportion fewer, and no fewer than a marked recurrence has; beyond twice as
+# many the state is measured as a whole, not by its parts.
+_LONG = 1000
 
 
 def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = False) -> Diagnosis:
@@ -81,7 +84,8 @@ def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = F
 def _layer(
     layer: LayerTrace, span: int | None, deep: bool, broken: Finding | None
 ) -> LayerDiagnosis:
-    sweep = LagSweep.run(layer, anchors=_anchors(layer))
+    parts = None if layer.steps <= 2 * _LONG else ("s",)
+    sweep = LagSweep.run(layer, anchors=_anchors(layer), parts=parts)
     found = reach.read(sweep.gains(), layer.steps, span)
     evidence = Evidence(layer.name, sweep, found, layer.walls, layer.steps, layer)
     measured = pictures.pictures(layer, sweep)
@@ -102,7 +106,7 @@ def _stack(trace: Trace, span: int | None) -> LayerDiagnosis | None:
     layers, _ = stack_of(trace)
     if len(layers) < 2:
         return None
-    sweep = LagSweep.run(trace, anchors=_ANCHORS)
+    sweep = LagSweep.run(trace, anchors=_in_time(_ANCHORS, layers[-1].steps))
     found = reach.read(sweep.gains(), layers[-1].steps, span)
     evidence = Evidence(sweep.name, sweep, found, layers[-1].walls, layers[-1].steps)
     measured = pictures.pictures(None, sweep)
@@ -118,12 +122,16 @@ def _stack(trace: Trace, span: int | None) -> LayerDiagnosis | None:
 
 
 def _anchors(layer: LayerTrace) -> int:
+    if layer.marked:
+        return _MARKED_ANCHORS
     entries = max(1, layer.batch * layer.states.shape[-1])
-    return (
-        _MARKED_ANCHORS
-        if layer.marked
-        else min(_ANCHORS, max(_FEWEST_ANCHORS, _ENTRIES // entries))
-    )
+    most = min(_ANCHORS, max(_FEWEST_ANCHORS, _ENTRIES // entries))
+    return _in_time(most, layer.steps)
+
+
+def _in_time(anchors: int, steps: int) -> int:
+    """Fewer loss steps of a long sequence, each of which is followed over all of it."""
+    return min(anchors, max(_MARKED_ANCHORS, _ANCHORS * _LONG // max(1, steps)))
 
 
 def _judged(evidence: Evidence) -> tuple[Finding, ...]:
