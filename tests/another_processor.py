@@ -1,9 +1,9 @@
 """Another processor, as far as tests can tell: every matrix product rounds in its own way.
 
-Two processors, two numbers of threads, MKL and oneDNN sum in different orders. The same product then
-differs by about eps × |A| |B|, an exponential or a tanh by one unit in the last place. This mode
-adds just that, as a function of the value and the shape alone, so that what must be repeatable to
-the last bit remains so.
+Two processors, two numbers of threads, MKL and oneDNN sum in different orders. The same product
+then differs by about eps × |A| |B|, an exponential or a tanh by one unit in the last place. This
+mode adds just that, as a function of the value and the shape alone, so that what must be repeatable
+to the last bit remains so.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ _OF_ONE_LAYER = (
 # _ENTRIES long together. A marked recurrence sweeps through autograd.
 _ANCHORS, _FEWEST_ANCHORS, _MARKED_ANCHORS = 48, 12, 8
 _ENTRIES = 2**17
-# Beyond so many steps in proportion fewer, and no fewer than a marked recurrence has; beyond twice as
-# many the state is measured as a whole, not by its parts.
+# Beyond so many steps in proportion fewer, and no fewer than a marked recurrence has; beyond twice
+# as many the state is measured as a whole, not by its parts.
 _LONG = 1000
 
 
@@ -73,7 +73,7 @@ def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = F
         worst.span,
         worst.sentence,
         worst.name,
-        tuple(layers),
+        pictures.slim(layers, worst.name),
         (*source.findings, *_findings(layers, whole)),
         (*source.notes, *_notes(layers)),
         {**source.run, "throughtime": version("throughtime"), "thresholds": thresholds.ALL},

@@ -173,8 +173,9 @@ def _rounding(
     the part of that matrix below its diagonal is the error of the new frame. Two things make it: a
     step rounds each column, in its product and in QR, by about √S eps / 2 of the longest one each
     (what an early step of the block rounded is magnified by the conditioning up to that step alone,
-    so that the steps add up to a geometric series); and the error E of the ``frame`` at the start, which becomes ``R E R⁻¹``. It
-    dies out as fast as the directions part, so that it is carried from block to block.
+    so that the steps add up to a geometric series); and the error E of the ``frame`` at the start,
+    which becomes ``R E R⁻¹``. It dies out as fast as the directions part, so that it is carried
+    from block to block.
     """
     columns = block.r / block.r.abs().amax(
         (-2, -1), keepdim=True
