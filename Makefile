@@ -9,7 +9,7 @@ PYTHON ?= $(or $(shell $(find_python)),$(error \
 	no Python 3.11 or newer with pip on PATH; install one or name it: make PYTHON=/path/to/python3))
 PIP = $(PYTHON) -m pip --python .venv/bin/python
 
-.PHONY: help demo test bench
+.PHONY: help demo test processors bench
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' Makefile
 
@@ -22,6 +22,22 @@ test: .venv/.ready  ## everything that CI checks: format, lint, types, import co
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/pytest -n 2
+	$(MAKE) processors
+
+# Of each layer of the arithmetic the file that compares most closely: capture against plain runs,
+# closed forms against autograd, sweeps, exponents and budgets, and what the README prints.
+NUMERICAL = tests/test_capture.py tests/test_sweeps.py tests/test_sweeps_forward.py \
+	tests/test_measures_budget.py tests/test_measures_lyapunov.py tests/test_diagnosis_rules.py
+PRINTED = tests/test_documents.py -k "prints or recommends"
+
+processors: .venv/.ready  ## the numerical tests with other instructions, libraries and roundings
+	ATEN_CPU_CAPABILITY=default .venv/bin/pytest -q -n 2 $(NUMERICAL)
+	ATEN_CPU_CAPABILITY=avx2 .venv/bin/pytest -q -n 2 $(NUMERICAL)
+	THROUGHTIME_TEST_ONEDNN=0 .venv/bin/pytest -q -n 2 $(NUMERICAL)
+	THROUGHTIME_TEST_ROUNDING=1 .venv/bin/pytest -q -n 2 tests/test_capture.py -k two_directions
+	OMP_NUM_THREADS=2 .venv/bin/pytest -q tests/test_sweeps.py tests/test_measures_budget.py
+	ATEN_CPU_CAPABILITY=default .venv/bin/pytest -q $(PRINTED)
+	THROUGHTIME_TEST_ONEDNN=0 .venv/bin/pytest -q $(PRINTED)
 
 bench: .venv/.ready  ## measure against what people do today; writes docs/benchmarks.md
 	.venv/bin/python -m benchmarks

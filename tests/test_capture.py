@@ -6,7 +6,7 @@ from dataclasses import astuple
 
 import pytest
 import torch
-from cases import COVERED, CROSSED, LAYER_CASES, Case, Net, inputs_of, loss_of, pairs
+from cases import COVERED, CROSSED, LAYER_CASES, Case, Net, T, inputs_of, loss_of, pairs
 from reference import assert_same, unrolled
 from torch import Tensor
 
@@ -67,6 +67,17 @@ def test_the_run_is_bit_for_bit_the_one_without_capture(case: Case, dtype: torch
 @pytest.mark.parametrize("case", [c for c in LAYER_CASES if c.bidirectional], ids=str)
 def test_two_directions_run_as_without_capture(case: Case, dtype: torch.dtype) -> None:
     # The layer that reads backwards is handed a turned copy: its rows stand elsewhere in the matrix
-    # product, which rounds some of them by one bit more or less.
+    # product, which may sum them in another order.
     for seen, value in compare_runs(case, dtype):
-        assert relative_difference(seen, value) < 10 * torch.finfo(dtype).eps
+        assert relative_difference(seen, value) < reordered(case) * torch.finfo(dtype).eps
+
+
+def reordered(case: Case) -> int:
+    """By so many roundings may two runs differ that sum the same products in another order.
+
+    A sum of K terms rounds by K eps / 2 at most. There is one in every step of every layer, on the
+    way forwards and on the way back, in either run: 4 T layers K eps / 2. No step of these networks
+    magnifies what the one before it rounded: their weights are small.
+    """
+    terms = max(weight.shape[-1] for weight in Net(case, torch.float32).parameters())
+    return 2 * T * case.layers * terms

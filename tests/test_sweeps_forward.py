@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from another_processor import AnotherProcessor
 from cases import B, I, T, normal
 from test_recurrences import cell, segments, stacked
 from test_sweeps import diagonal
@@ -191,8 +192,26 @@ def test_the_error_estimate_holds_and_shows_what_went_wrong(
     frame = random_frame(size, B, size)
     expected = stepwise(jacobians(linear, size, B), frame).sum(0) / linear.steps
     growth = frame_growth(linear, frame)
-    error = (growth.logs.sum(0) / linear.steps - expected).abs().amax()
-    assert least <= error <= 2 * growth.rounding.amax() <= most
+    errors = (growth.logs.sum(0) / linear.steps - expected).abs()
+    assert (errors <= growth.rounding).all()
+    assert least <= errors.amax() <= growth.rounding.amax() <= most
+
+
+@pytest.mark.parametrize("count", [1, 2, None])
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_error_estimate_holds_for_every_direction(
+    kind: str, scale: float, count: int | None
+) -> None:
+    """Close and far exponents, some or all of them; against what another processor would round."""
+    linear, size = driven(kind, 60, scale)
+    frame = random_frame(count or size, B, size)
+    exact = stepwise(jacobians(linear, size, B), frame).sum(0) / linear.steps
+    with AnotherProcessor(seed=1):
+        growth = frame_growth(linear, frame)
+    errors = (growth.logs.sum(0) / linear.steps - exact).abs()
+    known = ~growth.rounding.isnan()  # NaN: the direction is lost
+    assert (errors <= 2 * growth.rounding)[known].all()  # it rounds by twice as much as a real one
 
 
 def test_an_empty_batch_grows_by_nothing() -> None:

@@ -92,6 +92,11 @@ CHECKED = {
         None,
         "it was changed",
     ),
+    "underflowed": (
+        {"parameter_gradient": torch.full((4 * H, H), 1e-306, dtype=torch.float64)},
+        None,
+        "underflowed",
+    ),
     "not finite": ({"rebuilt_gradient": torch.full((4 * H, H), math.nan)}, None, "not finite"),
 }
 

@@ -20,6 +20,9 @@ from throughtime.errors import InputError, UnsupportedError
 from throughtime.findings import Finding
 from throughtime.recurrences import Linearised
 
+# Times the smallest normal number of a dtype: a gradient below has lost digits that a check needs.
+_UNDERFLOWED = 1e3
+
 
 @dataclass(eq=False)
 class Source:
@@ -204,6 +207,8 @@ class LayerTrace:
             rebuilt = self.linear.recurrent_weight_gradient(self.turned(self.gradients))
         if rebuilt is None:
             return None, "this recurrence has no recurrent weight"
+        if underflowed(self.parameter_gradient, self.states.dtype):
+            return None, "the gradient underflowed: it is too small for its dtype to be compared"
         difference = relative_difference(rebuilt, self.parameter_gradient)
         if math.isnan(difference):
             return None, "the gradient is not finite"
@@ -466,6 +471,18 @@ def steps_alive(
         return torch.ones(steps, batch, dtype=torch.bool, device=device)
     ends = torch.tensor(lengths, device=device)
     return torch.arange(steps, device=device).unsqueeze(1) < ends
+
+
+def underflowed(gradient: Tensor, dtype: torch.dtype) -> bool:
+    """Not zero, and so near the smallest normal number of the dtype that few digits are left.
+
+    A sum whose terms lie a thousandfold below its largest entry loses them in what is denormal, and
+    with them the digits that a check compares.
+    """
+    if not gradient.numel() or not dtype.is_floating_point:
+        return False
+    largest = float(gradient.detach().abs().amax())
+    return 0.0 < largest < _UNDERFLOWED * torch.finfo(dtype).smallest_normal
 
 
 def relative_difference(value: Tensor, reference: Tensor) -> float:

@@ -9,7 +9,16 @@ from importlib.metadata import version
 from torch import Tensor, nn
 
 from throughtime.capture import capture, observe
-from throughtime.diagnosis import head, joint, layers, mistakes, nonfinite, thresholds, whole
+from throughtime.diagnosis import (
+    head,
+    joint,
+    layers,
+    mistakes,
+    nonfinite,
+    pictures,
+    thresholds,
+    whole,
+)
 from throughtime.errors import InputError, NoGradientError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem
@@ -104,7 +113,7 @@ def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
         worst.span,
         worst.sentence,
         worst.name,
-        (*single, *rows),
+        pictures.slim([*single, *rows], worst.name),
         (*trace.findings, *faults, *whole.findings(trace, single, rows)),
         (*trace.notes, *head.notes(trace), *_notes(single)),
         {

@@ -26,6 +26,9 @@ _CANDIDATES = ("h", "g", "n")
 _ENTRIES, _FEWEST = 2048, 4
 # They follow so many loss steps, of a state beyond _LARGE entries half of them.
 _ANCHORS, _LARGE = 8, 256
+# A long sequence costs a step of Python for each of its own: the loss at its end, in its middle and
+# at its start are followed, and so many steps back, which `how` says; further with the gates open.
+_LONG, _FEW, _FOLLOWED, _OPENED_FOLLOWED = 2000, 3, 128, 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +103,11 @@ class Evidence:
         if self.some is None or change is None:
             return None
         changed = replace(self.some, linear=self.some.linear.variant(change))
-        anchors = _ANCHORS if changed.states.shape[-1] > _LARGE else len(self.sweep.anchors)
-        sweep = LagSweep.run(changed, anchors=anchors, parts=("s",))
+        large, longest = changed.states.shape[-1] > _LARGE, None
+        anchors = _ANCHORS if large else len(self.sweep.anchors)
+        if self.steps > _LONG:
+            anchors, longest = _FEW, _OPENED_FOLLOWED
+        sweep = LagSweep.run(changed, anchors=anchors, parts=("s",), longest=longest)
         found = reach.read(sweep.gains(), self.steps, self.reach.span)
         return replace(self, sweep=sweep, reach=found, layer=changed)
 
@@ -110,9 +116,11 @@ class Evidence:
         """Where the decades go over the span, by which path, and what if not."""
         if self.some is None:
             return None
-        large = self.some.states.shape[-1] > _LARGE
-        anchors = _ANCHORS // 2 if large else _ANCHORS
-        return StageSweep.run(self.some, anchors=anchors, span=self.reach.span)
+        anchors = _ANCHORS // 2 if self.some.states.shape[-1] > _LARGE else _ANCHORS
+        span = self.reach.span
+        if self.steps > _LONG:
+            anchors, span = _FEW, min(span, _FOLLOWED)
+        return StageSweep.run(self.some, anchors=anchors, span=span)
 
     @cached_property
     def budget(self) -> Measurement | None:

@@ -9,7 +9,7 @@ import torch
 from throughtime.diagnosis import gaps, pictures, reach
 from throughtime.diagnosis.checks import Check, check
 from throughtime.diagnosis.evidence import Evidence
-from throughtime.diagnosis.layers import ANCHORS, assembled, judged
+from throughtime.diagnosis.layers import ANCHORS, assembled, in_time, judged
 from throughtime.findings import Finding, LayerDiagnosis
 from throughtime.measures.lags import LagSweep, stack_of
 from throughtime.trace import LayerTrace, Link, Trace, relative_difference
@@ -27,7 +27,7 @@ def of_stack(trace: Trace, span: int | None) -> LayerDiagnosis | None:
     layers, links = stack_of(trace)
     if len(layers) < 2 or not all(map(_all_that_arrives, layers, layers[1:], links)):
         return None
-    sweep = LagSweep.run(trace, anchors=ANCHORS)
+    sweep = LagSweep.run(trace, anchors=in_time(ANCHORS, layers[-1].steps))
     found = reach.read(sweep.gains(), layers[-1].steps, span)
     evidence = Evidence(sweep.name, sweep, found, layers[-1].walls, layers[-1].steps)
     checks = [(layer, check(layer)) for layer in layers]

@@ -16,13 +16,17 @@ from throughtime.trace import LayerTrace
 # _ENTRIES long together. A marked recurrence sweeps through autograd.
 ANCHORS, _FEWEST_ANCHORS, _MARKED_ANCHORS = 48, 12, 8
 _ENTRIES = 2**17
+# Beyond so many steps in proportion fewer, and no fewer than a marked recurrence has; beyond twice
+# as many the state is measured as a whole, not by its parts.
+_LONG = 1000
 
 
 def of_layer(
     layer: LayerTrace, span: int | None, deep: bool, broken: Finding | None
 ) -> LayerDiagnosis:
     """The diagnosis of one layer; ``broken``: where it went non-finite."""
-    sweep = LagSweep.run(layer, anchors=_anchors(layer))
+    parts = None if layer.steps <= 2 * _LONG else ("s",)
+    sweep = LagSweep.run(layer, anchors=_anchors(layer), parts=parts)
     found = reach.read(sweep.gains(), layer.steps, span)
     evidence = Evidence(layer.name, sweep, found, layer.walls, layer.steps, layer)
     measured = pictures.pictures(layer, sweep)
@@ -40,10 +44,16 @@ def of_layer(
 
 
 def _anchors(layer: LayerTrace) -> int:
+    if layer.marked:
+        return _MARKED_ANCHORS
     entries = max(1, layer.batch * layer.states.shape[-1])
-    return (
-        _MARKED_ANCHORS if layer.marked else min(ANCHORS, max(_FEWEST_ANCHORS, _ENTRIES // entries))
-    )
+    most = min(ANCHORS, max(_FEWEST_ANCHORS, _ENTRIES // entries))
+    return in_time(most, layer.steps)
+
+
+def in_time(anchors: int, steps: int) -> int:
+    """Fewer loss steps of a long sequence, each of which is followed over all of it."""
+    return min(anchors, max(_MARKED_ANCHORS, ANCHORS * _LONG // max(1, steps)))
 
 
 def judged(evidence: Evidence) -> tuple[Finding, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.errors import InputError, UnsupportedError
-from throughtime.findings import Measurement
+from throughtime.findings import LayerDiagnosis, Measurement
 from throughtime.measures import contributions, directions, lyapunov, memory, norms, spectrum
 from throughtime.measures.lags import Floats, LagSweep
 from throughtime.trace import LayerTrace
@@ -17,6 +17,8 @@ from throughtime.trace import LayerTrace
 QUANTILES = (0.1, 0.5, 0.9)
 # A picture needs no more points than it has pixels, and a report has to stay small.
 _POINTS, _ROWS, _DECIMALS = 256, 64, 4
+# A report of more layers shows the pictures of some; the others keep so many lags of their gain.
+_MOST_LAYERS, _FEW_LAGS = 32, 16
 # What follows many rows for each sequence looks at as many as make up so many entries of state.
 _ENTRIES = 1024
 
@@ -63,6 +65,31 @@ def plain(found: Sequence[Measurement]) -> tuple[Measurement, ...]:
         replace(one, values=np.round(np.asarray(one.values, dtype=float), _DECIMALS)).plain()
         for one in map(_thinned, found)
     )
+
+
+def slim(layers: Sequence[LayerDiagnosis], deciding: str) -> tuple[LayerDiagnosis, ...]:
+    """Of many layers the first and the one that decides keep their pictures, the rest the gain."""
+    if len(layers) <= _MOST_LAYERS:
+        return tuple(layers)
+    return tuple(
+        one if i < _MOST_LAYERS or one.name == deciding else replace(one, measurements=_gain(one))
+        for i, one in enumerate(layers)
+    )
+
+
+def _gain(layer: LayerDiagnosis) -> tuple[Measurement, ...]:
+    """The median gain by lag alone, at a few lags."""
+    gain = next((one for one in layer.measurements if one.name == "gain"), None)
+    if gain is None:
+        return ()
+    values, middle = np.asarray(gain.values), gain.coords["quantile"].index(0.5)
+    keep = _keep(values.shape[-1], _FEW_LAGS)
+    coords = {
+        "part": gain.coords["part"][:1],
+        "quantile": (0.5,),
+        "lag": tuple(gain.coords["lag"][i] for i in keep),
+    }
+    return (replace(gain, values=values[:1, middle : middle + 1, keep], coords=coords).plain(),)
 
 
 def _thinned(found: Measurement) -> Measurement:

@@ -125,7 +125,7 @@ class StageSweep:
         means = [self._mean(gain) for gain in self.book.gains.values()]
         values = np.array([*means, np.sum(means) if means else np.nan])
         how = f"mean log10 gain per step along the paths of {len(self.anchors)} loss steps, each by"
-        how += " itself"
+        how += " itself" + self._followed()
         if died := int(self.book.died.sum()):
             of = self.book.died.numel()
             how += f"; {died} of {of} paths end in an exact zero, and count up to it"
@@ -150,8 +150,13 @@ class StageSweep:
             as_it_is = -np.inf
         values = np.array([as_it_is, *(self._rate(linear.variant(name)) for name in chosen)])
         how = "mean log10 gain per step, swept anew on the same states with one factor replaced"
+        how += self._followed()
         coords = {"change": (AS_IT_IS, *chosen)}
         return Measurement("counterfactuals", values, ("change",), "decades per step", how, coords)
+
+    def _followed(self) -> str:
+        reach = self.span is not None and self.span < self.anchors[0] if self.anchors else False
+        return f", {self.span} steps back" if reach else ""
 
     def _mean(self, total: Tensor) -> float:
         steps = float(self.book.steps.sum())
@@ -159,10 +164,11 @@ class StageSweep:
 
     def _rate(self, linear: Linearised) -> float:
         """Mean log10 gain per step over all paths; −inf if every one of them dies on its way."""
-        norms = lag_norms(linear, self.sources, self.anchors, walls=self.layer.walls)[0].numpy()
+        walls, span = self.layer.walls, self.span
+        norms = lag_norms(linear, self.sources, self.anchors, walls=walls, longest=span)[0].numpy()
         gained, went, died = 0.0, 0, False
         for a, t in enumerate(self.anchors):
-            stop = 0 if self.span is None else max(0, t - self.span)
+            stop = 0 if span is None else max(0, t - span)
             for path in norms[a, stop : t + 1][::-1].T:
                 counted = path[np.isfinite(path)]
                 gained += float(counted[-1] - counted[0]) if len(counted) else 0.0

@@ -84,6 +84,7 @@ class LagSweep:
         norms: log10 norms (part, anchor, time, batch), in the order of computation.
         turned: the layer reads its sequence from the end, all of it.
         floor: log10 of the gain at which a loss was followed no further, or None.
+        longest: how many steps back each loss was followed; None for all.
     """
 
     name: str
@@ -92,6 +93,7 @@ class LagSweep:
     norms: Floats
     turned: bool
     floor: float | None = None
+    longest: int | None = None
 
     @classmethod
     def run(
@@ -101,8 +103,12 @@ class LagSweep:
         anchors: Anchors = None,
         parts: Sequence[str] | None = None,
         floor: float | None = None,
+        longest: int | None = None,
     ) -> LagSweep:
-        """Sweep a layer or a stack. Arguments and errors as for ``lags``; parts None: all."""
+        """Sweep a layer or a stack. Arguments and errors as for ``lags``; parts None: all.
+
+        ``longest``, of one layer: so many steps back from every loss, and no further.
+        """
         if floor is not None and not floor < 0:
             raise InputError(f"floor must be a log10 gain below 0, such as -7, not {floor}")
         if isinstance(trace, Trace) and layer is None and len(trace) > 1:
@@ -114,8 +120,9 @@ class LagSweep:
         direct = one.turned(one.direct)
         chosen = _anchors(anchors, direct, one)
         sources = direct[list(chosen)]
-        norms = _defined(lag_norms(one.linear, sources, chosen, slices, one.walls, floor), sources)
-        return cls(one.name, names, chosen, norms, one.reverse and not one.packed, floor)
+        norms = lag_norms(one.linear, sources, chosen, slices, one.walls, floor, longest)
+        turned = one.reverse and not one.packed
+        return cls(one.name, names, chosen, _defined(norms, sources), turned, floor, longest)
 
     @classmethod
     def _joint(cls, trace: Trace, anchors: Anchors, floor: float | None) -> LagSweep:
@@ -152,11 +159,13 @@ class LagSweep:
     def gains(self, quantiles: Sequence[float] = (0.1, 0.5, 0.9)) -> Measurement:
         """Gain by lag, see ``throughtime.measures.gains``."""
         longest = max(self.anchors, default=-1)
+        longest = longest if self.longest is None else min(longest, self.longest)
         aligned = np.full((*self.norms.shape[:2], longest + 1, self.norms.shape[3]), np.nan)
         for a, t in enumerate(self.anchors):
-            back = self.norms[:, a, t::-1] if t else self.norms[:, a, :1]
+            reach = min(t, longest)
+            back = self.norms[:, a, t - reach : t + 1][:, ::-1]
             with np.errstate(invalid="ignore"):  # inf − inf of a run that went non-finite is NaN
-                aligned[:, a, : t + 1] = back - self.norms[0, a, t]
+                aligned[:, a, : reach + 1] = back - self.norms[0, a, t]
         count = aligned.shape[1] * aligned.shape[3]
         samples = np.moveaxis(aligned, 2, 3).reshape(len(self.parts), count, longest + 1)
         how = (

@@ -187,8 +187,9 @@ def _by_stretch(layer: LayerTrace, window: _Window, growth: Growth) -> tuple[Flo
             f"every sequence of layer {layer.name!r} is set anew on the way, and an exponent needs "
             "one that goes on: capture a single episode"
         )
-    rounding = growth.rounding.cpu().numpy()[counted].max(0)
-    return sums[:, counted], steps[:, counted, None], rounding
+    sums, steps = sums[:, counted], steps[:, counted, None]
+    rounding = growth.rounding.cpu().numpy()[counted] * bounds[-1] / steps.sum(0)
+    return sums, steps, rounding.max(0)
 
 
 def _standard_error(rates: Floats, steps: Ints) -> Floats:

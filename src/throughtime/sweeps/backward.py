@@ -75,6 +75,7 @@ def lag_norms(
     parts: Sequence[slice] = (slice(None),),
     walls: Sequence[int] = (),
     floor: float | None = None,
+    longest: int | None = None,
 ) -> Float[Tensor, "P A T B"]:
     """log10 ‖∂L_t/∂s_k‖ for every anchor t and every k, many anchors in one reverse pass.
 
@@ -98,6 +99,7 @@ def lag_norms(
             censored: they are the floor times its source, and read "at most so much"; what would
             have grown back is not seen.
             None follows every anchor to the first step.
+        longest: how many steps back to follow every anchor, NaN beyond; None for all.
     """
     shape = linear.steps, len(parts), len(anchors), sources.shape[1]
     norms = torch.full(shape, torch.nan, dtype=torch.float64)
@@ -107,7 +109,9 @@ def lag_norms(
     rescale(rows, exponents)
     at_source = exponents + log_norm(rows)
     times, blocked = [anchors[a] for a in earliest_first], frozenset(walls)
-    sweep = _TallSweep(linear, rows, times, parts, blocked, floor, exponents, at_source, norms)
+    sweep = _TallSweep(
+        linear, rows, times, parts, blocked, floor, exponents, at_source, norms, longest
+    )
     left = len(times) if sources.shape[1] else 0
     while left:
         left = sweep.block(left)
@@ -133,6 +137,7 @@ class _TallSweep:
     exponents: Float[Tensor, "A B"]
     at_source: Float[Tensor, "A B"]
     norms: Float[Tensor, "T P A B"]
+    longest: int | None = None
     unsettled: int = 0
     """Below this step, down to the current one, ``norms`` holds what has yet to be made a log10."""
 
@@ -154,10 +159,12 @@ class _TallSweep:
                 break
             if self.floor is not None and not k % _LOOK_EVERY:
                 top = self._give_up(k, norm, low, top, self.floor)
-                if low == top:
-                    break
-                rows = rows[: top - low]
-            rows = self.linear.vjp(k, rows).contiguous()
+            if self.longest is not None and self.times[top - 1] - k >= self.longest:
+                self._settle(k, low, top)
+                top -= 1
+            if low == top:
+                break
+            rows = self.linear.vjp(k, rows[: top - low]).contiguous()
         return low
 
     def _record(self, k: int, rows: Tensor, low: int, top: int) -> Tensor:
