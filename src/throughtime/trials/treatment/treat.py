@@ -106,7 +106,7 @@ def _written(
     found = compared([arm[0].remedy for arm in arms], results)
     criterion = None if plan.first.solved is None else str(plan.first.solved)
     told = loss_name(results)
-    verdict = judge(found, criterion, told)
+    verdict = judge(found, criterion, told, plan.first.trivial_loss)
     notes = [_ONE_TRAINING] if is_one_training(results[0]) else plan.notes()
     notes += [_NOTHING_PRESCRIBED] if len(arms) == 1 else []
     patch = None
@@ -120,6 +120,7 @@ def _written(
         seeds=plan.numbers,
         criterion=criterion,
         loss_name=told,
+        trivial_loss=plan.first.trivial_loss,
         arms=found,
         answer=verdict.answer,
         best=verdict.best,
