@@ -148,7 +148,7 @@ REFUSED = [
     ({"steps": 0}, "steps is 0"),
     ({"span": 0}, "span is 0"),
     ({"make": problems.unsteady}, "no two trials are a pair"),
-    ({"make": lambda _seed: problems.echo(0)}, "give a function of a module"),
+    ({"make": lambda _seed: problems.echo(0)}, "give a function that is made by def"),
 ]
 
 

@@ -84,6 +84,20 @@ def load_problem(target: str, seed: int | None = None) -> Problem:
     return _problem(*_split(target), seed)
 
 
+def load_either(target: str) -> Loaded | Problem:
+    """Run ``FILE.py:FUNCTION`` once: a ``Problem``, or the pair that it returned.
+
+    Raises:
+        LoadError: as ``load``.
+        MemoryError: as ``load``.
+    """
+    file, name = _split(target)
+    made = _called(file, name)
+    return (
+        _guarded_problem(made, file) if isinstance(made, Problem) else _checked(made, file, target)
+    )
+
+
 @dataclass(frozen=True)
 class FromFile:
     """Makes the problem of ``FILE.py:FUNCTION`` anew, in any process, for any seed.
@@ -126,6 +140,11 @@ def _problem(file: UserFile, name: str, seed: int | None) -> Problem:
             f"it returned {_described(made)}: return Problem(name, model, batches, loss, span), "
             "where batches(seed) gives batches without end, and loss(model, batch) the loss of one"
         )
+    return _guarded_problem(made, file)
+
+
+def _guarded_problem(made: Problem, file: UserFile) -> Problem:
+    """The same problem, the errors of its functions told."""
     functions = {one.name: getattr(made, one.name) for one in fields(made)}
     guarded: dict[str, Any] = {
         name: _guarded(function, file)
@@ -246,12 +265,7 @@ def _checked(made: Any, file: UserFile, target: str) -> Loaded:
             f"returns the loss, or a throughtime.Problem; it returned {_described(made)}"
         )
 
-    def guarded() -> Tensor:
-        with users_code(file):
-            loss: Tensor = closure()
-            return loss
-
-    return Loaded(model, guarded, span)
+    return Loaded(model, _guarded(closure, file), span)
 
 
 def _described(made: Any) -> str:

@@ -57,8 +57,8 @@ UntilSolved = Annotated[
 @app.command(
     help=help.TREAT,
     short_help="Prove by paired trainings which remedy helps.",
-    epilog="Exit code: 0 a remedy helped, or none was needed; 1 none is proven to help; 2 bad usage "
-    "or input; 3 the environment.",
+    epilog="Exit code: 0 a remedy helped, or none was needed; 1 none is proven to; 2 bad usage or "
+    "input; 3 the environment.",
 )
 def treat(
     target: Target,

@@ -16,7 +16,7 @@ from throughtime.problem import Batch, Problem
 from throughtime.randomness import randomness
 from throughtime.trace import Trace
 
-_WORST_FIRST = ("non-finite", "exploding", "vanishing", "healthy")
+_WORST_FIRST = ("non-finite", "exploding", "vanishing", "unknown", "healthy")
 _ANCHORS, _MARKED_ANCHORS = 24, 8
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import repeat
 from math import inf, nan
@@ -47,8 +46,8 @@ class Trainee:
 
     @property
     def seconds(self) -> float:
-        """How long an update takes: the median; nan before the first."""
-        return statistics.median(self._seconds) if self._seconds else nan
+        """How long the quickest update took, which other work hardly delays; nan before it."""
+        return min(self._seconds, default=nan)
 
     def rehearse(self, batch: Batch, seed: int = 0) -> None:
         """Raise now what a ``backward`` of the problem's own would raise at the first update."""
@@ -74,6 +73,11 @@ class Trainee:
             if loss.is_cuda:
                 torch.cuda.synchronize(loss.device)
             self._seconds.append(time.perf_counter() - started)
+
+    def train(self, batches: Iterable[Batch], seed: int = 0) -> None:
+        """One update on each of these batches; each draws from a seed of its own."""
+        for made, batch in enumerate(batches):
+            self.update(batch, seed + made)
 
     def loss(self, batch: Batch, seed: int = 0) -> float:
         """The loss on a batch as the model is now; nan if it has diverged."""

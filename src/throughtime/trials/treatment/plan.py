@@ -19,13 +19,8 @@ from throughtime.problem import Problem
 from throughtime.randomness import randomness
 from throughtime.runs.lock import one_at_a_time
 from throughtime.runs.plain_json import from_json, to_json
-from throughtime.trials.treatment.paired import (
-    UNTREATED,
-    Make,
-    PairedTrial,
-    described,
-    weights_digest,
-)
+from throughtime.trials.treatment.identity import described, weights_digest
+from throughtime.trials.treatment.paired import UNTREATED, Make, PairedTrial
 from throughtime.trials.trial import keyed
 
 FIRST = 3
@@ -69,14 +64,14 @@ class Plan:
             raise InputError("there is no seed: give at least one")
         if len(set(self.numbers)) < len(self.numbers) or min(self.numbers) < 0:
             raise InputError(f"seeds are {list(self.numbers)}: give each once, from 0")
-        described(self.make)
+        self.source  # noqa: B018  — refuses what has none
         for name in self.asked or ():
             if name == UNTREATED:
                 raise InputError("none is no remedy: the untreated model is always tried")
             prescription.treated(self.first, name, self.reach, self.numbers[0])
         self._refuse_a_loss_of_its_own()
-        again = weights_digest(self.make(self.numbers[0]))
-        if again != weights_digest(self.first):
+        again = weights_digest(self.make(self.numbers[0]).model)
+        if again != weights_digest(self.first.model):
             raise InputError(
                 f"{self.named} has other first weights each time that it is made with seed "
                 f"{self.numbers[0]}, so that no two trials are a pair: draw them from that seed, "
@@ -87,6 +82,11 @@ class Plan:
     def numbers(self) -> tuple[int, ...]:
         """The seeds."""
         return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
+
+    @cached_property
+    def source(self) -> str:
+        """What ``make`` is: the same text in every process, and for no other function."""
+        return described(self.make)
 
     @cached_property
     def first(self) -> Problem:
@@ -126,8 +126,8 @@ class Plan:
         """What a reader must know of the seeds."""
         if len(self.numbers) < 2:
             return ["One seed shows nothing beyond itself."]
-        other = weights_digest(self.make(self.numbers[1]))
-        if other != weights_digest(self.first):
+        other = weights_digest(self.make(self.numbers[1]).model)
+        if other != weights_digest(self.first.model):
             return []
         return [_SAME_WEIGHTS]
 
@@ -138,7 +138,7 @@ class Plan:
         return {
             "make": self.make,
             "subject": self.named,
-            "source": described(self.make),
+            "source": self.source,
             "span": self.reach,
             "steps": self.steps,
             "until_solved": self.until_solved,
@@ -149,7 +149,7 @@ class Plan:
 
     def _prescribed(self, folder: Path) -> list[str]:
         """The first few that are prescribed: asked once, then remembered."""
-        asked = {"source": described(self.make), "span": self.reach, "seed": self.numbers[0]}
+        asked = {"source": self.source, "span": self.reach, "seed": self.numbers[0]}
         asked |= {"keep_cell": True} if self.keep_cell else {}
         path = folder / f"{keyed('prescribed', asked)}.json"
         with one_at_a_time(folder):

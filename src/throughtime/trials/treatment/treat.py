@@ -103,17 +103,38 @@ def _written(
 ) -> Treated:
     """Read all results, judge them, and write the result beside them."""
     results = [[_result(trial, folder, left) for trial in arm] for arm in arms]
-    found = compared([arm[0].remedy for arm in arms], results)
+    treated = concluded(plan, [arm[0].remedy for arm in arms], results, folder, here)
+    _write(treated, results, here)
+    return treated
+
+
+def concluded(
+    plan: Plan,
+    remedies: Sequence[str],
+    results: Sequence[Sequence[Mapping[str, Any]]],
+    folder: Path,
+    here: Path,
+) -> Treated:
+    """What recorded results come to: the verdict, and the patch where a remedy helped.
+
+    Args:
+        plan: what was asked for.
+        remedies: of the arms, the untreated one first.
+        results: arm by arm, in the order of the seeds.
+        folder: of the study.
+        here: the directory that the user called from.
+    """
+    found = compared(remedies, results)
     criterion = None if plan.first.solved is None else str(plan.first.solved)
     told = loss_name(results)
     verdict = judge(found, criterion, told, plan.first.trivial_loss)
     notes = [_ONE_TRAINING] if is_one_training(results[0]) else plan.notes()
-    notes += [_NOTHING_PRESCRIBED] if len(arms) == 1 else []
+    notes += [_NOTHING_PRESCRIBED] if len(remedies) == 1 else []
     patch = None
     if verdict.best is not None and plan.target is not None:
         patch = patch_for(plan.target, verdict.best, plan.reach, plan.numbers[0], here)
     has_diff = patch is not None and patch.diff is not None
-    treated = Treated(
+    return Treated(
         subject=plan.named,
         span=plan.reach,
         steps=plan.steps,
@@ -131,8 +152,6 @@ def _written(
         folder=folder,
         files=(PAGE, RESULT, *([PATCH] if has_diff else [])),
     )
-    _write(treated, results, here)
-    return treated
 
 
 def _write(treated: Treated, results: Sequence[Sequence[Mapping[str, Any]]], here: Path) -> None:
