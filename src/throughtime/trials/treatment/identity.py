@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,8 @@ def _inside(value: Any, module: str | None) -> Iterator[Any]:
         yield sorted(map(repr, value))
     elif isinstance(value, Mapping):
         yield from value.items()
+    elif isinstance(value, MethodType):
+        yield from (value.__func__, value.__self__)
     elif isinstance(value, functools.partial):
         yield from (value.func, value.args, value.keywords)
     elif isinstance(value, FunctionType) and value.__module__ == module:
@@ -111,6 +113,8 @@ def _inside(value: Any, module: str | None) -> Iterator[Any]:
                 yield name, member.__func__ if isinstance(member, plain) else member
     elif hasattr(value, "__qualname__"):
         yield f"{value.__module__}.{value.__qualname__}"
+    elif type(value).__module__ == module:
+        yield from (type(value), vars(value) if hasattr(value, "__dict__") else None)
 
 
 def _of_cell(cell: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from throughtime.randomness import randomness
 from throughtime.runs.lock import one_at_a_time
 from throughtime.runs.plain_json import from_json, to_json
 from throughtime.trials.treatment.identity import described, weights_digest
+from throughtime.trials.treatment.of_pair import OfPair
 from throughtime.trials.treatment.paired import UNTREATED, Make, PairedTrial
 from throughtime.trials.trial import keyed
 
@@ -31,6 +33,16 @@ _SAME_WEIGHTS = (
     "The first weights are the same for every seed, so that the seeds differ in their batches "
     "alone: give the function an argument seed, and draw the weights from it."
 )
+
+
+def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """So many from 0; or these. Raises ``InputError`` for none, or one that is out of range."""
+    numbers = tuple(range(seeds) if isinstance(seeds, int) else seeds)
+    if not numbers:
+        raise InputError("there is no seed: give at least one")
+    if len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise InputError(f"seeds are {list(numbers)}: give each once, from 0")
+    return numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +72,6 @@ class Plan:
             raise InputError(f"steps is {self.steps}: give at least 1")
         if self.span is not None and self.span < 1:
             raise InputError(f"span is {self.span}: give at least 1")
-        if not self.numbers:
-            raise InputError("there is no seed: give at least one")
-        if len(set(self.numbers)) < len(self.numbers) or min(self.numbers) < 0:
-            raise InputError(f"seeds are {list(self.numbers)}: give each once, from 0")
         self.source  # noqa: B018  — refuses what has none
         for name in self.asked or ():
             if name == UNTREATED:
@@ -81,7 +89,7 @@ class Plan:
     @cached_property
     def numbers(self) -> tuple[int, ...]:
         """The seeds."""
-        return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
+        return seeds_of(self.seeds)
 
     @cached_property
     def source(self) -> str:
@@ -124,8 +132,11 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What a reader must know of the seeds."""
+        told = list(self.make.notes) if isinstance(self.make, OfPair) else []
         if len(self.numbers) < 2:
-            return ["One seed shows nothing beyond itself."]
+            return [*told, "One seed shows nothing beyond itself."]
+        if told:
+            return told
         other = weights_digest(self.make(self.numbers[1]).model)
         if other != weights_digest(self.first.model):
             return []
@@ -158,7 +169,11 @@ class Plan:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ThroughtimeWarning)  # its notes say the same
                 found = prescription.prescribe(
-                    self.first, self.reach, keep_cell=self.keep_cell, seed=self.numbers[0]
+                    self.first,
+                    span=self.reach,
+                    keep_cell=self.keep_cell,
+                    seconds=math.inf,  # the choice must not depend on what else the machine does
+                    seed=self.numbers[0],
                 )
             names = [option.name for option in found.options[:FIRST]]
             write_atomically(path, to_json({"remedies": names}, path.name) + "\n")
