@@ -29,25 +29,27 @@ def main() -> None:
     print("\n| the first of 3 remedies helps, 7 seeds | found | another one called best |")
     print("|---|---|---|")
     for name, world in ONE_HELPS.items():
-        best = [treated.best for treated in _drawn(name, world, studies // 4, 3, 7)]
-        right = best.count("orthogonal") / len(best)
-        print(f"| {name} | {right:.0%} | {1 - right - best.count(None) / len(best):.1%} |")
+        best = [treated.best for treated in drawn(name, world, studies // 4, 3, 7)]
+        right, none = best.count("orthogonal"), best.count(None)
+        wrong = len(best) - right - none
+        print(f"| {name} | {right / len(best):.0%} | {wrong / len(best):.1%} |")
 
 
 def shares(
     name: str, world: World, studies: int, remedies: int | None = None, seeds: int | None = None
 ) -> tuple[float, float, float]:
     """Of how many studies the answer is ``helped``; there is a patch; the exit code says help."""
-    drawn = list(_drawn(name, world, studies, remedies, seeds))
-    helped = sum(one.answer == "helped" for one in drawn)
-    patched = sum(one.patch is not None for one in drawn)
-    claimed = sum(one.exit_code == 0 and one.answer != "solved already" for one in drawn)
+    found = list(drawn(name, world, studies, remedies, seeds))
+    helped = sum(one.answer == "helped" for one in found)
+    patched = sum(one.patch is not None for one in found)
+    claimed = sum(one.exit_code == 0 and one.answer != "solved already" for one in found)
     return helped / studies, patched / studies, claimed / studies
 
 
-def _drawn(
-    name: str, world: World, studies: int, remedies: int | None, seeds: int | None
+def drawn(
+    name: str, world: World, studies: int, remedies: int | None = None, seeds: int | None = None
 ) -> Iterator[Treated]:
+    """So many studies, the same each time; None draws how many remedies and seeds each has."""
     generator = np.random.default_rng(zlib.crc32(name.encode()))
     for _ in range(studies):
         arms = int(generator.integers(REMEDIES.start, REMEDIES.stop))
