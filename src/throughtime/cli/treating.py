@@ -35,7 +35,8 @@ Span = Annotated[
 ]
 Steps = Annotated[int, number_option("--steps", "Updates of each training.")]
 Seeds = Annotated[
-    int, number_option("--seeds", "Pairs: of three remedies 6 can prove one, 7 in most cases.")
+    int,
+    number_option("--seeds", "Pairs: 6 can prove one of three remedies; more find weaker effects."),
 ]
 Remedies = Annotated[
     str | None,

@@ -46,7 +46,7 @@ class Trainee:
 
     @property
     def seconds(self) -> float:
-        """How long the quickest update took, which other work hardly delays; nan before it."""
+        """How long the quickest update took; nan before the first."""
         return min(self._seconds, default=nan)
 
     def rehearse(self, batch: Batch, seed: int = 0) -> None:
@@ -63,7 +63,8 @@ class Trainee:
             return
         with randomness(seed, self.problem.model), warnings.catch_warnings():
             warnings.simplefilter("ignore", ThroughtimeWarning)  # a clipper's, of what it mended
-            started = time.perf_counter()
+            clock = self._clock()
+            started = clock()
             self._optimizer.zero_grad()
             loss = self._backward(loss_on(self.problem, batch))
             norm = self._clip()
@@ -72,7 +73,7 @@ class Trainee:
                 self._optimizer.step()
             if loss.is_cuda:
                 torch.cuda.synchronize(loss.device)
-            self._seconds.append(time.perf_counter() - started)
+            self._seconds.append(clock() - started)
 
     def train(self, batches: Iterable[Batch], seed: int = 0) -> None:
         """One update on each of these batches; each draws from a seed of its own."""
@@ -85,6 +86,11 @@ class Trainee:
             return nan
         with randomness(seed, self.problem.model):
             return float(loss_on(self.problem, batch)().detach())
+
+    def _clock(self) -> Callable[[], float]:
+        """On a CPU the processor's time, which does not count what other work takes of it."""
+        on_cuda = any(parameter.is_cuda for parameter in self._parameters)
+        return time.perf_counter if on_cuda else time.process_time
 
     def _refuse_an_optimizer_of_its_own(self) -> None:
         """One that closes over the user's model would train that one."""

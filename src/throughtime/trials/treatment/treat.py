@@ -65,18 +65,14 @@ def treat(
 ) -> Treated:
     """Train a problem with and without remedies, in pairs, and say which of them helped.
 
-    ``treat(make, steps=..., folder=...)`` or ``treat(model, closure, steps=..., folder=...)``. For
-    one seed all arms have the same first weights (then changed by the remedy), batches and number
-    of updates. What is finished in ``folder`` is not trained again.
+    For one seed all arms have the same first weights, batches and number of updates.
 
     Args:
-        make: ``make(seed)`` gives the untreated problem. It is called in other processes: a
-            function made by ``def`` (in a module, a script or a notebook), a ``functools.partial``
-            of one, or a frozen dataclass. Or a model, whose copies are trained.
-        closure: of a model: runs it on a batch that it draws and returns the loss, once an update.
-            All seeds have the model's weights: they differ in what the closure draws alone.
+        make: ``make(seed)`` gives the untreated problem, in other processes: a function made by
+            ``def``, a ``functools.partial`` of one, or a frozen dataclass. Or a model.
+        closure: of a model: its loss on a batch that it draws, in which alone the seeds differ.
         steps: updates of each trial.
-        folder: the directory of the study: new, or that of an earlier call.
+        folder: of the study: what is finished there is not trained again.
         span: how many steps back the task needs to see; None for the problem's.
         seeds: how many (0, 1, …), or which ones; of three remedies fewer than 6 prove nothing.
         remedies: as ``treated`` takes them; None for the first three that ``prescribe`` gives.
@@ -86,29 +82,23 @@ def treat(
         evaluate_every: updates between two evaluations; None for about twenty in all.
         measure: how far back the gradient reaches, before and after training.
         until_solved: end a trial once it is solved, instead of the same budget for all.
-        optimizer: of a model with a closure: makes it from the parameters; None for Adam with a
-            learning rate of 1e-3, without clipping. A problem has its own.
+        optimizer: of a model: makes it; None for Adam, learning rate 1e-3, without clipping.
         checkpoint_every: updates between two checkpoints.
         jobs: processes on this machine; None for one on each core.
         cluster: address of a Dask scheduler, instead of processes here.
         progress: show the plan, the expected time and how far it is on standard error.
 
     Raises:
-        InputError: a remedy does not fit, a number is out of range, ``make`` is not repeatable, or
-            a closure gives the same loss for every seed.
-        RunError, StorageError: the directory holds something else, or cannot be written.
-        MissingExtraError, ClusterError: there is no such cluster.
+        InputError, RunError, StorageError, ClusterError: with what does not fit, and why.
     """
-    told = {name: value for name, value in locals().items() if name in Plan.__dataclass_fields__}
+    told = {name: value for name, value in locals().items() if name in Plan.__annotations__}
     here, place = Path.cwd(), Path(folder).absolute()  # what is called now may change directory
-    told["make"] = _maker(make, closure, span, seeds, optimizer)
-    plan = Plan(**told)
+    plan = Plan(**{**told, "make": _maker(make, closure, span, seeds, optimizer)})
     plan.check()
     prepared(place, SIGN, "trials")
     with waiting("choosing remedies on copies", wanted=progress and remedies is None):
         arms = plan.arms(place)
-    if progress:
-        _announce(arms, place, None if cluster else jobs or cpu_count())
+    _announce(arms, place, None if cluster else jobs or cpu_count(), wanted=progress)
     in_pairs = [trial for pair in zip(*arms, strict=True) for trial in pair]
     left = carry_out(in_pairs, place, jobs=jobs, cluster=cluster, progress=progress)
     return _written(plan, arms, place, left, here)
@@ -141,8 +131,12 @@ def _maker(
     return make
 
 
-def _announce(arms: Sequence[Sequence[PairedTrial]], folder: Path, processes: int | None) -> None:
+def _announce(
+    arms: Sequence[Sequence[PairedTrial]], folder: Path, processes: int | None, *, wanted: bool
+) -> None:
     """The plan and the expected time, on standard error."""
+    if not wanted:
+        return
     for line in plan_lines(arms, folder):
         say(line)
     say(time_line(arms, folder, processes))
