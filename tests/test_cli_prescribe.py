@@ -119,22 +119,50 @@ def test_json_is_the_prescription_and_all_that_is_printed(run: Ran) -> None:
     ]
 
 
-def test_a_pair_of_model_and_closure_is_made_anew_for_each_remedy(run: Ran) -> None:
+def test_a_pair_of_model_and_closure_is_treated(run: Ran) -> None:
     ran = run(f"own.py:build {QUICK} --json", own=user_model("T=20"))
     found = Prescription.from_json(ran.out)
     assert ran.code == 1
     assert found.span == 19
     assert found.options[0].name == "chrono"
     assert found.options[0].verdict == "healthy"
+    assert any(note.startswith("no --span given") for note in found.notes)
 
 
-def test_a_pair_with_other_weights_at_each_call_is_told(run: Ran) -> None:
-    own = "import random\n" + user_model("T=20").replace(
+COUNTING = "    with open('calls', 'a') as calls:\n        calls.write('.')\n"
+HELD = "(model(x) for _ in iter(int, 1)).__next__"  # a generator, which nobody can copy
+
+
+@pytest.mark.parametrize(
+    ("own", "runs"),
+    [
+        (PROBLEM.replace("def build():\n", f"def build():\n{COUNTING}"), 1),
+        (user_model("T=20").replace("def build():\n", f"def build():\n{COUNTING}"), 1),
+        (
+            user_model("T=20")
+            .replace("def build():\n", f"def build():\n{COUNTING}")
+            .replace("lambda: model(x)", HELD),
+            5,  # the first, the patient, the diagnosed, the untreated and the treated one
+        ),
+    ],
+    ids=["problem", "pair", "pair that cannot be copied"],
+)
+def test_the_users_function_is_run_once(run: Ran, own: str, runs: int) -> None:
+    ran = run("own.py:build --most 1 --updates 2 --json", own=own)
+    assert ran.code == 1
+    calls = len(Path("calls").read_text())
+    assert calls == runs if runs == 1 else calls >= runs
+    said = any("the function was run for each remedy" in note for note in ran.facts["notes"])
+    assert said == (runs > 1)
+
+
+def test_a_pair_that_is_made_anew_with_other_weights_is_told(run: Ran) -> None:
+    own = user_model("T=20").replace(
         "torch.manual_seed(0)", "torch.manual_seed(int.from_bytes(__import__('os').urandom(4)))"
     )
-    assert "made other weights at each call" in " ".join(
-        run(f"own.py:build {QUICK}", own=own).out.split()
-    )
+    own = own.replace("lambda: model(x)", HELD)
+    told = " ".join(run(f"own.py:build {QUICK}", own=own).out.split())
+    assert "made other weights at each call" in told
 
 
 def test_a_task_can_be_named(run: Ran) -> None:

@@ -92,7 +92,7 @@ def write(before: str = "nn.init.zeros_(model.rnn.weight_hh_l0)", lr: float = 1e
     Path("recall.py").write_text(RECALL.replace("{before}", before).replace("{lr}", str(lr)))
 
 
-SMALL = ("recall.py:build", "--steps", "80", "--seeds", "3", "--quiet", "--remedies")
+SMALL = ("recall.py:build", "--steps", "80", "--seeds", "5", "--quiet", "--remedies")
 
 
 def test_it_ends_with_the_patch_to_apply(run: Ran) -> None:
@@ -100,7 +100,7 @@ def test_it_ends_with_the_patch_to_apply(run: Ran) -> None:
     place = Path("treatments", "recall-build")
     patch = (place / "remedy.patch").read_text()
     assert (ran.code, ran.err) == (0, "")
-    assert "orthogonal seems to help: training loss at the end" in ran.out
+    assert "orthogonal helped: training loss at the end" in ran.out
     assert ran.out.endswith(f"patch -p0 < {place}/remedy.patch\n\n{patch}")
     assert html.escape(patch).replace("&quot;", "&#34;") in (place / "index.html").read_text()
     subprocess.run(["patch", "-p0", "-i", f"{place}/remedy.patch"], check=True, capture_output=True)
@@ -111,7 +111,7 @@ def test_as_json_it_is_one_object(run: Ran) -> None:
     ran = run(*SMALL, "orthogonal", "--json")
     told = json.loads(ran.out)
     assert (ran.code, told["answer"], told["best"]) == (0, "helped", "orthogonal")
-    assert told["proven"] is False, "three pairs can prove nothing"
+    assert told["proven"] is True
     assert [arm["remedy"] for arm in told["arms"]] == ["none", "orthogonal"]
 
 
@@ -119,6 +119,14 @@ def test_where_none_helps_it_is_a_finding(run: Ran) -> None:
     write(lr=0.0)
     ran = run(*SMALL, "orthogonal")
     assert (ran.code, "orthogonal did not help" in ran.out, "patch" in ran.out) == (1, True, False)
+
+
+def test_what_is_not_proven_is_no_help_and_has_no_patch(run: Ran) -> None:
+    Path("treatments").mkdir()
+    ran = run(*SMALL[:4], "3", *SMALL[5:], "orthogonal")
+    assert (ran.code, "orthogonal is not proven to help" in ran.out) == (1, True)
+    assert "3 seeds cannot give less than 0.12, 5 could give less than 0.05" in ran.out
+    assert not (Path("treatments", "recall-build") / "remedy.patch").exists()
 
 
 def test_where_it_cannot_patch_it_says_what_to_add(run: Ran) -> None:

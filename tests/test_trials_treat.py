@@ -148,7 +148,7 @@ REFUSED = [
     ({"steps": 0}, "steps is 0"),
     ({"span": 0}, "span is 0"),
     ({"make": problems.unsteady}, "no two trials are a pair"),
-    ({"make": lambda _seed: problems.echo(0)}, "give a function of a module"),
+    ({"make": lambda _seed: problems.echo(0)}, "give a function that is made by def"),
 ]
 
 
@@ -181,16 +181,16 @@ def test_seeds_that_are_one_training_count_once(tmp_path: Path) -> None:
     done = ran(tmp_path, problems.same_training, seeds=3)
     change = done.arm("orthogonal").loss_change
     assert change is not None
-    assert (len(change.differences), change.p, len(done.notes)) == (1, 1.0, 1)
+    assert (len(change.differences), change.p, len(done.notes)) == (1, 0.5, 1)
 
 
 # Ends
 
 
 def test_a_trial_that_diverges_counts_as_the_worst_of_all(tmp_path: Path) -> None:
-    done = ran(tmp_path, problems.exploding, remedies=["clip"])
+    done = ran(tmp_path, problems.exploding, remedies=["clip"], seeds=5)
     before, after = done.arms
-    assert (before.diverged, before.loss, after.diverged) == (2, float("inf"), 0)
+    assert (before.diverged, before.loss, after.diverged) == (5, float("inf"), 0)
     assert (done.answer, done.best, "against diverged" in done.verdict) == ("helped", "clip", True)
 
 

@@ -36,6 +36,7 @@ def judged(criterion: str | None = CRITERION, **outcomes: Outcomes) -> Verdict:
     return judge(arms(criterion, **outcomes), criterion, HELD_OUT)
 
 
+FOUR_BAD, FOUR_GOOD = [0.9, 0.8, 0.95, 0.85], [0.01, 0.02, 0.03, 0.02]
 BAD, GOOD = [0.9, 0.8, 0.95, 0.85, 0.9], [0.01, 0.02, 0.03, 0.02, 0.01]
 SIX_BAD, SIX_GOOD = [*BAD, 0.9], [*GOOD, 0.02]
 LOST: Outcomes = ["diverged"] * 5
@@ -44,21 +45,34 @@ CASES = {
     "helped": (
         {"none": BAD, "gru": GOOD},
         ("helped", "gru"),
-        ["gru seems to help: it solved 5 of 5 seeds, after 42 updates (median)", "model 0 of 5",
+        ["gru helped: it solved 5 of 5 seeds, after 42 updates (median)", "model 0 of 5",
          "held-out loss 0.02 against 0.9 (median), mean paired difference -0.862 (95 % interval"],
-        ["Not yet proof: p = 0.062", "the least that 5 seeds can give; 6 could give"],
-    ),
-    "proven": (
-        {"none": SIX_BAD, "gru": SIX_GOOD},
-        ("helped", "gru"),
-        ["gru helped: it solved 6 of 6"],
         ["Proof: p = 0.031 (paired permutation test)."],
     ),
-    "the best of two": (
+    "too few seeds": (
+        {"none": FOUR_BAD, "gru": FOUR_GOOD},
+        ("none", None),
+        ["gru is not proven to help: it solved 4 of 4 seeds, held-out loss 0.02; the untreated"],
+        ["The difference may be chance: p = 0.062", "4 seeds cannot give less than 0.062, 5 could"],
+    ),
+    "too few seeds for two remedies": (
         {"none": BAD, "lstm": [0.05, 0.05, 0.05, 0.05, 0.9], "gru": GOOD},
+        ("none", None),
+        ["None of 2 remedies is proven to help: the best, gru, solved 5 of 5 seeds"],
+        ["p = 0.062", "corrected for 2 remedies", "6 could give less than 0.05"],
+    ),
+    "the best of two": (
+        {"none": SIX_BAD, "lstm": [0.05, 0.05, 0.05, 0.05, 0.9, 0.9], "gru": SIX_GOOD},
         ("helped", "gru"),
-        ["gru seems to help"],
-        ["p = 0.12", "corrected for 2 remedies", "May help too: lstm."],
+        ["gru helped"],
+        ["p = 0.031", "corrected for 2 remedies", "Better as well, but not proven: lstm."],
+    ),
+    "six of seven seeds of three remedies": (
+        {"none": [*SIX_BAD, 0.01], "lstm": [*SIX_BAD, 0.01], "lem": [*SIX_BAD, 0.01],
+         "gru": [*SIX_GOOD, 0.01]},
+        ("helped", "gru"),
+        ["gru helped: it solved 7 of 7 seeds", "the untreated model 1 of 7"],
+        ["Proof: p = 0.047"],
     ),
     "none": (
         {"none": BAD, "gru": BAD},
@@ -76,7 +90,7 @@ CASES = {
         {"none": BAD, "gru": [0.05, *BAD[1:]]},
         ("none", None),
         ["solved 1 of 5 seeds"],
-        ["The difference may be chance: p = 1 "],
+        ["The difference may be chance: p = 0.5 "],
     ),
     "a lower loss is no solution": (
         {"none": BAD, "gru": [0.5] * 5},
@@ -91,10 +105,10 @@ CASES = {
         [],
     ),
     "made worse": (
-        {"none": GOOD, "gru": BAD},
+        {"none": FOUR_GOOD, "gru": FOUR_BAD},
         ("solved already", None),
         ["already solves it"],
-        ["gru seems to make it worse: it solved 0 of 5 seeds, held-out loss 0.9, the untreated"],
+        ["gru seems to make it worse: it solved 0 of 4 seeds, held-out loss 0.875, the untreated"],
     ),
     "proven to make it worse": (
         {"none": SIX_GOOD, "gru": SIX_BAD},
@@ -125,7 +139,7 @@ CASES = {
         {"none": GOOD, "clip": LOST},
         ("solved already", None),
         ["already solves"],
-        ["clip seems to make it worse: it solved 0 of 5 seeds, held-out loss diverged"],
+        ["clip made it worse: it solved 0 of 5 seeds, held-out loss diverged"],
     ),
     "no result": (
         {"none": ["failed", *BAD[1:]], "gru": GOOD},
@@ -136,7 +150,7 @@ CASES = {
     "one arm without a result": (
         {"none": BAD, "gru": GOOD, "lstm": ["failed", *GOOD[1:]]},
         ("helped", "gru"),
-        ["gru seems to help"],
+        ["gru helped"],
         ["Not judged: lstm, seed 0, has no result (failed: why not)."],
     ),
     "nothing tried": (
@@ -147,9 +161,9 @@ CASES = {
     ),
     "a single seed": (
         {"none": [0.9], "gru": [0.01]},
-        ("helped", "gru"),
+        ("none", None),
         ["1 of 1 seeds"],
-        ["p = 1 (paired permutation test), the least that 1 seed can give; 6 could"],
+        ["p = 0.5 (paired permutation test); 1 seed cannot give less than 0.5, 5 could"],
     ),
 }  # fmt: skip  # rows of a table
 
@@ -166,7 +180,7 @@ def test_the_verdict_says(case: str) -> None:
 @pytest.mark.parametrize(
     ("after", "answer", "said"),
     [
-        (GOOD, "helped", "gru seems to help: held-out loss 0.02 against 0.9"),
+        (GOOD, "helped", "gru helped: held-out loss 0.02 against 0.9"),
         (BAD, "none", "gru did not help: it had held-out loss 0.9"),
         ([0.7, 1.2, 0.9, 1.0, 0.8], "none", "gru did not help"),
     ],
@@ -199,3 +213,37 @@ def test_no_row_is_lost_for_a_failed_trial() -> None:
     found = arms(none=BAD, gru=["failed", *GOOD[1:]])
     assert [len(arm.ends) for arm in found] == [5, 5]
     assert found[1].loss_change is None
+
+
+TRIVIAL = 0.167
+NEAR = [0.1668, 0.1669, 0.1671, 0.1667, 0.167, 0.1672, 0.1669]
+"""Seven trainings that learned nothing; every treated one is 0.4 % lower."""
+LOWER = [loss * 0.996 for loss in NEAR]
+AT_THE_TRIVIAL_LOSS = {
+    "0.4 % lower": ({"none": NEAR, "gru": LOWER}, "neither learned", "Neither learned: every"),
+    "of two": ({"none": NEAR, "gru": LOWER, "lem": NEAR}, "neither learned", "None learned: every"),
+    "back from divergence": (
+        {"none": ["diverged"] * 7, "clip": NEAR}, "neither learned", "untreated diverged, clip",
+    ),
+    "one seed learned": (
+        {"none": NEAR, "gru": [0.01, *LOWER[1:]]}, "none", "gru is not proven to help",
+    ),
+    "all seeds learned": ({"none": NEAR, "gru": [0.1] * 7}, "helped", "gru helped"),
+    "solved, whatever the loss": (
+        {"none": [0.99] * 7, "gru": [0.0999] * 7, "trivial": 0.05}, "helped", "gru helped",
+    ),
+}  # fmt: skip  # rows of a table
+
+
+@pytest.mark.parametrize("case", AT_THE_TRIVIAL_LOSS)
+def test_at_the_trivial_loss_no_difference_is_a_help(case: str) -> None:
+    outcomes, answer, said = AT_THE_TRIVIAL_LOSS[case]
+    trivial = outcomes.get("trivial", TRIVIAL)
+    criterion = CRITERION if "trivial" in outcomes else None
+    losses = {name: ends for name, ends in outcomes.items() if name != "trivial"}
+    found = judge(arms(criterion, **losses), criterion, HELD_OUT, trivial)
+    assert (found.answer, said in found.sentence) == (answer, True)
+
+
+def test_without_a_trivial_loss_the_same_difference_decides() -> None:
+    assert judged(None, none=NEAR, gru=LOWER).answer == "helped"

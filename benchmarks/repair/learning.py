@@ -72,7 +72,7 @@ def prescription(case: Case) -> Record:
     """What a diagnosis says of the untrained network, and the remedies in their order."""
     begun = time.process_time()
     problem = case(case.seed)
-    found = prescribe(problem, problem.span, seed=case.seed)  # as ``treat`` does
+    found = prescribe(problem, seconds=math.inf, seed=case.seed)  # as ``treat`` does
     return {
         "case": case.name,
         "span": problem.span,

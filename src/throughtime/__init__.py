@@ -116,11 +116,15 @@ if not TYPE_CHECKING:  # a type checker would take every misspelt name for one o
 
 
 class _Package(ModuleType):
-    """Keeps the name ``capture`` for the context manager when the subpackage ``capture`` loads."""
+    """Keeps ``capture`` for the context manager when the subpackage ``capture`` loads."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name == "capture" and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        """By name, as any module: functions that mention ``tt`` are sent to other processes."""
+        return import_module, (self.__name__,)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *__all__})

@@ -89,6 +89,20 @@ def load_problem(target: str, seed: int | None = None) -> Problem:
     return _problem(*_split(target), seed)
 
 
+def load_either(target: str) -> Loaded | Problem:
+    """Run ``FILE.py:FUNCTION`` once: a ``Problem``, or the pair that it returned.
+
+    Raises:
+        LoadError: as ``load``.
+        MemoryError: as ``load``.
+    """
+    file, name = _split(target)
+    made = _called(file, name)
+    return (
+        _guarded_problem(made, file) if isinstance(made, Problem) else _checked(made, file, target)
+    )
+
+
 @dataclass(frozen=True)
 class FromFile:
     """Makes the problem of ``FILE.py:FUNCTION`` anew, in any process, for any seed.
@@ -131,6 +145,11 @@ def _problem(file: UserFile, name: str, seed: int | None) -> Problem:
             f"it returned {_described(made)}: return Problem(name, model, batches, loss, span), "
             "where batches(seed) gives batches without end, and loss(model, batch) the loss of one"
         )
+    return _guarded_problem(made, file)
+
+
+def _guarded_problem(made: Problem, file: UserFile) -> Problem:
+    """The same problem, the errors of its functions told."""
     functions = {one.name: getattr(made, one.name) for one in fields(made)}
     guarded: dict[str, Any] = {
         name: _guarded(function, file)
@@ -254,13 +273,8 @@ def _checked(made: Any, file: UserFile, target: str) -> Loaded:
         )
     lengths = _lengths(more[0] if more else getattr(closure, "lengths", None), target)
 
-    def guarded() -> Tensor:
-        with users_code(file):
-            loss: Tensor = closure()
-            return loss
-
     trivial = made.trivial_loss if isinstance(made, Problem) else None
-    return Loaded(model, guarded, span, lengths, trivial)
+    return Loaded(model, _guarded(closure, file), span, lengths, trivial)
 
 
 def _lengths(given: Any, target: str) -> tuple[int, ...] | None:

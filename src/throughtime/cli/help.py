@@ -106,10 +106,10 @@ PRESCRIBE = """Try the remedies that fit what ails a model, each on a copy of it
     throughtime prescribe FILE.py:FUNCTION --span 200
     throughtime prescribe adding --cell rnn --length 100
 
-FUNCTION returns a throughtime.Problem, or (model, closure) as for diagnose; a pair is made anew
-for each remedy. The same batch is captured on every copy, before and after a few updates in which
-the copies take turns; your own model is not touched. Prints the ranking, what a step costs, and
-the lines of code to paste. It takes seconds, and proves nothing.
+FUNCTION, called once, returns a throughtime.Problem, or (model, closure) as for diagnose. The same
+batch is captured on every copy, before and after a few updates, the same number for each; your own
+model is not touched. Prints the ranking, what a step costs, and the lines of code to paste. Where
+--seconds are over, the remedies that are left are named. It proves nothing.
 """
 
 TREAT = """Train a model with remedies and without, in pairs, and say which remedy helped.
@@ -121,7 +121,9 @@ FUNCTION returns a throughtime.Problem. With an argument seed it is called with 
 one, all that it draws from torch, numpy or random is seeded. For each seed every training starts
 from the same first weights, reads the same batches and makes the same number of updates.
 
-It ends with the patch that puts the best remedy into FILE.py. Interrupt it at any moment: the same
-command goes on. DIR gets index.html (the loss curves), result.json and remedy.patch. With --cluster
-the workers of a Dask cluster do the work; they must see DIR and FILE.py under the same paths.
+The plan and the expected time are printed first. Where no remedy does anything, at most 5 % of all
+studies say that one helped; one that helped comes with the patch that puts it into FILE.py.
+Interrupt it at any moment: the same command goes on. DIR gets index.html (the loss curves),
+result.json and remedy.patch. With --cluster the workers of a Dask cluster do the work; they must
+see DIR and FILE.py under the same paths.
 """

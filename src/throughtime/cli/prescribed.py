@@ -47,6 +47,7 @@ def _show(found: Prescription) -> None:
     terminal = Terminal(None)
     terminal.print(terminal.badge(found.before))
     terminal.print(terminal.text(found.before.sentence))
+    terminal.listed("Found", found.found)
     terminal.print()
     terminal.print(terminal.text(found.sentence, "bold"))
     if found.options:
@@ -98,7 +99,7 @@ def _legend(found: Prescription) -> str:
     return (
         f"After {found.updates} updates of each copy. gain there: of the gradient {found.span} "
         "steps back; loss: on the captured batch, which no update saw; cost: the time of an "
-        "update, untreated 1."
+        "update, untreated 1, as measured here and now; it has no say in the order."
     )
 
 
@@ -116,8 +117,10 @@ def sections(found: Prescription) -> list[Section]:
     """What the page says beside the diagnosis."""
     from throughtime.report import Section
 
+    notes = [note for note in found.notes if note not in found.before.notes]  # the page has those
+    told = [Section("Notes", "\n\n".join(notes))] if notes else []
     if not found.options:
-        return [Section("Prescription", found.sentence)]
+        return [Section("Prescription", found.sentence), *told]
     parts = [
         Section(
             "Prescription", f"{found.sentence}\n\n{_legend(found)}", _COLUMNS, tuple(_rows(found))
@@ -127,7 +130,7 @@ def sections(found: Prescription) -> list[Section]:
     ]
     if found.refused:
         parts.append(Section("Does not fit", "", ("remedy", "why"), found.refusals))
-    return [*parts, Section("Notes", "\n\n".join(found.notes))]
+    return [*parts, *told]
 
 
 def _said(found: Prescription) -> tuple[tuple[str, ...], ...]:

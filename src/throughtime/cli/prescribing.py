@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,9 +25,9 @@ from throughtime.cli.prescribed import show_prescription
 from throughtime.errors import LoadError, ThroughtimeWarning, plain
 
 if TYPE_CHECKING:
-    from throughtime.loading import Loaded
     from throughtime.problem import Problem
 
+_ASSUMED = "no --span given: taken is the longest lag of the captured sequences"
 _OF_A_TASK = ("cell", "length", "hidden")
 
 Target = Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION|TASK", hidden=True)]
@@ -53,7 +54,9 @@ Most = Annotated[int, number_option("--most", "Try no more remedies than these."
 Updates = Annotated[
     int, number_option("--updates", "How many each copy makes before it is measured again.")
 ]
-Seconds = Annotated[int, number_option("--seconds", "... and all of them in no longer than this.")]
+Seconds = Annotated[
+    int, number_option("--seconds", "Begin no further remedy later; what is left out is named.")
+]
 CellName = Annotated[str, typer.Option("--cell", metavar="NAME", help="Of a TASK: its layer.")]
 Length = Annotated[int | None, number_option("--length", "... its time steps.")]
 Hidden = Annotated[int, number_option("--hidden", "... its hidden units.")]
@@ -88,12 +91,12 @@ def prescribe(
 
         if ":" in target or target.endswith(".py"):
             _refuse_options_of_a_task(context)
-            problem = _of_file(target, span, seed)
+            problem, notes = _of_file(target, span, seed)
         else:
-            problem = _task(target, cell, length, hidden, seed)
+            problem, notes = _task(target, cell, length, hidden, seed), []
         found = prescribe_for(
             problem,
-            span,
+            span=span,
             remedies=names_of(remedies),
             keep_cell=keep_cell,
             most=most,
@@ -101,6 +104,7 @@ def prescribe(
             seconds=seconds,
             seed=seed,
         )
+    found = replace(found, notes=(*found.notes, *notes))
     show_prescription(found, report, as_json)
     return 0 if found.healthy else 1
 
@@ -111,36 +115,39 @@ def _task(name: str, cell: str, length: int | None, hidden: int, seed: int) -> P
     return make_task(name, cell=cell, length=length, hidden=hidden, seed=seed)
 
 
-def _of_file(target: str, span: int | None, seed: int) -> Problem | Callable[[], Problem]:
-    """The problem that a file makes; for a pair what makes it anew: its closure holds its model."""
-    from throughtime.capture import observe
-    from throughtime.loading import load, load_problem
+def _of_file(
+    target: str, span: int | None, seed: int
+) -> tuple[Problem | Callable[[], Problem], list[str]]:
+    """What a file makes, its function run once, and notes about that.
+
+    Only where a closure cannot be copied the function makes another pair for each remedy.
+    """
+    from throughtime.errors import InputError
+    from throughtime.loading import Loaded, load_either
     from throughtime.prescription import from_pair
+    from throughtime.prescription.pair import in_place, longest_lag
     from throughtime.randomness import randomness
 
-    def loaded() -> Loaded:
+    def loaded() -> Loaded | Problem:
         with randomness(seed):
-            return load(target)
+            return load_either(target)
 
     first = loaded()
-    if first.span is not None:
-        with randomness(seed):
-            return load_problem(target)
-    if span is None:
-        with randomness(seed, first.model):
-            span = max(
-                1,
-                *(
-                    layer.steps - 1
-                    for layer in observe(first.model, first.closure, lengths=first.lengths)
-                ),
-            )
+    if not isinstance(first, Loaded):
+        return first, []
+    notes = [_ASSUMED] if span is None else []
+    reach = longest_lag(first.model, first.closure, seed) if span is None else span
+    try:
+        return from_pair(first.model, first.closure, reach, plain(target)), notes
+    except InputError as error:
+        notes.append(f"{plain(error).partition(':')[0]}: the function was run for each remedy")
 
     def make() -> Problem:
         again = loaded()
-        return from_pair(again.model, again.closure, span, plain(target))
+        assert isinstance(again, Loaded), "it returned a pair before"
+        return in_place(again.model, again.closure, reach, plain(target))
 
-    return make
+    return make, notes
 
 
 def _refuse_options_of_a_task(context: typer.Context) -> None:

@@ -48,7 +48,7 @@ class Option:
         first: how far the gradient reached before any update.
         later: ... and after some; None where the copy diverged, or made none.
         loss: on the captured batch after these updates; None as above.
-        seconds: that an update took, the median.
+        seconds: that the quickest update took, on this machine and at this moment.
         cost: the same as a multiple of the untreated copy's.
         sentence: what it does, in one line.
         paper: whose it is.
@@ -113,7 +113,8 @@ class Prescription:
         options: what was tried, the best first.
         refused: what does not fit this model.
         updates: how many updates each copy made between its two readings.
-        notes: what a reader must know beside it.
+        left_out: what would have been tried next, had there been more time.
+        notes: what a reader must know beside it, those of the diagnosis among them.
     """
 
     before: Diagnosis
@@ -124,11 +125,19 @@ class Prescription:
     refused: tuple[Refused, ...] = ()
     updates: int = 0
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
-        """Whether there is nothing to prescribe."""
-        return self.untreated is None
+        """Whether nothing was found that a remedy is for."""
+        return self.untreated is None and str(self.before.verdict) != "unknown"
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """What the diagnosis found beside its verdict, a sentence each."""
+        sentences = (finding.sentence for finding in self.before.findings)
+        more = [sentence for sentence in sentences if sentence != self.before.sentence]
+        return tuple(dict.fromkeys(more))
 
     @property
     def refusals(self) -> tuple[tuple[str, str], ...]:
@@ -176,7 +185,9 @@ class Prescription:
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
-        lines = [f"{self.before.verdict.upper()}: {self.before.sentence}", self.sentence]
+        lines = [f"{self.before.verdict.upper()}: {self.before.sentence}"]
+        lines += [f"  found: {sentence}" for sentence in self.found]
+        lines.append(self.sentence)
         measured = [] if self.untreated is None else [self.untreated]
         for place, option in enumerate((*measured, *self.options)):
             lines.append(f"  {place or '-'} {option.name}: {_measured(option, self.span)}")
@@ -209,6 +220,7 @@ def _prescription(data: dict[str, Any]) -> Prescription:
         refused=tuple(Refused(**one) for one in data["refused"]),
         updates=data["updates"],
         notes=tuple(data["notes"]),
+        left_out=tuple(data.get("left_out", ())),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from throughtime.capture import observe
 from throughtime.diagnosis import diagnose
@@ -28,6 +30,15 @@ class Arm:
     first: Reading
 
 
+class Tried(NamedTuple):
+    """What came of the remedies: measured, refused; which are clipped; what time left out."""
+
+    options: list[Option]
+    refused: list[Refused]
+    clipped: set[str]
+    left_out: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Bench:
     """What all copies have in common.
@@ -35,12 +46,14 @@ class Bench:
     Attributes:
         make: makes the untreated problem, a new one each time, with the same weights.
         batch: that is captured on every copy; no update sees it.
+        updates: the batches of the updates, the same for every copy.
         span: how many steps back the task needs to see.
         seed: of what remedies and models draw.
     """
 
     make: Callable[[], Problem]
     batch: Batch
+    updates: Sequence[Batch]
     span: int
     seed: int
 
@@ -58,41 +71,71 @@ class Bench:
         trainee.rehearse(self.batch, self.seed)
         return Arm(name, trainee, read(problem, self.batch, self.span, self.seed))
 
-    def arms(self, names: Sequence[str], most: int) -> tuple[list[Arm], list[Refused]]:
-        """A copy for each of the first ``most`` remedies that fit; and those that do not."""
-        arms: list[Arm] = []
-        refused: list[Refused] = []
-        for name in names:
-            if len(arms) == most:
-                break
-            try:
-                arms.append(self.arm(name))
-            except NothingRecordedError:
-                refused.append(Refused(name, "the loss does not run what it puts into the model"))
-            except ThroughtimeError as error:
-                refused.append(Refused(name, str(error)))
-            except MemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001  — the user's own code, around another layer
-                told = f"{type(error).__name__}: {plain(error)}"
-                refused.append(Refused(name, f"the model does not run with it ({told})"))
-        return arms, refused
+    def untreated(self) -> Option:
+        """The untreated copy, measured. Raises as ``arm``."""
+        return self._option(self.arm(NONE), None)
 
-    def option(self, arm: Arm, untreated: Arm) -> Option:
-        """What the updates made of an arm: captured again."""
-        problem = arm.trainee.problem
-        loss = arm.trainee.loss(self.batch, self.seed)
+    def tried(self, names: Sequence[str], untreated: Option, most: int, seconds: float) -> Tried:
+        """The first ``most`` remedies that fit, measured one after the other in this order.
+
+        Once the time is over no further one is begun, but for the first. Each makes all updates:
+        what is measured of it does not depend on the time, nor on the others.
+
+        Args:
+            names: of the remedies.
+            untreated: the untreated copy.
+            most: measure no more.
+            seconds: the time for all.
+        """
+        options: list[Option] = []
+        refused: list[Refused] = []
+        clipped: set[str] = set()
+        ends = time.perf_counter() + seconds
+        for place, name in enumerate(names):
+            if len(options) == most:
+                break
+            if options and time.perf_counter() > ends:
+                left_out = tuple(names[place : place + most - len(options)])
+                return Tried(options, refused, clipped, left_out)
+            arm = self._arm_or_refusal(name)
+            if isinstance(arm, Refused):
+                refused.append(arm)
+                continue
+            options.append(self._option(arm, untreated))
+            if arm.trainee.problem.clip is not None:
+                clipped.add(name)
+        return Tried(options, refused, clipped, ())
+
+    def _arm_or_refusal(self, name: str) -> Arm | Refused:
+        try:
+            return self.arm(name)
+        except NothingRecordedError:
+            return Refused(name, "the loss does not run what it puts into the model")
+        except ThroughtimeError as error:
+            return Refused(name, str(error))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001  — the user's own code, around another layer
+            told = f"{type(error).__name__}: {plain(error)}"
+            return Refused(name, f"the model does not run with it ({told})")
+
+    def _option(self, arm: Arm, untreated: Option | None) -> Option:
+        """What the updates make of an arm: it is trained, and captured again."""
+        trainee, problem = arm.trainee, arm.trainee.problem
+        trainee.train(self.updates, self.seed)
+        loss = trainee.loss(self.batch, self.seed)
         whole = math.isfinite(loss)
         parts = [] if arm.name == NONE else [TREATMENTS[part] for part in arm.name.split("+")]
+        before = arm.first if untreated is None else untreated.first
         return Option(
             name=arm.name,
             first=arm.first,
             later=read(problem, self.batch, self.span, self.seed) if whole else None,
             loss=loss if whole else None,
-            seconds=arm.trainee.seconds,
-            cost=arm.trainee.seconds / untreated.trainee.seconds,
+            seconds=trainee.seconds,
+            cost=1.0 if untreated is None else trainee.seconds / untreated.seconds,
             sentence="; ".join(part.sentence for part in parts),
             paper="; ".join(part.paper for part in parts),
             code="\n".join(part.code(problem, self.span) for part in parts),
-            note=wording.note(arm.name, arm.first, untreated.first),
+            note=wording.note(arm.name, arm.first, before),
         )

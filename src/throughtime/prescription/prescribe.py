@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
 import torch
+from torch import nn
 
 from throughtime.errors import InputError, plain
 from throughtime.findings import Diagnosis
@@ -15,9 +16,9 @@ from throughtime.prescription import wording
 from throughtime.prescription.answer import Prescription
 from throughtime.prescription.bench import Bench
 from throughtime.prescription.fitting import fitting
-from throughtime.prescription.probe import probe
+from throughtime.prescription.pair import Closure, from_pair, longest_lag
 from throughtime.prescription.ranking import ranked
-from throughtime.prescription.treated import NONE, canonical, copied
+from throughtime.prescription.treated import canonical, copied
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
 from throughtime.randomness import kept, randomness
@@ -26,8 +27,19 @@ Choose = Callable[[Diagnosis, Problem], Sequence[str]]
 """Names of remedies for what was found."""
 
 
+@dataclass(frozen=True)
+class _Bounds:
+    """How much is tried."""
+
+    most: int
+    updates: int
+    seconds: float
+    seed: int
+
+
 def prescribe(
-    problem: Problem | Callable[[], Problem],
+    problem: Problem | Callable[[], Problem] | nn.Module,
+    closure: Closure | int | None = None,
     span: int | None = None,
     *,
     remedies: Sequence[str] | None = None,
@@ -39,41 +51,71 @@ def prescribe(
 ) -> Prescription:
     """Try the remedies that fit what ails a model, each on a copy of it, and rank them.
 
-    The same batch is captured on every copy, before and after a few updates in which the copies
-    take turns. The problem's own model is left untouched (weights, gradients, modes, hooks,
-    buffers), and so are all random states.
+    ``prescribe(problem, span=200)`` or ``prescribe(model, closure, span=200)``. The same batch is
+    captured on every copy, before and after a few updates, the same number for each. The model is
+    left untouched (weights, gradients, modes, hooks, buffers), and so are all random states.
 
     First come those whose gain at the span is useful, between 1 % and 100; see ``ranked``. That is
-    no proof: a gradient that arrives is neither necessary nor enough to learn.
+    no proof: a gradient that arrives is neither necessary nor enough to learn. The answer depends
+    on the arguments alone, but for how many remedies ``seconds`` leave time for, and for
+    what an update costs.
 
     Args:
         problem: what to treat; or a function that makes it anew, untreated and with the same
-            weights, for each remedy: for a loss that holds its own model (see ``from_pair``).
-        span: how many steps back the task needs to see; default: the problem's.
+            weights, for each remedy; or a model.
+        closure: of a model: runs it on a batch and returns the loss. The updates are then made by
+            Adam with a learning rate of 1e-3, without clipping.
+        span: how many steps back the task needs to see; default: the problem's; of a closure its
+            longest lag. For a problem it may stand second.
         remedies: names for ``treated``; default: those that ``fitting`` finds.
         keep_cell: of those none that puts another cell in the place of a layer.
         most: try no more of them than these.
-        updates: how many each copy makes at most.
-        seconds: that the updates of all copies may take together; fewer are made then.
+        updates: how many each copy makes.
+        seconds: no further remedy is begun once so many are over; what is left out is named.
         seed: of the batches and of what remedies draw.
 
     Returns:
-        The remedies, the best first; without any where the model is healthy.
+        The remedies, the best first; without any where the model is healthy, or the diagnosis
+        cannot tell.
 
     Raises:
-        InputError: the model cannot be copied, the loss does not use the model that it is given, or
-            a remedy is not known. Otherwise as ``diagnose``.
+        InputError: the model or closure cannot be copied, the loss does not use the model that it
+            is given, or a remedy is not known. Otherwise as ``diagnose``.
     """
-    choose = _chosen(remedies, keep_cell)
+    choose, bounds = _chosen(remedies, keep_cell), _Bounds(most, updates, seconds, seed)
+    problem, span, more = _as_problem(problem, closure, span, seed)
     if not isinstance(problem, Problem):
         with randomness(seed):
-            found = _prescription(problem, span, choose, most, updates, seconds, seed)
+            found = _prescription(problem, span, choose, bounds)
             same = _same_weights(problem(), problem())
         return found if same else replace(found, notes=(*found.notes, wording.OTHER_WEIGHTS))
     with randomness(seed, problem.model), kept(problem.model):
         _refuse_a_loss_of_its_own(problem, _copy(problem), seed)
-        make = partial(_copy, problem)
-        return _prescription(make, span, choose, most, updates, seconds, seed)
+        found = _prescription(partial(_copy, problem), span, choose, bounds)
+    return replace(found, notes=(*found.notes, *more))
+
+
+def _as_problem(
+    problem: Problem | Callable[[], Problem] | nn.Module,
+    closure: Closure | int | None,
+    span: int | None,
+    seed: int,
+) -> tuple[Problem | Callable[[], Problem], int | None, tuple[str, ...]]:
+    """What to treat, the span, and a note where that was not given."""
+    if not isinstance(problem, nn.Module):
+        if callable(closure):
+            raise InputError("a closure goes with a model: a Problem has a loss of its own")
+        if closure is not None and span is not None:
+            raise InputError(f"the span is given twice: {closure} and {span}")
+        return problem, span if closure is None else closure, ()
+    if not callable(closure):
+        raise InputError(
+            "a model alone cannot be run: give prescribe(model, closure), where closure() runs it "
+            "and returns the loss"
+        )
+    notes = () if span is not None else (wording.ASSUMED_SPAN,)
+    span = longest_lag(problem, closure, seed) if span is None else span
+    return from_pair(problem, closure, span), span, notes
 
 
 def _chosen(remedies: Sequence[str] | None, keep_cell: bool) -> Choose:
@@ -85,32 +127,36 @@ def _chosen(remedies: Sequence[str] | None, keep_cell: bool) -> Choose:
 
 
 def _prescription(
-    make: Callable[[], Problem],
-    span: int | None,
-    choose: Choose,
-    most: int,
-    updates: int,
-    seconds: float,
-    seed: int,
+    make: Callable[[], Problem], span: int | None, choose: Choose, bounds: _Bounds
 ) -> Prescription:
     patient = make()
-    batches = _drawn(patient, updates + 1, seed)
-    bench = Bench(make, batches[0], patient.span if span is None else span, seed)
+    batches = _drawn(patient, bounds.updates + 1, bounds.seed)
+    reach = patient.span if span is None else span
+    bench = Bench(make, batches[0], batches[1:], reach, bounds.seed)
     before = bench.diagnosis()
+    if str(before.verdict) == "unknown":
+        return Prescription(before, before.span, wording.unknown(before), notes=before.notes)
     if before.diseases == ("healthy",):
-        return Prescription(before, before.span, wording.healthy(before))
+        return Prescription(before, before.span, wording.healthy(before), notes=before.notes)
     names = choose(before, patient)
-    untreated = bench.arm(NONE)
-    arms, refused = bench.arms(names, most)
-    made = probe([arm.trainee for arm in (untreated, *arms)], batches[1:], seconds, seed)
-    base = bench.option(untreated, untreated)
-    clipped = {arm.name for arm in arms if arm.trainee.problem.clip is not None}
-    found = [bench.option(arm, untreated) for arm in arms]
-    options = ranked(found, base, clipped, patient.trivial_loss)
-    tried = {option.name for option in options} | {one.name for one in refused}
-    notes = wording.notes(before, base, options, [name for name in names if name not in tried])
-    said = wording.result(options, before.span)
-    return Prescription(before, before.span, said, base, options, tuple(refused), made, notes)
+    base = bench.untreated()
+    tried = bench.tried(names, base, bounds.most, bounds.seconds)
+    options = ranked(tried.options, base, tried.clipped, patient.trivial_loss)
+    looked_at = {*tried.left_out, *(option.name for option in options)}
+    looked_at |= {one.name for one in tried.refused}
+    late = (wording.out_of_time(tried.left_out, bounds.seconds),) if tried.left_out else ()
+    untried = [name for name in names if name not in looked_at]
+    return Prescription(
+        before,
+        before.span,
+        wording.result(options, before.span),
+        base,
+        options,
+        tuple(tried.refused),
+        len(batches) - 1,
+        (*late, *wording.notes(before, base, options, untried), *before.notes),
+        tried.left_out,
+    )
 
 
 def _copy(problem: Problem) -> Problem:

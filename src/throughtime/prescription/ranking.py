@@ -25,8 +25,8 @@ def ranked(
     First those whose gain at the span is useful, between 1 % and 100, and whose first updates did
     no harm; of these before all others who has begun to learn. Then those whose gradient explodes,
     but is clipped; then the others, by how many decades their gain is off, and by horizon; last
-    what diverged. Among equals in the order given, in which a step that takes twice as long costs
-    one place.
+    what diverged. Among equals in the order given. How long a step takes has no say: that depends
+    on what else the machine does.
 
     Args:
         options: the best guess first.
@@ -41,8 +41,7 @@ def ranked(
         if group == _REACHES and option.loss is not None and trivial_loss is not None:
             group = _LEARNING if option.loss < _LEARNS * trivial_loss else _REACHES
         horizon = 0 if group <= _REACHES else option.horizon or 0
-        slower = math.log2(option.cost) if option.cost > 0 else _FAR
-        return group, round(off(option)), -horizon, place + slower
+        return group, round(off(option)), -horizon, place
 
     return tuple(options[place] for place in sorted(range(len(options)), key=key))
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import repeat
 from math import inf, nan
@@ -47,8 +46,8 @@ class Trainee:
 
     @property
     def seconds(self) -> float:
-        """How long an update takes: the median; nan before the first."""
-        return statistics.median(self._seconds) if self._seconds else nan
+        """How long the quickest update took; nan before the first."""
+        return min(self._seconds, default=nan)
 
     def rehearse(self, batch: Batch, seed: int = 0) -> None:
         """Raise now what a ``backward`` of the problem's own would raise at the first update."""
@@ -64,7 +63,8 @@ class Trainee:
             return
         with randomness(seed, self.problem.model), warnings.catch_warnings():
             warnings.simplefilter("ignore", ThroughtimeWarning)  # a clipper's, of what it mended
-            started = time.perf_counter()
+            clock = self._clock()
+            started = clock()
             self._optimizer.zero_grad()
             loss = self._backward(loss_on(self.problem, batch))
             norm = self._clip()
@@ -73,7 +73,12 @@ class Trainee:
                 self._optimizer.step()
             if loss.is_cuda:
                 torch.cuda.synchronize(loss.device)
-            self._seconds.append(time.perf_counter() - started)
+            self._seconds.append(clock() - started)
+
+    def train(self, batches: Iterable[Batch], seed: int = 0) -> None:
+        """One update on each of these batches; each draws from a seed of its own."""
+        for made, batch in enumerate(batches):
+            self.update(batch, seed + made)
 
     def loss(self, batch: Batch, seed: int = 0) -> float:
         """The loss on a batch as the model is now; nan if it has diverged."""
@@ -81,6 +86,11 @@ class Trainee:
             return nan
         with randomness(seed, self.problem.model):
             return float(loss_on(self.problem, batch)().detach())
+
+    def _clock(self) -> Callable[[], float]:
+        """On a CPU the processor's time, which does not count what other work takes of it."""
+        on_cuda = any(parameter.is_cuda for parameter in self._parameters)
+        return time.perf_counter if on_cuda else time.process_time
 
     def _refuse_an_optimizer_of_its_own(self) -> None:
         """One that closes over the user's model would train that one."""

@@ -32,6 +32,7 @@ _OPERATION = (
 )
 _WEIGHT = "a weight is NaN or infinite already: go back to a checkpoint from before that update"
 
+ASSUMED_SPAN = "no span was given: taken is the longest lag of the captured sequences"
 OTHER_WEIGHTS = (
     "the function made other weights at each call: what is compared are different models; seed it"
 )
@@ -42,6 +43,13 @@ def healthy(before: Diagnosis) -> str:
     return (
         "Nothing to prescribe: nothing was found that stops the gradient, or blows it up, within "
         f"{_steps(before.span)}."
+    )
+
+
+def unknown(before: Diagnosis) -> str:
+    """Nothing was measured that a remedy could be chosen for."""
+    return (
+        f"Nothing is prescribed, since how far the gradient reaches is not known: {before.sentence}"
     )
 
 
@@ -84,6 +92,14 @@ def note(name: str, treated: Reading, untreated: Reading) -> str:
     if slots and slots <= {"gradient"} and treated == untreated:
         return "It works through the updates: before the first the gradient is as it was."
     return ""
+
+
+def out_of_time(names: Sequence[str], seconds: float) -> str:
+    """Remedies that were not tried."""
+    return (
+        f"left out, since {seconds:g} seconds were over: {', '.join(names)}; whatever was tried "
+        "made all its updates, and more seconds try more"
+    )
 
 
 def notes(

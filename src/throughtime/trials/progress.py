@@ -129,6 +129,11 @@ def shown(trials: Sequence[Trial], folder: Path, *, wanted: bool) -> Iterator[Te
             show()
 
 
+def say(line: str) -> None:
+    """A line on standard error."""
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def waiting(what: str, *, wanted: bool) -> Iterator[None]:
     """Say on standard error what is done inside the block; ``wanted``: False says nothing."""

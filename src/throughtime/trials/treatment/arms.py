@@ -33,15 +33,17 @@ def compared(remedies: Sequence[str], results: Sequence[Sequence[Result]]) -> tu
         return tuple(arms)
     pairs = 1 if is_one_training(results[0]) else len(results[0])
 
-    def comparisons(outcome: Callable[[End], float]) -> list[Comparison]:
+    def comparisons(outcome: Callable[[End], float], better: int) -> list[Comparison]:
         before = [outcome(end) for end in arms[0].ends[:pairs]]
         after = [[outcome(end) for end in arms[n].ends[:pairs]] for n in places]
-        return compare([[b - a for a, b in zip(before, arm, strict=True)] for arm in after])
+        changes = [[b - a for a, b in zip(before, arm, strict=True)] for arm in after]
+        return compare(changes, better)
 
-    for n, change in zip(places, comparisons(lambda end: min(end.loss, worst)), strict=True):
+    for n, change in zip(places, comparisons(lambda end: min(end.loss, worst), -1), strict=True):
         arms[n] = replace(arms[n], loss_change=change)
     if all(end.solved is not None for end in arms[0].ends):
-        for n, gain in zip(places, comparisons(lambda end: float(bool(end.solved))), strict=True):
+        gains = comparisons(lambda end: float(bool(end.solved)), +1)
+        for n, gain in zip(places, gains, strict=True):
             arms[n] = replace(arms[n], solved_gain=gain)
     return tuple(arms)
 

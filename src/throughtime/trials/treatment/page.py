@@ -110,8 +110,8 @@ def _about(treated: Treated) -> str:
     solved = f"Solved means: {criterion}, after the last update. " if criterion else ""
     return (
         f"{solved}Loss: {treated.loss_name}, the median over the seeds. Difference: the mean over "
-        "the pairs, with its 95 % bootstrap interval. p: two-sided paired permutation test, "
-        "corrected for the number of remedies (Holm)."
+        "the pairs, with its 95 % bootstrap interval. p: one-sided paired permutation test, "
+        "corrected for the number of remedies (Holm); up to 0.05 a remedy helped."
     )
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from throughtime.errors import InputError
 from throughtime.prescription import treated
 from throughtime.problem import Problem
 from throughtime.trials.trial import keyed
@@ -87,39 +82,3 @@ class PairedTrial:
             "stop": "solved" if self.until_solved else None,
             "checkpoint_every": self.checkpoint_every,
         }
-
-
-def described(make: Make) -> str:
-    """What ``make`` is, in a text that is the same in every process.
-
-    Raises:
-        InputError: it has none: a lambda, an object whose ``repr`` tells its address.
-    """
-    if isinstance(make, functools.partial):
-        more = [
-            *map(repr, make.args),
-            *(f"{name}={value!r}" for name, value in make.keywords.items()),
-        ]
-        told = f"{described(make.func)}({', '.join(more)})"
-    elif is_dataclass(make) or not hasattr(make, "__qualname__"):
-        told = repr(make)
-    else:
-        told = f"{make.__module__}.{make.__qualname__}"
-    if " at 0x" in told or "<lambda>" in told:
-        raise InputError(
-            f"{told} is called otherwise in every process, so that its trials could not be found "
-            "again: give a function of a module, a functools.partial of one, or a frozen dataclass"
-        )
-    return told
-
-
-def weights_digest(problem: Problem) -> str:
-    """The same text for the same weights, and no other."""
-    digest = hashlib.sha256()
-    for name, value in sorted(problem.model.state_dict().items()):
-        told = value.detach().cpu().contiguous() if isinstance(value, torch.Tensor) else None
-        digest.update(name.encode())
-        digest.update(
-            repr(value).encode() if told is None else bytes(told.flatten().view(torch.uint8))
-        )
-    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,13 +20,9 @@ from throughtime.problem import Problem
 from throughtime.randomness import randomness
 from throughtime.runs.lock import one_at_a_time
 from throughtime.runs.plain_json import from_json, to_json
-from throughtime.trials.treatment.paired import (
-    UNTREATED,
-    Make,
-    PairedTrial,
-    described,
-    weights_digest,
-)
+from throughtime.trials.treatment.identity import described, weights_digest
+from throughtime.trials.treatment.of_pair import OfPair
+from throughtime.trials.treatment.paired import UNTREATED, Make, PairedTrial
 from throughtime.trials.trial import keyed
 
 FIRST = 3
@@ -36,6 +33,16 @@ _SAME_WEIGHTS = (
     "The first weights are the same for every seed, so that the seeds differ in their batches "
     "alone: give the function an argument seed, and draw the weights from it."
 )
+
+
+def seeds_of(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    """So many from 0; or these. Raises ``InputError`` for none, or one that is out of range."""
+    numbers = tuple(range(seeds) if isinstance(seeds, int) else seeds)
+    if not numbers:
+        raise InputError("there is no seed: give at least one")
+    if len(set(numbers)) < len(numbers) or min(numbers) < 0:
+        raise InputError(f"seeds are {list(numbers)}: give each once, from 0")
+    return numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +72,14 @@ class Plan:
             raise InputError(f"steps is {self.steps}: give at least 1")
         if self.span is not None and self.span < 1:
             raise InputError(f"span is {self.span}: give at least 1")
-        if not self.numbers:
-            raise InputError("there is no seed: give at least one")
-        if len(set(self.numbers)) < len(self.numbers) or min(self.numbers) < 0:
-            raise InputError(f"seeds are {list(self.numbers)}: give each once, from 0")
-        described(self.make)
+        self.source  # noqa: B018  — refuses what has none
         for name in self.asked or ():
             if name == UNTREATED:
                 raise InputError("none is no remedy: the untreated model is always tried")
             prescription.treated(self.first, name, self.reach, self.numbers[0])
         self._refuse_a_loss_of_its_own()
-        again = weights_digest(self.make(self.numbers[0]))
-        if again != weights_digest(self.first):
+        again = weights_digest(self.make(self.numbers[0]).model)
+        if again != weights_digest(self.first.model):
             raise InputError(
                 f"{self.named} has other first weights each time that it is made with seed "
                 f"{self.numbers[0]}, so that no two trials are a pair: draw them from that seed, "
@@ -86,7 +89,12 @@ class Plan:
     @cached_property
     def numbers(self) -> tuple[int, ...]:
         """The seeds."""
-        return tuple(range(self.seeds) if isinstance(self.seeds, int) else self.seeds)
+        return seeds_of(self.seeds)
+
+    @cached_property
+    def source(self) -> str:
+        """What ``make`` is: the same text in every process, and for no other function."""
+        return described(self.make)
 
     @cached_property
     def first(self) -> Problem:
@@ -124,10 +132,13 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What a reader must know of the seeds."""
+        told = list(self.make.notes) if isinstance(self.make, OfPair) else []
         if len(self.numbers) < 2:
-            return ["One seed shows nothing beyond itself."]
-        other = weights_digest(self.make(self.numbers[1]))
-        if other != weights_digest(self.first):
+            return [*told, "One seed shows nothing beyond itself."]
+        if told:
+            return told
+        other = weights_digest(self.make(self.numbers[1]).model)
+        if other != weights_digest(self.first.model):
             return []
         return [_SAME_WEIGHTS]
 
@@ -138,7 +149,7 @@ class Plan:
         return {
             "make": self.make,
             "subject": self.named,
-            "source": described(self.make),
+            "source": self.source,
             "span": self.reach,
             "steps": self.steps,
             "until_solved": self.until_solved,
@@ -149,7 +160,7 @@ class Plan:
 
     def _prescribed(self, folder: Path) -> list[str]:
         """The first few that are prescribed: asked once, then remembered."""
-        asked = {"source": described(self.make), "span": self.reach, "seed": self.numbers[0]}
+        asked = {"source": self.source, "span": self.reach, "seed": self.numbers[0]}
         asked |= {"keep_cell": True} if self.keep_cell else {}
         path = folder / f"{keyed('prescribed', asked)}.json"
         with one_at_a_time(folder):
@@ -158,7 +169,11 @@ class Plan:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ThroughtimeWarning)  # its notes say the same
                 found = prescription.prescribe(
-                    self.first, self.reach, keep_cell=self.keep_cell, seed=self.numbers[0]
+                    self.first,
+                    span=self.reach,
+                    keep_cell=self.keep_cell,
+                    seconds=math.inf,  # the choice must not depend on what else the machine does
+                    seed=self.numbers[0],
                 )
             names = [option.name for option in found.options[:FIRST]]
             write_atomically(path, to_json({"remedies": names}, path.name) + "\n")

@@ -12,7 +12,13 @@ from typing import Any, Literal
 from throughtime.trials.treatment.patch import Patch
 from throughtime.trials.treatment.statistics import Comparison
 
-Answer = Literal["helped", "none", "solved already", "unknown"]
+Answer = Literal["helped", "none", "solved already", "neither learned", "unknown"]
+
+SATISFIED = ("helped", "solved already")
+"""The answers after which nothing is left to find."""
+
+_LEARNED = 0.95
+"""Times the trivial loss: what ends above has learned nothing that is worth its name."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,14 @@ class Arm:
         """The median over the seeds; infinite where most diverged."""
         return statistics.median(end.loss for end in self.ends)
 
+    def learned(self, trivial_loss: float | None) -> bool:
+        """Whether a seed was solved, or most ended well below the trivial loss, if one is known."""
+        return bool(self.solved) or _is_below(self.loss, trivial_loss)
+
+    def ever_learned(self, trivial_loss: float | None) -> bool:
+        """Whether a seed was solved or ended well below the trivial loss, if one is known."""
+        return bool(self.solved) or any(_is_below(end.loss, trivial_loss) for end in self.ends)
+
     @property
     def updates_needed(self) -> float | None:
         """The median number of updates of the seeds that ended solved; None where none did."""
@@ -114,9 +128,11 @@ class Treated:
         criterion: when a trial counts as solved, in words; None without one.
         loss_name: what the losses of the arms are.
         arms: the untreated model first, then the remedies in the order in which they were tried.
-        answer: ``helped``, ``none`` (none did), ``solved already`` (the untreated model), or
-            ``unknown`` (no arm has all its results).
-        best: the remedy that helped most; None where none did.
+        trivial_loss: of the best answer that never looks at its input; None where not known.
+        answer: ``helped``, ``none`` (none is proven to), ``solved already`` (the untreated model),
+            ``neither learned`` (all ended at the trivial loss), or ``unknown`` (no arm has all its
+            results).
+        best: the remedy that helped most; None where none is proven to.
         verdict: the answer in a plain sentence.
         evidence: sentences about how sure that is, and about the other remedies.
         notes: what a reader must know about the trials themselves.
@@ -131,6 +147,7 @@ class Treated:
     seeds: tuple[int, ...]
     criterion: str | None
     loss_name: str
+    trivial_loss: float | None
     arms: tuple[Arm, ...]
     answer: Answer
     best: str | None
@@ -147,11 +164,13 @@ class Treated:
 
     @property
     def proven(self) -> bool:
-        """Whether a remedy helped, and chance is an unlikely explanation."""
-        if self.best is None:
-            return False
-        decisive = self.arm(self.best).decisive
-        return decisive is not None and decisive.proven
+        """Whether a remedy helped, chance being an unlikely explanation."""
+        return self.best is not None
+
+    @property
+    def exit_code(self) -> int:
+        """That of the command line: 0 where a remedy helped or none was needed, else 1."""
+        return 0 if self.answer in SATISFIED else 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists; what is not finite as ``"inf"`` or ``"nan"``."""
@@ -190,6 +209,10 @@ def largest_loss(results: Sequence[Mapping[str, Any]]) -> float:
     seen = [loss for result in results for _, loss in list(result.get("curve", ()))[:1]]
     seen += [_loss(result) for result in results if result.get("status") != "diverged"]
     return max((loss for loss in seen if math.isfinite(loss)), default=0.0)
+
+
+def _is_below(loss: float, trivial: float | None) -> bool:
+    return trivial is None or trivial <= 0 or loss < _LEARNED * trivial
 
 
 def _loss(result: Mapping[str, Any]) -> float:

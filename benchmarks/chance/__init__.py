@@ -1,0 +1,1 @@
+"""How often ``treat`` says "helped" where nothing helps, and where something does."""
