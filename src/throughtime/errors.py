@@ -15,11 +15,13 @@
     ├── LostProcessError       another process of the same training has ended
     └── MissingExtraError      an optional package that is not installed
 
-Warnings are ``ThroughtimeWarning``; the clippers' ``LostGradientWarning`` is one.
+Warnings are ``ThroughtimeWarning``; the clippers' ``LostGradientWarning`` is one. A signal that asks
+a command to end is a ``StopRequest``, which is no error.
 """
 
 from __future__ import annotations
 
+import signal
 import unicodedata
 
 
@@ -109,6 +111,45 @@ class MissingExtraError(ThroughtimeError, ImportError):
             f'{package} is not installed: run  pip install "throughtime[{extra}]"',
             name=package,
         )
+
+
+class StopRequest(BaseException):
+    """A signal asked the process to end. No ``except Exception`` of a user's code swallows it.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Interrupt(StopRequest, KeyboardInterrupt):
+    """Ctrl-C: a ``KeyboardInterrupt`` that no user's code raised."""
+
+
+def is_stop(error: BaseException) -> bool:
+    """Whether a signal raised this, not somebody's code."""
+    plainly = type(error) is KeyboardInterrupt
+    pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return isinstance(error, StopRequest) or (plainly and pythons)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says so in Python's way, or in one of torch's, which are a plain RuntimeError."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in said(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
+
+
+def said(error: object) -> str:
+    """The text of an error, whatever its own ``__str__`` does."""
+    try:
+        return str(error)
+    except BaseException as another:
+        if is_stop(another):
+            raise
+        return f"no text, its __str__ raised {type(another).__name__}"
 
 
 class ThroughtimeWarning(UserWarning):
