@@ -15,14 +15,18 @@
     ├── LostProcessError       another process of the same training has ended
     └── MissingExtraError      an optional package that is not installed
 
-Warnings are ``ThroughtimeWarning``; the clippers' ``LostGradientWarning`` is one. A signal that asks
-a command to end is a ``StopRequest``, which is no error.
+Warnings are ``ThroughtimeWarning``; the clippers' ``LostGradientWarning`` is one. A signal that
+asks a command to end is a ``StopRequest``, which is not an error.
 """
 
 from __future__ import annotations
 
 import signal
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from throughtime.training import Training
 
 
 class ThroughtimeError(Exception):
@@ -52,9 +56,14 @@ class UnsupportedError(ThroughtimeError, TypeError):
 
 
 class DivergedError(ThroughtimeError, ArithmeticError):
-    """A training whose loss or gradient is no longer finite."""
+    """A training whose loss or gradient is no longer finite.
+
+    Attributes:
+        training: the ``Training`` until then; None outside of a training.
+    """
 
     exit_code = 1
+    training: Training | None = None
 
 
 class ReachError(ThroughtimeError, AssertionError):
@@ -130,10 +139,15 @@ class Interrupt(StopRequest, KeyboardInterrupt):
 
 
 def is_stop(error: BaseException) -> bool:
-    """Whether a signal raised this, not somebody's code."""
-    plainly = type(error) is KeyboardInterrupt
-    pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    return isinstance(error, StopRequest) or (plainly and pythons)
+    """Whether a signal raised this, and not somebody's code.
+
+    A command line makes an ``Interrupt`` of Ctrl-C; where Python's own handler stands, or none, a
+    bare ``KeyboardInterrupt`` is one.
+    """
+    bare = type(error) is KeyboardInterrupt
+    handler = signal.getsignal(signal.SIGINT)
+    pythons = handler is signal.default_int_handler or not callable(handler)
+    return isinstance(error, StopRequest) or (bare and pythons)
 
 
 def out_of_memory(error: BaseException) -> bool:

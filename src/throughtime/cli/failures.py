@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from throughtime.errors import StopRequest, ThroughtimeError, out_of_memory, plain, said
+from throughtime.errors import StopRequest, ThroughtimeError, out_of_memory, said
 from throughtime.leaving import LeavingError
 
 BROKEN_PIPE = 141

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -154,7 +155,8 @@ class Loop:
             if decision != _INTERRUPTED:
                 self._last_look()
             so_far.status = _STATUS[decision or _DONE]
-        except DivergedError:
+        except DivergedError as error:
+            so_far.status, error.training = "diverged", so_far
             self._recording.update(status="diverged")
             raise
         so_far.seconds = time.perf_counter() - began
@@ -214,6 +216,11 @@ class Loop:
     def _evaluate(self) -> None:
         so_far, solved = self._so_far, self._problem.solved
         scores = self._processes.told_by_first(lambda: evaluate(self._problem))
+        if not math.isfinite(scores.get("loss", 0.0)):
+            raise DivergedError(
+                f"{self._problem.name}: after step {so_far.steps} the held-out loss is "
+                f"{scores['loss']}: try a smaller learning rate"
+            )
         so_far.evaluations.append((so_far.steps, scores))
         if so_far.solved_at is None and solved is not None and solved.met(scores):
             so_far.solved_at = so_far.steps

@@ -8,6 +8,7 @@ written: nobody shall find the run in that moment and think that it is not finis
 from __future__ import annotations
 
 import math
+import signal
 import threading
 import time
 import warnings
@@ -133,8 +134,8 @@ def _result(trial: Trial, path: Path, stop: Path) -> Result:
     except DivergedError as error:
         return {**_known(problem), **_so_far(trial, path, "diverged", error)}
     except BaseException as error:  # a trial that fails does not end the others
-        if is_stop(error):
-            raise
+        if is_stop(error) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise  # a worker is deaf to Ctrl-C: there it is the file's own
         return {**_known(problem), **_so_far(trial, path, "failed", error)}
 
 
