@@ -23,10 +23,7 @@ from __future__ import annotations
 
 import signal
 import unicodedata
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from throughtime.training import Training
+from typing import Any
 
 
 class ThroughtimeError(Exception):
@@ -63,7 +60,7 @@ class DivergedError(ThroughtimeError, ArithmeticError):
     """
 
     exit_code = 1
-    training: Training | None = None
+    training: Any = None
 
 
 class ReachError(ThroughtimeError, AssertionError):

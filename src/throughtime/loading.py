@@ -55,10 +55,14 @@ class UserFile(NamedTuple):
     real: Path
 
 
-def load(target: str) -> Loaded:
+def load(target: str, seed: int | None = None) -> Loaded:
     """Run ``FILE.py:FUNCTION``, which returns ``(model, closure)`` or a ``Problem``.
 
     Errors in the closure, whenever it is called, become a ``LoadError`` as well.
+
+    Args:
+        target: as the command line names it.
+        seed: given to the function where it takes an argument ``seed``; None for none.
 
     Raises:
         LoadError: no such file or function, an error while it ran (with file and line), or
@@ -66,7 +70,7 @@ def load(target: str) -> Loaded:
         MemoryError: the user's code ran out of it.
     """
     file, name = _split(target)
-    return _checked(_called(file, name), file, target)
+    return _checked(_called(file, name, seed), file, target)
 
 
 def load_problem(target: str, seed: int | None = None) -> Problem:

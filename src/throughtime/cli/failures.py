@@ -1,4 +1,4 @@
-"""An error as one sentence and an exit code. Nothing heavy is imported here: torch may be broken."""
+"""An error as one sentence and an exit code. Nothing heavy is imported: torch may be broken."""
 
 from __future__ import annotations
 

@@ -116,12 +116,12 @@ def _of_file(target: str, span: int | None, seed: int) -> Problem | Callable[[],
 
     def loaded() -> Loaded:
         with randomness(seed):
-            return load(target)
+            return load(target, seed)
 
     first = loaded()
     if first.span is not None:
         with randomness(seed):
-            return load_problem(target)
+            return load_problem(target, seed)
     if span is None:
         with randomness(seed, first.model):
             span = max(1, *(layer.steps - 1 for layer in observe(first.model, first.closure)))
