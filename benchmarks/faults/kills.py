@@ -29,7 +29,7 @@ from benchmarks.tables import Table
 ENDS = ("same", "refused", "wrong", "leaked", "hung", "traceback")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 VICTIMS = ("parent", "worker", "group")
-_IN_A_ROW = 4  # kills of one study, before it may come to its end
+_IN_A_ROW = 5  # kills of one study, before it may come to its end
 _PATIENCE = 300.0  # seconds for a command to end, on a machine that does much else
 _GRACE = 60.0  # seconds for all other processes to be gone: a worker may be importing torch
 

@@ -19,10 +19,10 @@ cells = ["rnn"]
 remedies = ["none", "clip"]
 lengths = [10]
 seeds = [0, 1]
-steps = 200
+steps = 80
 hidden = 4
 batch = 4
-evaluate_every = 200
+evaluate_every = 80
 measure_every = 0
 checkpoint_every = 10
 """
@@ -97,13 +97,13 @@ def _timeless(value: Any) -> Any:
 
 
 _TRAIN = (
-    "train adding --length 30 --hidden 16 --steps 400 --schedule cosine --measure-every 200 "
+    "train adding --length 30 --hidden 16 --steps 200 --schedule cosine --measure-every 100 "
     "--run run --resume --checkpoint-every 20 --json --quiet"
 )
-_OF_FILE = "train own.py:build --steps 600 --run run --resume --checkpoint-every 20 --json --quiet"
+_OF_FILE = "train own.py:build --steps 300 --run run --resume --checkpoint-every 20 --json --quiet"
 _SWEEP = "sweep grid.toml --out out --jobs 2 --json --quiet"
 _TREAT = (
-    "treat own.py:build --steps 100 --seeds 2 --remedies chrono --jobs 2 --out out --json --quiet"
+    "treat own.py:build --steps 40 --seeds 2 --remedies chrono --jobs 2 --out out --json --quiet"
 )
 STUDIES = (
     Study("train (task)", tuple(_TRAIN.split()), _of_training),

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-_ENDING = ("_exit", "execv", "execve")  # all of os.exec… come down to these
+# All of os.exec… come down to these two.
+_CALLS: dict[str, Callable[..., Any]] = {
+    name: getattr(os, name) for name in ("_exit", "execv", "execve")
+}
 _exit = os._exit
 
 
@@ -37,15 +40,11 @@ class _Answer:
 def guard_exits() -> None:
     """Have ``os._exit`` and ``os.exec…`` raise ``LeavingError`` in this process from now on.
 
-    The processes that it forks may end as they like. Once there is an answer, it is kept.
+    For a process of ours. Those that it forks may end as they like; once there is an answer, it is
+    kept.
     """
-    if getattr(os._exit, "is_guard", False):
-        return
-    for name in _ENDING:
-        guard = _guarded(name, getattr(os, name), os.getpid())
-        for module in (os, sys.modules.get("posix")):
-            if module is not None:
-                setattr(module, name, guard)
+    process = os.getpid()
+    _set({name: _guarded(name, call, process) for name, call in _CALLS.items()})
 
 
 def keep_answer(code: int) -> None:
@@ -60,13 +59,25 @@ def end_now(code: int) -> NoReturn:
 
 @contextmanager
 def one_answer() -> Iterator[None]:
-    """A copy of this process that was forked inside the block ends with the block, in silence."""
-    process = os.getpid()
+    """Inside the block nobody ends this process, as after ``guard_exits``.
+
+    A copy of it that is forked inside the block ends with the block, in silence.
+    """
+    process, before = os.getpid(), {name: getattr(os, name) for name in _CALLS}
+    guard_exits()
     try:
         yield
     finally:
         if os.getpid() != process:
             _exit(0 if sys.exc_info()[0] is None else 1)
+        _set(before)
+
+
+def _set(calls: Mapping[str, Callable[..., Any]]) -> None:
+    for name, call in calls.items():
+        setattr(os, name, call)
+        if "posix" in sys.modules:
+            setattr(sys.modules["posix"], name, call)
 
 
 def _guarded(name: str, call: Callable[..., Any], process: int) -> Callable[..., Any]:
@@ -75,7 +86,7 @@ def _guarded(name: str, call: Callable[..., Any], process: int) -> Callable[...,
             return call(*arguments, **keywords)
         if _Answer.code is not None:
             _exit(_Answer.code)
-        raise LeavingError(f"os.{name}({repr(arguments[0])[:40] if arguments else ''})")
+        shown = [os.fsdecode(one) if isinstance(one, bytes) else one for one in arguments[:1]]
+        raise LeavingError(f"os.{name}({', '.join(map(repr, shown))})")
 
-    guard.is_guard = True  # type: ignore[attr-defined]
     return guard

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from throughtime.errors import LoadError, ThroughtimeError, is_stop, out_of_memory, plain, said
-from throughtime.leaving import LeavingError, guard_exits, one_answer
+from throughtime.leaving import LeavingError, one_answer
 from throughtime.problem import Problem
 from throughtime.randomness import randomness
 
@@ -215,7 +215,6 @@ def _module(file: UserFile) -> ModuleType:
 
     Under its own name where that is free, so that a worker process can find what it defines.
     """
-    guard_exits()
     sys.path.insert(0, str(file.real.parent))
     importlib.invalidate_caches()
     name = file.real.stem

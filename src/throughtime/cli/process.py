@@ -17,7 +17,7 @@ from throughtime.cli.app import app
 from throughtime.cli.failures import BROKEN_PIPE, stopped, told
 from throughtime.cli.streams import prepare_streams
 from throughtime.errors import Interrupt, StopRequest, plain
-from throughtime.leaving import keep_answer
+from throughtime.leaving import guard_exits, keep_answer
 
 _STOPS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _LONGEST = 1000  # characters of an error's line
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(given, debug=debug)
     prepare_streams()
     _listen(_stop)
+    guard_exits()
     try:
         code = _run(given, debug=debug)
         _listen(signal.SIG_DFL)  # nothing is left to be told

@@ -119,8 +119,8 @@ def perplexity(model: nn.Module, *, tokens: Tensor, unit: Unit = "words") -> dic
         model.train(training)
     if not loss < _LARGEST:
         raise DivergedError(
-            f"the held-out loss is {loss:.3g} nats for each of the {unit}, and its perplexity no "
-            "finite number: try a smaller learning rate"
+            f"the held-out loss is {loss:.3g} nats per token, and its perplexity is not finite: "
+            "try a smaller learning rate"
         )
     bits = {"bits": loss / math.log(2)} if unit == "characters" else {}
     return {"loss": loss, "perplexity": math.exp(loss), **bits}

@@ -10,7 +10,7 @@ from typing import Any
 
 from throughtime.attributes import Attributes, restore_attributes
 from throughtime.carried import moved
-from throughtime.errors import DivergedError, InputError
+from throughtime.errors import DivergedError, InputError, plain
 from throughtime.problem import Batch, Clipper, MakeOptimizer, Problem
 from throughtime.randomness import randomness
 from throughtime.training import checkpoint
@@ -18,7 +18,7 @@ from throughtime.training.looking import Gauge, evaluate
 from throughtime.training.plan import OnStep, Own, Plan, Run
 from throughtime.training.processes import Processes
 from throughtime.training.progress import Show, shown
-from throughtime.training.recording import Recording, opened, record, restored
+from throughtime.training.recording import Recording, opened, record, restored, understood
 from throughtime.training.result import Status, Training
 from throughtime.training.schedules import Schedule
 from throughtime.training.signals import Interruption
@@ -130,10 +130,12 @@ class Loop:
         found = processes.told_by_first(find)
         if found is not None:
             state, self._so_far = found
-            checkpoint.scatter(state, self._so_far.steps, self._problem, updater, batches)
-            mine = state["carried"][processes.rank]
-            updater.carried = moved(mine, updater.parameters[0].device)
-            restore_attributes(self._problem.model, state["attributes"][processes.rank])
+            steps = self._so_far.steps
+            with understood(f"{plain(plan.run)}: its checkpoint of step {steps}"):
+                checkpoint.scatter(state, steps, self._problem, updater, batches)
+                mine = state["carried"][processes.rank]
+                updater.carried = moved(mine, updater.parameters[0].device)
+                restore_attributes(self._problem.model, state["attributes"][processes.rank])
         processes.same([*self._problem.model.parameters(), *self._problem.model.buffers()])
 
     def _shown(self) -> AbstractContextManager[Show]:

@@ -37,7 +37,7 @@ from joblib.externals.loky.process_executor import (
 
 from throughtime.errors import InputError, MissingExtraError, ThroughtimeError, plain
 from throughtime.files import write_atomically
-from throughtime.leaving import end_now
+from throughtime.leaving import end_now, guard_exits
 from throughtime.trials.one import Outcome, run_trial
 from throughtime.trials.trial import Trial
 
@@ -253,6 +253,7 @@ def _belong_to(parent: int) -> None:
     And a process whose study was killed ends as well, at any moment: run directories bear it. The
     number of the parent comes from itself: asked for here, it may be that of another by now.
     """
+    guard_exits()
     for number in _OF_A_TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_A_TERMINAL)
