@@ -103,6 +103,7 @@ def shown(trials: Sequence[Trial], folder: Path, *, wanted: bool) -> Iterator[Te
     console = Console(stderr=True)
     over = threading.Event()
     told: set[tuple[Trial, Outcome]] = set()
+    waiting_for: set[Trial] = set()
 
     def reason(trial: Trial, outcome: Outcome) -> None:
         if outcome.reason and (trial, outcome) not in told:  # who waits asks again and again
@@ -112,8 +113,9 @@ def shown(trials: Sequence[Trial], folder: Path, *, wanted: bool) -> Iterator[Te
 
     def tell_waiting(trial: Trial, outcome: Outcome) -> None:
         progress.tell(trial, outcome)
-        if outcome.status == "busy":  # it may be for hours
+        if outcome.status == "busy" and trial in waiting_for:  # a second time: it may be for hours
             reason(trial, outcome)
+        waiting_for.add(trial)
 
     if not wanted:
         yield tell_waiting
