@@ -30,6 +30,7 @@ ENDS = ("same", "refused", "wrong", "leaked", "hung", "traceback")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 VICTIMS = ("parent", "worker", "group")
 _IN_A_ROW = 5  # kills of one study, before it may come to its end
+_LATEST = 0.8  # of the time that a command takes: later it may have ended
 _PATIENCE = 300.0  # seconds for a command to end, on a machine that does much else
 _GRACE = 60.0  # seconds for all other processes to be gone: a worker may be importing torch
 
@@ -49,6 +50,8 @@ class Kill:
 def run(seed: int, kills: int, report: Any = None) -> list[Kill]:
     """So many kills, drawn from the seed; ``report`` is called with each."""
     numbers, done = random.Random(seed), list[Kill]()
+    for number in (signal.SIGINT, signal.SIGHUP):  # a job in the background would hand on deafness
+        signal.signal(number, signal.SIG_DFL)
     with tempfile.TemporaryDirectory(prefix="throughtime-kills-") as place:
         expected = {}
         for study in STUDIES:
@@ -92,7 +95,7 @@ def _killed(study: Study, folder: Path, numbers: random.Random, whole: float) ->
     for _ in range(numbers.randint(1, _IN_A_ROW)):
         victims = VICTIMS if study.name in ("sweep", "treat") else ("parent", "group")
         sent, victim = numbers.choice(SIGNALS), numbers.choice(victims)
-        one = Kill(study.name, victim, sent, numbers.uniform(0, whole))
+        one = Kill(study.name, victim, sent, numbers.uniform(0, _LATEST * whole))
         these.append(one)
         with _started(study, folder) as process:
             with suppress(subprocess.TimeoutExpired):

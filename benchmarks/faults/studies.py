@@ -103,7 +103,7 @@ _TRAIN = (
 _OF_FILE = "train own.py:build --steps 300 --run run --resume --checkpoint-every 20 --json --quiet"
 _SWEEP = "sweep grid.toml --out out --jobs 2 --json --quiet"
 _TREAT = (
-    "treat own.py:build --steps 40 --seeds 2 --remedies chrono --jobs 2 --out out --json --quiet"
+    "treat own.py:build --steps 30 --seeds 2 --remedies chrono --jobs 2 --out out --json --quiet"
 )
 STUDIES = (
     Study("train (task)", tuple(_TRAIN.split()), _of_training),
