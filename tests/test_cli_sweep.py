@@ -185,7 +185,9 @@ def test_ctrl_c_while_workers_start_is_one_line(folder: Path) -> None:
 
 
 def test_a_quiet_sweep_says_who_holds_what_it_waits_for(folder: Path) -> None:
-    key = make_grid(tomllib.loads(GRID)).settings[0].key
+    one = grid_text(["rnn"], ["none"]).replace("[0, 1]", "[0]")
+    (folder / "grid.toml").write_text(one)
+    key = make_grid(tomllib.loads(one)).settings[0].key
     (folder / "out" / "runs").mkdir(parents=True)
     (folder / "out" / "sweep.json").write_text('{"schema": 1}\n')
     with (
