@@ -54,8 +54,12 @@ def build():
 
 @pytest.mark.parametrize(
     ("sent", "code", "said"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
-    ids=["SIGINT", "SIGTERM"],
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGHUP"],
 )
 def test_a_signal_ends_a_file_that_hangs(sent: signal.Signals, code: int, said: str) -> None:
     Path("model.py").write_text(STUCK)

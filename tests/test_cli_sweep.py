@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,8 @@ from sweep_runs import (
 )
 
 from throughtime.cli import main
+from throughtime.runs.lock import locked
+from throughtime.trials import make_grid
 
 GRID = grid_text(["rnn"], ["none", "clip"])
 ONCE = list(range(1, STEPS + 1))
@@ -121,8 +124,9 @@ def test_a_killed_process_is_replaced_and_nothing_is_lost(folder: Path) -> None:
         (signal.SIGINT, True, 130, "interrupted"),
         (signal.SIGINT, False, 130, "interrupted"),
         (signal.SIGTERM, False, 143, "terminated"),
+        (signal.SIGHUP, True, 129, "hung up"),
     ],
-    ids=["Ctrl-C", "SIGINT", "SIGTERM"],
+    ids=["Ctrl-C", "SIGINT", "SIGTERM", "SIGHUP"],
 )
 def test_an_interrupted_sweep_goes_on(
     folder: Path, sent: signal.Signals, whole_group: bool, code: int, said: str
@@ -151,6 +155,49 @@ def test_a_killed_sweep_takes_its_workers_with_it(folder: Path) -> None:
     assert swept("--jobs", "1").returncode == 0
     for steps in journals(folder).values():
         assert_resumed(steps)
+
+
+def workers_of(session: int) -> list[int]:
+    """The processes of a session that joblib has just started, whatever they do yet."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "stat").read_text().rpartition(")")[2].split()
+            is_worker = b"popen_loky" in (entry / "cmdline").read_bytes()
+            found += [int(entry.name)] * (is_worker and int(words[3]) == session)
+    return found
+
+
+def test_workers_that_still_start_end_with_a_killed_sweep(folder: Path) -> None:
+    with sweeping(folder, "--jobs", "1", "--quiet", start_new_session=True) as process:
+        (worker,) = until(lambda: workers_of(process.pid), "a worker")
+        process.kill()
+        until(lambda: not alive(worker), "the end of the worker")
+    assert swept("--jobs", "1").returncode == 0
+
+
+def test_ctrl_c_while_workers_start_is_one_line(folder: Path) -> None:
+    with sweeping(folder, "--jobs", "2", "--quiet", start_new_session=True) as process:
+        until(lambda: workers_of(process.pid), "a worker")
+        os.killpg(process.pid, signal.SIGINT)
+        printed, complaint = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, printed, complaint) == (130, "", "throughtime: interrupted\n")
+
+
+def test_a_quiet_sweep_says_who_holds_what_it_waits_for(folder: Path) -> None:
+    one = grid_text(["rnn"], ["none"]).replace("[0, 1]", "[0]")
+    (folder / "grid.toml").write_text(one)
+    key = make_grid(tomllib.loads(one)).settings[0].key
+    (folder / "out" / "runs").mkdir(parents=True)
+    (folder / "out" / "sweep.json").write_text('{"schema": 1}\n')
+    with (
+        locked(folder / "out" / "runs" / f"{key}.lock"),
+        sweeping(folder, "--jobs", "1", "--quiet") as process,
+    ):
+        assert process.stderr is not None
+        line = process.stderr.readline()
+    assert line.startswith(f"{key}: busy: ")
+    assert f"is being written by process {os.getpid()} on " in line
 
 
 def test_two_sweeps_in_one_directory_share_the_work(folder: Path) -> None:

@@ -232,8 +232,10 @@ def test_an_error_of_the_file_is_told_with_its_line(
 def test_a_training_that_diverges_is_a_finding(run: Ran) -> None:
     own = OWN.replace("return (model", "return 1e30 * (1e30 * model").replace("- batch[1])", ")")
     ran = run("train own.py:build --steps 2 --json --quiet --run run", own=own)
-    assert (ran.code, ran.out) == (1, "")
-    assert "mine: at step 1 the loss is inf" in ran.err
+    facts = json.loads(ran.out)
+    assert (ran.code, facts["status"], facts["steps"]) == (1, "diverged", 0)
+    assert "mine: at step 1 the loss is inf" in facts["reason"]
+    assert ran.err == f"throughtime: {facts['reason']}\n"
     assert RunDirectory.open("run").manifest["status"] == "diverged"
 
 

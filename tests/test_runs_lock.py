@@ -1,12 +1,16 @@
 """One writer at a time: who holds a lock, who may take it over, and who may not."""
 
 import dataclasses
+import fcntl
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +189,74 @@ def test_a_lock_that_another_took_meanwhile_is_not_removed(run: RunDirectory) ->
     with run.lock():
         claim(run, host="elsewhere")
     assert json.loads((run.path / "lock").read_text())["host"] == "elsewhere"
+
+
+def test_a_fork_of_the_holder_does_not_hold_its_lock(run: RunDirectory) -> None:
+    reading, writing = os.pipe()
+    with run.lock():
+        child = forked(lambda: (os.close(writing), os.read(reading, 1)))
+    with RunDirectory.open(run.path, for_writing=True).lock():
+        run.history()
+    os.close(writing)
+    assert status_of(child) == 0
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_where_a_number_means_nothing_the_systems_lock_decides(
+    run: RunDirectory, held: bool
+) -> None:
+    claim(run, pid=os.getpid() if not held else 2**22 + 1, space="pid:[1]")
+    with (run.path / "lock").open("rb") as file:
+        if held:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        expected = pytest.raises(RunError, match="is being written") if held else nullcontext()
+        with expected, run.lock():
+            pass
+
+
+HOLD = """
+import sys, signal
+from throughtime.runs import RunDirectory
+with RunDirectory.open(sys.argv[1], for_writing=True).lock():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("own", [["--mount-proc"], []], ids=["its own /proc", "that of another"])
+def test_another_container_of_this_machine_is_refused_while_it_writes(
+    run: RunDirectory, own: list[str]
+) -> None:
+    apart = ["unshare", "--user", "--map-root-user", "--pid", "--fork", *own]
+    if not shutil.which("unshare") or subprocess.run([*apart, "true"], check=False).returncode:
+        pytest.skip("no namespaces here")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*apart, sys.executable, "-c", HOLD, str(run.path)], **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(RunError, match="is being written by process 1 on"), run.lock():
+            pass
+        kept = (run.path / "lock").read_bytes()
+        process.communicate(timeout=60)
+    (run.path / "lock").write_bytes(kept)  # as if it had been killed
+    with run.lock():
+        run.append({"step": 1})
+
+
+def test_who_waits_for_long_says_for_whom(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lock, "_PATIENCE", 0.05)
+    reading, writing = os.pipe()
+
+    def hold() -> None:
+        with lock.one_at_a_time(run.path):
+            os.write(writing, b"1")
+            time.sleep(1)
+
+    child = forked(hold)
+    os.read(reading, 1)
+    with lock.one_at_a_time(run.path):
+        told = capsys.readouterr().err
+    assert status_of(child) == 0
+    assert told.startswith(f"throughtime: waiting for process {child} on ")

@@ -121,9 +121,10 @@ def test_kill_9_at_any_moment_changes_no_bit(what: str) -> None:
     [
         (signal.SIGINT, 130, "interrupted"),
         (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "hung up"),
         (signal.SIGUSR1, 143, "terminated"),
     ],
-    ids=["SIGINT", "SIGTERM", "SIGUSR1"],
+    ids=["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"],
 )
 def test_a_signal_waits_for_a_checkpoint(
     sent: signal.Signals, code: int, said: str, folder: Path
@@ -169,10 +170,11 @@ print(done.status, done.steps, signal.getsignal(signal.SIGINT) is signal.default
     [
         (["SIGINT"], -signal.SIGINT, "the update went on\n"),
         (["SIGTERM"], -signal.SIGTERM, ""),
+        (["SIGHUP"], -signal.SIGHUP, ""),
         (["SIGUSR1"], -signal.SIGTERM, ""),
         (["SIGTERM", "own"], 0, "the update went on 15\nstopped 5 True\n"),
     ],
-    ids=["SIGINT", "SIGTERM", "SIGUSR1", "own handler"],
+    ids=["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "own handler"],
 )
 def test_the_handlers_of_a_script_have_the_last_word(
     given: list[str], code: int, printed: str

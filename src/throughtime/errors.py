@@ -15,12 +15,15 @@
     ├── LostProcessError       another process of the same training has ended
     └── MissingExtraError      an optional package that is not installed
 
-Warnings are ``ThroughtimeWarning``; the clippers' ``LostGradientWarning`` is one.
+Warnings are ``ThroughtimeWarning``; the clippers' ``LostGradientWarning`` is one. A signal that
+asks a command to end is a ``StopRequest``, which is not an error.
 """
 
 from __future__ import annotations
 
+import signal
 import unicodedata
+from typing import Any
 
 
 class ThroughtimeError(Exception):
@@ -50,9 +53,14 @@ class UnsupportedError(ThroughtimeError, TypeError):
 
 
 class DivergedError(ThroughtimeError, ArithmeticError):
-    """A training whose loss or gradient is no longer finite."""
+    """A training whose loss or gradient is no longer finite.
+
+    Attributes:
+        training: the ``Training`` until then; None outside of a training.
+    """
 
     exit_code = 1
+    training: Any = None
 
 
 class ReachError(ThroughtimeError, AssertionError):
@@ -109,6 +117,50 @@ class MissingExtraError(ThroughtimeError, ImportError):
             f'{package} is not installed: run  pip install "throughtime[{extra}]"',
             name=package,
         )
+
+
+class StopRequest(BaseException):
+    """A signal asked the process to end. No ``except Exception`` of a user's code swallows it.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Interrupt(StopRequest, KeyboardInterrupt):
+    """Ctrl-C: a ``KeyboardInterrupt`` that no user's code raised."""
+
+
+def is_stop(error: BaseException) -> bool:
+    """Whether a signal raised this, and not somebody's code.
+
+    A command line makes an ``Interrupt`` of Ctrl-C; where Python's own handler stands, or none, a
+    bare ``KeyboardInterrupt`` is one.
+    """
+    bare = type(error) is KeyboardInterrupt
+    handler = signal.getsignal(signal.SIGINT)
+    pythons = handler is signal.default_int_handler or not callable(handler)
+    return isinstance(error, StopRequest) or (bare and pythons)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says so in Python's way, or in one of torch's, which are a plain RuntimeError."""
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in said(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
+
+
+def said(error: object) -> str:
+    """The text of an error, whatever its own ``__str__`` does."""
+    try:
+        return str(error)
+    except BaseException as another:
+        if is_stop(another):
+            raise
+        return f"no text, its __str__ raised {type(another).__name__}"
 
 
 class ThroughtimeWarning(UserWarning):

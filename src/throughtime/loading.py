@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from throughtime.errors import LoadError, ThroughtimeError, plain
+from throughtime.errors import LoadError, ThroughtimeError, is_stop, out_of_memory, plain, said
+from throughtime.leaving import LeavingError, one_answer
 from throughtime.problem import Problem
 from throughtime.randomness import randomness
 
@@ -58,11 +59,15 @@ class UserFile(NamedTuple):
     real: Path
 
 
-def load(target: str) -> Loaded:
+def load(target: str, seed: int | None = None) -> Loaded:
     """Run ``FILE.py:FUNCTION``, which returns ``(model, closure)`` or a ``Problem``.
 
     The lengths of a padded batch are a third element, or an attribute of the closure.
     Errors in the closure, whenever it is called, become a ``LoadError`` as well.
+
+    Args:
+        target: as the command line names it.
+        seed: given to the function where it takes an argument ``seed``; None for none.
 
     Raises:
         LoadError: no such file or function, an error while it ran (with file and line), or
@@ -70,7 +75,7 @@ def load(target: str) -> Loaded:
         MemoryError: the user's code ran out of it.
     """
     file, name = _split(target)
-    return _checked(_called(file, name), file, target)
+    return _checked(_called(file, name, seed), file, target)
 
 
 def load_problem(target: str, seed: int | None = None) -> Problem:
@@ -89,15 +94,19 @@ def load_problem(target: str, seed: int | None = None) -> Problem:
     return _problem(*_split(target), seed)
 
 
-def load_either(target: str) -> Loaded | Problem:
+def load_either(target: str, seed: int | None = None) -> Loaded | Problem:
     """Run ``FILE.py:FUNCTION`` once: a ``Problem``, or the pair that it returned.
+
+    Args:
+        target: as the command line names it.
+        seed: as for ``load``.
 
     Raises:
         LoadError: as ``load``.
         MemoryError: as ``load``.
     """
     file, name = _split(target)
-    made = _called(file, name)
+    made = _called(file, name, seed)
     return (
         _guarded_problem(made, file) if isinstance(made, Problem) else _checked(made, file, target)
     )
@@ -300,26 +309,30 @@ def _described(made: Any) -> str:
 
 @contextmanager
 def users_code(file: UserFile) -> Iterator[None]:
-    """Errors of the user's own code as one line, with its file and line number."""
-    try:
-        yield
-    except (ThroughtimeError, MemoryError):
-        raise
-    except SystemExit as error:
-        shown = "" if error.code is None else repr(error.code)
-        raise LoadError(f"{_place(error, file)}: it called exit({plain(shown)})") from error
-    except Exception as error:
-        if out_of_memory(error):
+    """Errors of the user's own code as one line, with its file and line number.
+
+    Whatever they are: what ends a process, or is no ``Exception``, as well.
+    """
+    with one_answer():
+        try:
+            yield
+        except (ThroughtimeError, MemoryError):
             raise
-        said = error.msg if isinstance(error, SyntaxError) else error
-        message = f"{type(error).__name__}: {plain(said)}" if str(said) else type(error).__name__
-        raise LoadError(f"{_place(error, file)}: {message}") from error
+        except BaseException as error:
+            if is_stop(error) or out_of_memory(error):
+                raise
+            raise LoadError(f"{_place(error, file)}: {_message(error)}") from error
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether it says so in Python's way, or in one of torch's, which are a plain RuntimeError."""
-    of_torch = type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and of_torch)
+def _message(error: BaseException) -> str:
+    """What happened, in one line."""
+    if isinstance(error, LeavingError):
+        return f"it called {plain(error.call)}"
+    if isinstance(error, SystemExit):
+        shown = error.code if isinstance(error.code, int | str) else type(error.code).__name__
+        return f"it called exit({'' if error.code is None else plain(repr(shown))})"
+    text = said(error.msg if isinstance(error, SyntaxError) else error)
+    return f"{type(error).__name__}: {plain(text)}" if text else type(error).__name__
 
 
 def _place(error: BaseException, file: UserFile) -> str:

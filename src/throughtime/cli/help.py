@@ -14,7 +14,7 @@ the mathematics               throughtime textbook scalar
 
 EXIT_CODES = """\b
 Exit code: 0 healthy or done; 1 a finding; 2 bad usage or input;
-3 the environment (disk, memory, a missing package); 130 or 143 interrupted.
+3 the environment (disk, memory, a missing package); 129, 130 or 143 after a signal.
 """
 
 DEMO = """Train an Elman RNN and an LSTM on real text, and show how far back each of them sees.
@@ -37,7 +37,8 @@ lstm        the carousel of forget gates beside the whole gradient
 
 DIAGNOSE = """Say how far back the gradient of a model reaches, from one batch.
 
-FUNCTION stands in FILE.py, takes no argument and returns (model, closure). The closure runs the
+FUNCTION stands in FILE.py and returns (model, closure); where it takes an argument named seed, it
+gets --seed, which also seeds Python, NumPy and torch. The closure runs the
 model on one batch and returns the loss. The file is run, as python would run it:
 
 \b

@@ -6,6 +6,7 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
+from throughtime.cli.draws import diagnosed_by_seed
 from throughtime.cli.options import AsJson, Cell, Language, file_option, number_option, report_place
 from throughtime.cli.output import print_json, quiet, show, working
 from throughtime.errors import LoadError, ThroughtimeWarning
@@ -108,23 +110,27 @@ def diagnose(
     ] = None,
     hidden: Annotated[int, number_option("--hidden", "... with so many units.")] = 128,
     window: Annotated[int, number_option("--window", "... over so many words in a row.")] = 100,
-    seed: Annotated[int, number_option("--seed", "... with weights from this seed.", least=0)] = 0,
+    seed: Annotated[int, number_option("--seed", "Seed of all that is random.", least=0)] = 0,
+    seeds: Annotated[
+        int | None, number_option("--seeds", "Diagnose as many seeds: do the verdicts agree?")
+    ] = None,
 ) -> int:
     """Capture one batch, diagnose it and show what was found. Returns the exit code."""
     with quiet(as_json), working("capturing one batch"):
         if target is not None:
             _refuse_options_of_the_cell(context)
-            found = _diagnose_file(target, span, deep)
+            diagnose_one = partial(_diagnose_file, target, span, deep)
         elif cell is not None:
-            found = _diagnose_cell(cell, text, hidden, window, seed, span, deep)
+            diagnose_one = partial(_diagnose_cell, cell, text, hidden, window, span, deep)
         else:
             raise LoadError("nothing to diagnose: give FILE.py:FUNCTION, or --cell rnn|lstm|gru")
+        found = diagnosed_by_seed(diagnose_one, seed, seeds)
     show(found, report, as_json, language.value)
     return 0 if found.verdict == "healthy" else 1
 
 
 def _refuse_options_of_the_cell(context: typer.Context) -> None:
-    for name in ("cell", "text", "hidden", "window", "seed"):
+    for name in ("cell", "text", "hidden", "window"):
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             raise LoadError(
@@ -132,16 +138,16 @@ def _refuse_options_of_the_cell(context: typer.Context) -> None:
             )
 
 
-def _diagnose_file(target: str, span: int | None, deep: bool) -> Diagnosis:
+def _diagnose_file(target: str, span: int | None, deep: bool, seed: int) -> Diagnosis:
     from throughtime.loading import load
 
-    loaded = load(target)
+    loaded = load(target, seed)
     span = loaded.span if span is None else span
     return _diagnosed(replace(loaded, span=span), target, deep)
 
 
 def _diagnose_cell(
-    cell: Cell, text: Path | None, hidden: int, window: int, seed: int, span: int | None, deep: bool
+    cell: Cell, text: Path | None, hidden: int, window: int, span: int | None, deep: bool, seed: int
 ) -> Diagnosis:
     from throughtime.loading import Loaded
     from throughtime.tasks.corpus import read_text

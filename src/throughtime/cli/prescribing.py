@@ -130,7 +130,7 @@ def _of_file(
 
     def loaded() -> Loaded | Problem:
         with randomness(seed):
-            return load_either(target)
+            return load_either(target, seed)
 
     first = loaded()
     if not isinstance(first, Loaded):

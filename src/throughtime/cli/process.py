@@ -1,45 +1,33 @@
 """The process around a command: its exit code, its one line of error, signals and broken pipes.
 
-Exit codes: 0 healthy or done; 1 a finding; 2 bad usage or input; 3 the environment; 130 and 143
-after SIGINT and SIGTERM; 141 when the reader of a pipe has gone.
+Exit codes: 0 healthy or done; 1 a finding; 2 bad usage or input; 3 the environment; 129, 130 and
+143 after SIGHUP, SIGINT and SIGTERM; 141 when the reader of a pipe has gone.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from io import TextIOWrapper
-from pathlib import Path
 from typing import NoReturn
 
-import typer
-
 from throughtime.cli.app import app
-from throughtime.errors import ThroughtimeError, plain
+from throughtime.cli.failures import BROKEN_PIPE, stopped, told
+from throughtime.cli.streams import prepare_streams
+from throughtime.errors import Interrupt, StopRequest, plain
+from throughtime.leaving import guard_exits, keep_answer
 
-_INTERRUPTED, _TERMINATED, _BROKEN_PIPE = 130, 143, 141
+_STOPS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _LONGEST = 1000  # characters of an error's line
-_ENVIRONMENT = {  # what a user's other choice of a path would not mend
-    errno.EDQUOT,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ENOSPC,
-    errno.EROFS,
-}
+_INTERRUPTED = 130
+_asked: list[int] = []  # the signals that came: imports, and users' code, make other errors of them
 
 
-class _Terminated(BaseException):
-    """SIGTERM came. No ``except Exception`` of a user's code swallows it."""
-
-
-def _terminate(_number: int, _frame: object) -> NoReturn:
-    raise _Terminated
+def _stop(number: int, _frame: object) -> NoReturn:
+    _asked.append(number)
+    raise Interrupt(number) if number == signal.SIGINT else StopRequest(number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,69 +37,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     are set up for it.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    ours = arguments is None
-    if ours:
-        signal.signal(signal.SIGTERM, _terminate)
-        _prepare_streams()
-    code = _run([one for one in given if one != "--debug"], debug="--debug" in given)
-    if ours and code == _BROKEN_PIPE:
+    debug = "--debug" in given
+    given = [one for one in given if one != "--debug"]
+    if arguments is not None:
+        return _run(given, debug=debug)
+    prepare_streams()
+    _listen(_stop)
+    guard_exits()
+    try:
+        code = _run(given, debug=debug)
+        _listen(signal.SIG_DFL)  # nothing is left to be told
+    except StopRequest as error:  # while the last word was printed
+        code = 128 + error.number
+    keep_answer(code)
+    if code == BROKEN_PIPE:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python flushes when it ends
-    elif ours and "--json" in given:
+    elif "--json" in given:
         os.dup2(2, 1)  # exit handlers, and what C has buffered, must not follow the JSON
     return code
 
 
-def _prepare_streams() -> None:
-    """Letters that the locale lacks become question marks; a closed stream swallows all."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  — until Python ends
-        elif isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+def _listen(handler: object) -> None:
+    """Handle the signals that ask for an end; those that are ignored (nohup) stay so."""
+    for number in _STOPS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)  # type: ignore[arg-type]  # a handler, or SIG_DFL
 
 
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         code = app(arguments, prog_name="throughtime", standalone_mode=False)
         sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):
-        return _BROKEN_PIPE  # rich and typer turn the one into the other
-    except (Exception, KeyboardInterrupt, _Terminated) as error:  # noqa: BLE001  — each is told
+    except BaseException as error:  # noqa: BLE001  — each is told
         if debug:
             traceback.print_exception(error)
-        return _fail(*_told(error))
+        return _fail(*(stopped(_asked[0]) if _asked else told(error)))
     if code == _INTERRUPTED:  # typer turns a KeyboardInterrupt into it
-        return _fail("interrupted", code)
+        return _fail(*stopped(signal.SIGINT))
     return code if isinstance(code, int) else 0
 
 
 def _fail(message: str, code: int) -> int:
     if len(message) > _LONGEST:
         message = f"{message[:_LONGEST]} ... (--debug shows the rest)"
-    print(f"throughtime: {plain(message)}", file=sys.stderr)  # noqa: T201  — the one place
+    if message:
+        print(f"throughtime: {plain(message)}", file=sys.stderr)  # noqa: T201  — the one place
     return code
-
-
-def _told(error: BaseException) -> tuple[str, int]:
-    """An error as a sentence, and its exit code."""
-    if isinstance(error, ThroughtimeError):
-        return str(error), error.exit_code
-    if isinstance(error, typer.TyperException):
-        context = getattr(error, "ctx", None)
-        hint = f" (see {context.command_path} --help)" if context else ""
-        message = " ".join(error.format_message().replace("Value error, ", "").split())
-        return message.rstrip(".") + hint, 2
-    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return "interrupted", _INTERRUPTED
-    if isinstance(error, _Terminated):
-        return "terminated", _TERMINATED
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}", 3 if error.errno in _ENVIRONMENT else 2
-    from throughtime.loading import out_of_memory
-
-    if out_of_memory(error):
-        said = f" ({error})" if str(error) else ""
-        return f"out of memory: take fewer units, fewer steps or a smaller batch{said}", 3
-    return f"{type(error).__name__}: {error} (--debug shows where)", 2

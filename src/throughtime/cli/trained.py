@@ -11,6 +11,7 @@ from throughtime.cli.output import print_json
 from throughtime.errors import plain
 
 if TYPE_CHECKING:
+    from throughtime.errors import DivergedError
     from throughtime.problem import Problem
     from throughtime.training import Training
 
@@ -18,11 +19,17 @@ _OVER = 100  # batches over which the loss is averaged for a reader
 
 
 def show_training(
-    done: Training, problem: Problem, steps: int, run: Path | None, as_json: bool
+    done: Training,
+    problem: Problem,
+    steps: int,
+    run: Path | None,
+    as_json: bool,
+    error: DivergedError | None = None,
 ) -> None:
-    """Print what came of ``steps`` planned updates."""
+    """Print what came of ``steps`` planned updates; ``error``: why there are no more."""
     if as_json:
-        print_json(_facts(done, problem, run))
+        reason = {} if error is None else {"reason": str(error)}
+        print_json({**_facts(done, problem, run), **reason})
     else:
         sys.stdout.write("\n".join(_lines(done, problem, steps, run)) + "\n")
 

@@ -19,10 +19,12 @@ from throughtime.cli.options import AsJson, Quiet, file_option, number_option
 from throughtime.cli.output import quiet, working
 from throughtime.cli.trained import show_training
 from throughtime.errors import (
+    DivergedError,
     LoadError,
     LostProcessError,
     ThroughtimeError,
     ThroughtimeWarning,
+    is_stop,
     plain,
 )
 
@@ -175,9 +177,11 @@ def train(
         how["measure_every"] = seldom if measure_every is None else measure_every
         how["evaluate_every"] = evaluate_every
         how["stop"] = "solved" if until_solved else None
-        done = _train(made, steps, how)
-    if done is not None:
-        show_training(done, made.problem, steps, run, as_json)
+        done, error = _train_to_an_end(made, steps, how)
+    if done is not None and (as_json or error is None):
+        show_training(done, made.problem, steps, run, as_json, error)
+    if error is not None:
+        raise error
 
 
 def _made(
@@ -239,6 +243,16 @@ def _initialise(made: Made, name: str, forget_bias: float | None, seed: int) -> 
     made.settings.update(initialisation=name, forget_bias=forget_bias)
 
 
+def _train_to_an_end(
+    made: Made, steps: int, how: dict[str, Any]
+) -> tuple[Training | None, DivergedError | None]:
+    """What came of the training, a good end or not."""
+    try:
+        return _train(made, steps, how), None
+    except DivergedError as error:
+        return error.training, error
+
+
 def _train(made: Made, steps: int, how: dict[str, Any]) -> Training | None:
     """Train, alone or with the processes that torchrun started; None in all but the first."""
     from throughtime import training
@@ -251,8 +265,8 @@ def _train(made: Made, steps: int, how: dict[str, Any]) -> Training | None:
             if processes.first or isinstance(error, (LostProcessError, LoadError)):
                 raise
             raise typer.Exit(error.exit_code) from None
-        except BaseException:
-            if processes.first:
+        except BaseException as error:
+            if processes.first and is_stop(error):
                 _tell_what_is_saved(how["run"], steps)
             raise
         return done if processes.first else None

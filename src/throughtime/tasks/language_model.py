@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from functools import partial
 
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
+from throughtime.errors import DivergedError
 from throughtime.problem import Problem, seeded
 from throughtime.tasks.corpus import Corpus, Unit, excerpts, python_manual, streams
 from throughtime.tasks.model import Cell, at_least, kind_of, token_model
 from throughtime.tasks.sequences import carry, windows
 
+_LARGEST = math.log(sys.float_info.max)  # nats whose perplexity is a number
 Excerpts = tuple[Tensor, Tensor]  # token numbers (T B) and the ones that follow them (T B)
 
 NAMES = {"words": "language model", "characters": "character model"}
@@ -103,12 +106,21 @@ def next_token_loss(model: nn.Module, batch: Excerpts) -> Tensor:
 
 @torch.no_grad()
 def perplexity(model: nn.Module, *, tokens: Tensor, unit: Unit = "words") -> dict[str, float]:
-    """Loss in nats per token and perplexity on ``tokens`` (N,), read as one long sequence."""
+    """Loss in nats per token and perplexity on ``tokens`` (N,), read as one long sequence.
+
+    Raises:
+        DivergedError: the perplexity is no finite number.
+    """
     training = model.training
     model.eval()
     try:
         loss = float(next_token_loss(model, (tokens[:-1, None], tokens[1:, None])))
     finally:
         model.train(training)
+    if not loss < _LARGEST:
+        raise DivergedError(
+            f"the held-out loss is {loss:.3g} nats per token, and its perplexity is not finite: "
+            "try a smaller learning rate"
+        )
     bits = {"bits": loss / math.log(2)} if unit == "characters" else {}
     return {"loss": loss, "perplexity": math.exp(loss), **bits}

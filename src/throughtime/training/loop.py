@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -9,7 +10,7 @@ from typing import Any
 
 from throughtime.attributes import Attributes, restore_attributes
 from throughtime.carried import moved
-from throughtime.errors import DivergedError, InputError
+from throughtime.errors import DivergedError, InputError, plain
 from throughtime.problem import Batch, Clipper, MakeOptimizer, Problem
 from throughtime.randomness import randomness
 from throughtime.training import checkpoint
@@ -17,7 +18,7 @@ from throughtime.training.looking import Gauge, evaluate
 from throughtime.training.plan import OnStep, Own, Plan, Run
 from throughtime.training.processes import Processes
 from throughtime.training.progress import Show, shown
-from throughtime.training.recording import Recording, opened, record, restored
+from throughtime.training.recording import Recording, opened, record, restored, understood
 from throughtime.training.result import Status, Training
 from throughtime.training.schedules import Schedule
 from throughtime.training.signals import Interruption
@@ -129,10 +130,12 @@ class Loop:
         found = processes.told_by_first(find)
         if found is not None:
             state, self._so_far = found
-            checkpoint.scatter(state, self._so_far.steps, self._problem, updater, batches)
-            mine = state["carried"][processes.rank]
-            updater.carried = moved(mine, updater.parameters[0].device)
-            restore_attributes(self._problem.model, state["attributes"][processes.rank])
+            steps = self._so_far.steps
+            with understood(f"{plain(plan.run)}: its checkpoint of step {steps}"):
+                checkpoint.scatter(state, steps, self._problem, updater, batches)
+                mine = state["carried"][processes.rank]
+                updater.carried = moved(mine, updater.parameters[0].device)
+                restore_attributes(self._problem.model, state["attributes"][processes.rank])
         processes.same([*self._problem.model.parameters(), *self._problem.model.buffers()])
 
     def _shown(self) -> AbstractContextManager[Show]:
@@ -154,7 +157,8 @@ class Loop:
             if decision != _INTERRUPTED:
                 self._last_look()
             so_far.status = _STATUS[decision or _DONE]
-        except DivergedError:
+        except DivergedError as error:
+            so_far.status, error.training = "diverged", so_far
             self._recording.update(status="diverged")
             raise
         so_far.seconds = time.perf_counter() - began
@@ -214,6 +218,11 @@ class Loop:
     def _evaluate(self) -> None:
         so_far, solved = self._so_far, self._problem.solved
         scores = self._processes.told_by_first(lambda: evaluate(self._problem))
+        if not math.isfinite(scores.get("loss", 0.0)):
+            raise DivergedError(
+                f"{self._problem.name}: after step {so_far.steps} the held-out loss is "
+                f"{scores['loss']}: try a smaller learning rate"
+            )
         so_far.evaluations.append((so_far.steps, scores))
         if so_far.solved_at is None and solved is not None and solved.met(scores):
             so_far.solved_at = so_far.steps

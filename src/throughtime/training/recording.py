@@ -13,7 +13,16 @@ from typing import Any
 
 import torch
 
-from throughtime.errors import InputError, RunError, StorageError, ThroughtimeWarning, plain
+from throughtime.errors import (
+    InputError,
+    RunError,
+    StorageError,
+    ThroughtimeError,
+    ThroughtimeWarning,
+    out_of_memory,
+    plain,
+    said,
+)
 from throughtime.runs import RunDirectory
 from throughtime.training.plan import Plan
 from throughtime.training.result import Reach, Training
@@ -108,24 +117,50 @@ def restored(directory: RunDirectory) -> tuple[dict[str, Any], Training] | None:
     if found is None:
         return None
     step, state = found
-    so_far = Training(**state["counters"])
+    with understood(f"{plain(directory.path)}: its checkpoint of step {step}"):
+        so_far = Training(**state["counters"])
     for line in directory.history():
         at = line.get("step", math.inf)
-        if at > step:
-            continue
-        if "loss" in line:
-            so_far.losses.append(line["loss"])
-            so_far.norms.append(line["norm"])
-        if "horizon" in line:
-            so_far.horizons.append(Reach(at, line["horizon"], line["gain_at_span"]))
-        if "scores" in line:
-            so_far.evaluations.append((at, line["scores"]))
+        with understood(f"{plain(directory.path / 'journal.jsonl')}: the record of step {at}"):
+            if at <= step:
+                _retell(so_far, at, line)
     if so_far.steps != step:
         raise RunError(
             f"{plain(directory.path)}: its journal has {so_far.steps} of the {step} updates before "
             "its last checkpoint: name a new directory"
         )
     return state, so_far
+
+
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """One error that names what was damaged, for whatever Python says of it inside the block.
+
+    Raises:
+        RunError: something went wrong that is not an error of ours.
+    """
+    try:
+        yield
+    except ThroughtimeError:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        reason = plain(f"{type(error).__name__}: {said(error)}")[:200]
+        raise RunError(
+            f"{what} is damaged, or not of this training ({reason}): name a new directory"
+        ) from error
+
+
+def _retell(so_far: Training, at: int, line: Mapping[str, Any]) -> None:
+    """Add what a line of the journal says."""
+    if "loss" in line:
+        so_far.losses.append(line["loss"])
+        so_far.norms.append(line["norm"])
+    if "horizon" in line:
+        so_far.horizons.append(Reach(at, line["horizon"], line["gain_at_span"]))
+    if "scores" in line:
+        so_far.evaluations.append((at, line["scores"]))
 
 
 def _at(path: str | os.PathLike[str]) -> RunDirectory:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-Status = Literal["running", "done", "solved", "stopped"]
+Status = Literal["running", "done", "solved", "stopped", "diverged"]
 Scores = dict[str, float]
 
 
@@ -37,8 +37,8 @@ class Training:
         clipped_steps: how many updates had a gradient longer than ``clip``.
         solved_at: the first update after which an evaluation met the problem's criterion.
         seconds: time that the training took, over all of its sittings.
-        status: ``done`` after all steps, ``solved`` or ``stopped`` where it ended early, and before
-            that ``running``.
+        status: ``done`` after all steps, ``solved`` or ``stopped`` where it ended early,
+            ``diverged`` where it is no longer finite, and before that ``running``.
         unrecorded: why its run directory was no longer written to; empty if all of it was.
     """
 

@@ -7,12 +7,14 @@ import threading
 from typing import Any
 
 _ASKING = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
 ]
 
 
 class Interruption:
-    """Inside the block SIGINT, SIGTERM and SIGUSR1 (SLURM's warning) only set ``number``.
+    """Inside the block SIGINT, SIGTERM, SIGHUP and SIGUSR1 (SLURM's warning) set ``number``.
 
     Nothing is saved in a handler. Afterwards the old handlers are back, and ``hand_on`` gives the
     signal to its old one: Ctrl-C raises ``KeyboardInterrupt`` after all, and SIGTERM ends the
@@ -48,7 +50,7 @@ class Interruption:
         if not self.number:
             return
         unhandled = self._before[self.number] is signal.SIG_DFL
-        is_warning = self.number not in (signal.SIGINT, signal.SIGTERM)
+        is_warning = self.number == getattr(signal, "SIGUSR1", None)
         signal.raise_signal(signal.SIGTERM if unhandled and is_warning else self.number)
 
     def _note(self, number: int, _frame: object) -> None:

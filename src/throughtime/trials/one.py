@@ -8,6 +8,7 @@ written: nobody shall find the run in that moment and think that it is not finis
 from __future__ import annotations
 
 import math
+import signal
 import threading
 import time
 import warnings
@@ -24,7 +25,9 @@ from throughtime.errors import (
     RunError,
     ThroughtimeError,
     ThroughtimeWarning,
+    is_stop,
     plain,
+    said,
 )
 from throughtime.problem import Problem
 from throughtime.runs import RunDirectory
@@ -130,7 +133,9 @@ def _result(trial: Trial, path: Path, stop: Path) -> Result:
         raise
     except DivergedError as error:
         return {**_known(problem), **_so_far(trial, path, "diverged", error)}
-    except Exception as error:  # noqa: BLE001  — a trial that fails does not end the others
+    except BaseException as error:  # a trial that fails does not end the others
+        if is_stop(error) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise  # a worker is deaf to Ctrl-C: there it is the file's own
         return {**_known(problem), **_so_far(trial, path, "failed", error)}
 
 
@@ -193,7 +198,7 @@ def _clips(trial: Trial, problem: Problem) -> bool:
     return trial.options().get("clip", problem.clip) is not None
 
 
-def _so_far(trial: Trial, path: Path, status: Status, error: Exception) -> Result:
+def _so_far(trial: Trial, path: Path, status: Status, error: BaseException) -> Result:
     """What is known of a training that came to no good end."""
     losses = []
     with suppress(ThroughtimeError):
@@ -216,7 +221,7 @@ def _record(trial: Trial, path: Path, result: Result) -> None:
 
 def _told(error: BaseException) -> str:
     """An error in one line; of one that is not ours, its kind as well."""
-    said = plain(error).strip()
+    text = plain(said(error)).strip()
     if isinstance(error, ThroughtimeError | InputError):
-        return said
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

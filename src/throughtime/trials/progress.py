@@ -97,15 +97,29 @@ def shown(trials: Sequence[Trial], folder: Path, *, wanted: bool) -> Iterator[Te
     Args:
         trials: all of them.
         folder: the study's directory.
-        wanted: False shows nothing.
+        wanted: False shows nothing but who is waited for.
     """
     progress = Progress(trials, folder)
-    if not wanted:
-        yield progress.tell
-        return
     console = Console(stderr=True)
     over = threading.Event()
     told: set[tuple[Trial, Outcome]] = set()
+    waiting_for: set[Trial] = set()
+
+    def reason(trial: Trial, outcome: Outcome) -> None:
+        if outcome.reason and (trial, outcome) not in told:  # who waits asks again and again
+            told.add((trial, outcome))
+            line = f"{trial.key}: {outcome.status}: {plain(outcome.reason)}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def tell_waiting(trial: Trial, outcome: Outcome) -> None:
+        progress.tell(trial, outcome)
+        if outcome.status == "busy" and trial in waiting_for:  # a second time: it may be for hours
+            reason(trial, outcome)
+        waiting_for.add(trial)
+
+    if not wanted:
+        yield tell_waiting
+        return
     with _bar(console, progress) if console.is_terminal else _lines(console, progress) as show:
 
         def look() -> None:
@@ -114,10 +128,7 @@ def shown(trials: Sequence[Trial], folder: Path, *, wanted: bool) -> Iterator[Te
 
         def tell(trial: Trial, outcome: Outcome) -> None:
             progress.tell(trial, outcome)
-            if outcome.reason and (trial, outcome) not in told:  # who waits asks again and again
-                told.add((trial, outcome))
-                line = f"{trial.key}: {outcome.status}: {plain(outcome.reason)}"
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            reason(trial, outcome)
 
         thread = threading.Thread(target=look, daemon=True)
         thread.start()

@@ -37,6 +37,7 @@ from joblib.externals.loky.process_executor import (
 
 from throughtime.errors import InputError, MissingExtraError, ThroughtimeError, plain
 from throughtime.files import write_atomically
+from throughtime.leaving import end_now, guard_exits
 from throughtime.trials.one import Outcome, run_trial
 from throughtime.trials.trial import Trial
 
@@ -44,6 +45,7 @@ _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
 _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
+_OF_A_TERMINAL = {signal.SIGINT, signal.SIGHUP}  # sent to all of its processes at once
 _CONNECT = 5.0  # seconds to reach the scheduler
 _ORPHAN = 1.0  # seconds until a process sees that its study is gone
 _APPEAR = 10.0  # seconds for a first worker to be there
@@ -104,12 +106,15 @@ class Processes(Workers):
         self._pool.shutdown(kill_workers=True)
 
     def _submit(self, trial: Trial, folder: str, stop: str) -> Future[Outcome]:
-        future: Future[Outcome] = self._pool.submit(run_trial, trial, folder, stop)
+        with _deaf_to_the_terminal():  # processes start here, and inherit it
+            future: Future[Outcome] = self._pool.submit(run_trial, trial, folder, stop)
         return future
 
     def _new_pool(self) -> Any:
-        with _quiet_tracker():
-            return ProcessPoolExecutor(self._jobs, initializer=_belong_to_parent, env=_ONE_THREAD)
+        with _quiet_tracker(), _deaf_to_the_terminal():
+            return ProcessPoolExecutor(
+                self._jobs, initializer=_belong_to, initargs=(os.getpid(),), env=_ONE_THREAD
+            )
 
 
 class Cluster(Workers):
@@ -229,19 +234,36 @@ def _reads(path: str) -> str:
     return ""
 
 
-def _belong_to_parent() -> None:
+@contextmanager
+def _deaf_to_the_terminal() -> Iterator[None]:
+    """Inside the block Ctrl-C and a hang-up wait; for a process that starts there, until it runs.
+
+    Half a minute of imports would otherwise end in a traceback from each of them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_A_TERMINAL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _belong_to(parent: int) -> None:
     """Ctrl-C reaches every process of a terminal; the study alone decides what it means.
 
-    And a process whose study was killed ends as well, at any moment: run directories bear it.
+    And a process whose study was killed ends as well, at any moment: run directories bear it. The
+    number of the parent comes from itself: asked for here, it may be that of another by now.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    guard_exits()
+    for number in _OF_A_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_A_TERMINAL)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_ORPHAN)
-    os._exit(1)
+    end_now(1)
 
 
 @contextmanager

@@ -73,6 +73,7 @@ class Plan:
         if self.span is not None and self.span < 1:
             raise InputError(f"span is {self.span}: give at least 1")
         self.source  # noqa: B018  — refuses what has none
+        self._refuse_a_frozen_model()
         for name in self.asked or ():
             if name == UNTREATED:
                 raise InputError("none is no remedy: the untreated model is always tried")
@@ -178,6 +179,13 @@ class Plan:
             names = [option.name for option in found.options[:FIRST]]
             write_atomically(path, to_json({"remedies": names}, path.name) + "\n")
         return names
+
+    def _refuse_a_frozen_model(self) -> None:
+        if not any(one.requires_grad for one in self.first.model.parameters()):
+            raise InputError(
+                f"{self.named}: no parameter of the model requires a gradient, so that nothing "
+                "can be trained: call requires_grad_(True) on what shall learn"
+            )
 
     def _refuse_a_loss_of_its_own(self) -> None:
         """A loss that holds a model of its own would never train the treated copy."""
