@@ -216,11 +216,13 @@ def _of_file(context: typer.Context, target: str, task: dict[str, Any], seed: in
             raise LoadError(
                 f"give FILE.py:FUNCTION or --{name}, not both: the file makes the problem"
             )
-    from throughtime.loading import load_problem
+    from throughtime.loading import FromFile, load_problem
     from throughtime.randomness import seed_everything
 
+    name = Path(target).name
+    digest = FromFile.of(target).digest
     seed_everything(seed)
-    return Made(load_problem(target), {"file": Path(target).name})
+    return Made(load_problem(target), {"file": name, f"text of {name.rpartition(':')[0]}": digest})
 
 
 def _initialise(made: Made, name: str, forget_bias: float | None, seed: int) -> None:
@@ -251,8 +253,8 @@ def _train(made: Made, steps: int, how: dict[str, Any]) -> Training | None:
             if processes.first or isinstance(error, (LostProcessError, LoadError)):
                 raise
             raise typer.Exit(error.exit_code) from None
-        except BaseException:
-            if processes.first:
+        except BaseException as error:
+            if processes.first and not isinstance(error, Exception):  # it was interrupted
                 _tell_what_is_saved(how["run"], steps)
             raise
         return done if processes.first else None

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -108,24 +108,31 @@ def restored(directory: RunDirectory) -> tuple[dict[str, Any], Training] | None:
     if found is None:
         return None
     step, state = found
-    so_far = Training(**state["counters"])
-    for line in directory.history():
-        at = line.get("step", math.inf)
-        if at > step:
-            continue
-        if "loss" in line:
-            so_far.losses.append(line["loss"])
-            so_far.norms.append(line["norm"])
-        if "horizon" in line:
-            so_far.horizons.append(Reach(at, line["horizon"], line["gain_at_span"]))
-        if "scores" in line:
-            so_far.evaluations.append((at, line["scores"]))
+    try:
+        so_far = Training(**state["counters"])
+        _read_back(so_far, [one for one in directory.history() if one.get("step", math.inf) <= step])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{plain(directory.path)}: step {step} and its journal are not of a training "
+            f"({type(error).__name__}: {plain(error)}): name a new directory"
+        ) from error
     if so_far.steps != step:
         raise RunError(
             f"{plain(directory.path)}: its journal has {so_far.steps} of the {step} updates before "
             "its last checkpoint: name a new directory"
         )
     return state, so_far
+
+
+def _read_back(so_far: Training, records: Sequence[Mapping[str, Any]]) -> None:
+    for line in records:
+        if "loss" in line:
+            so_far.losses.append(line["loss"])
+            so_far.norms.append(line["norm"])
+        if "horizon" in line:
+            so_far.horizons.append(Reach(line["step"], line["horizon"], line["gain_at_span"]))
+        if "scores" in line:
+            so_far.evaluations.append((line["step"], line["scores"]))
 
 
 def _at(path: str | os.PathLike[str]) -> RunDirectory:
@@ -137,8 +144,13 @@ def _check(directory: RunDirectory, plan: Plan, settings: Settings) -> None:
     """Refuse to go on from a training that was another one."""
     manifest, where = directory.manifest, plain(directory.path)
     before = manifest.get("settings")
-    if before is None:  # made, and never begun
+    if before is None and not _is_begun(directory):
         return
+    if not isinstance(before, dict):
+        raise RunError(
+            f"{where}/manifest.json does not say with which settings the run was begun: put the "
+            "manifest back as it was, or name a new directory"
+        )
     if not plan.resume:
         raise RunError(
             f"{where} already holds a training: resume it (--resume), or name another directory"
@@ -148,12 +160,17 @@ def _check(directory: RunDirectory, plan: Plan, settings: Settings) -> None:
         if before.get(name) != now.get(name):
             raise _other(where, name, before.get(name), now.get(name))
     laid_out = plan.schedule in SCHEDULES and plan.schedule != "constant"
-    if laid_out and manifest["steps"] != plan.steps:
+    if laid_out and manifest.get("steps") != plan.steps:
         name = f"the schedule {plan.schedule} over steps"
-        raise _other(where, name, manifest["steps"], plan.steps)
+        raise _other(where, name, manifest.get("steps"), plan.steps)
     reached = max((one.step for one in directory.checkpoints), default=0)
     if plan.steps < reached:
         raise RunError(f"{where} has made {reached} updates already: give at least as many steps")
+
+
+def _is_begun(directory: RunDirectory) -> bool:
+    """Whether somebody has trained in it."""
+    return bool(directory.checkpoints) or any("step" in one for one in directory.history())
 
 
 def _other(where: str, name: str, before: object, now: object) -> RunError:
