@@ -21,6 +21,7 @@ MANIFEST = "manifest.json"
 SCHEMA = 2
 RESERVED = frozenset({"schema", "run", "checkpoints", SEAL})
 _RUN, _HEAD = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")
+_LARGEST = 2**28  # bytes of a manifest: one that is larger was not written here
 # Nothing else is ever opened or removed for a checkpoint: a manifest cannot name what is not ours.
 CHECKPOINT = re.compile(r"checkpoint-\d{12,}-[0-9a-f]{16}\.safetensors")
 
@@ -113,7 +114,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        content = read_plainly(path)
+        content = read_plainly(path, _LARGEST)
         _refuse_schema(path, from_json(content).get("schema"))
         found = unseal(content)
     except FileNotFoundError:

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from throughtime import prescription
-from throughtime.errors import InputError, ThroughtimeWarning, plain
+from throughtime.errors import InputError, RunError, ThroughtimeWarning, plain
 from throughtime.files import read_plainly, write_atomically
 from throughtime.problem import Problem
 from throughtime.randomness import randomness
 from throughtime.runs.lock import one_at_a_time
-from throughtime.runs.plain_json import from_json, to_json
+from throughtime.runs.sealed import unseal, seal
 from throughtime.trials.treatment.paired import (
     UNTREATED,
     Make,
@@ -154,14 +154,14 @@ class Plan:
         path = folder / f"{keyed('prescribed', asked)}.json"
         with one_at_a_time(folder):
             with suppress(FileNotFoundError):
-                return [str(name) for name in from_json(read_plainly(path))["remedies"]]
+                return _remembered(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ThroughtimeWarning)  # its notes say the same
                 found = prescription.prescribe(
                     self.first, self.reach, keep_cell=self.keep_cell, seed=self.numbers[0]
                 )
             names = [option.name for option in found.options[:FIRST]]
-            write_atomically(path, to_json({"remedies": names}, path.name) + "\n")
+            write_atomically(path, seal({"remedies": names}, path.name))
         return names
 
     def _refuse_a_loss_of_its_own(self) -> None:
@@ -180,3 +180,17 @@ class Plan:
                 f"{self.named}: its loss does not depend on the model that it is given: in "
                 "loss(model, batch) use the argument, not a model from outside"
             )
+
+
+def _remembered(path: Path) -> list[str]:
+    """The remedies that were prescribed before. Raises ``RunError`` if the file was changed."""
+    try:
+        names = unseal(read_plainly(path)).get("remedies")
+    except ValueError as error:
+        raise RunError(
+            f"{plain(path)} is not what was prescribed ({plain(error)}): remove it, and remedies "
+            "are prescribed again"
+        ) from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RunError(f"{plain(path)} names no remedies: remove it, and they are prescribed again")
+    return names
