@@ -110,7 +110,9 @@ def restored(directory: RunDirectory) -> tuple[dict[str, Any], Training] | None:
     step, state = found
     try:
         so_far = Training(**state["counters"])
-        _read_back(so_far, [one for one in directory.history() if one.get("step", math.inf) <= step])
+        _read_back(
+            so_far, [one for one in directory.history() if one.get("step", math.inf) <= step]
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{plain(directory.path)}: step {step} and its journal are not of a training "

@@ -32,7 +32,9 @@ def read_result(path: Path) -> Result | None:
     trained = settings.get("setting") if isinstance(settings, dict) else None
     for facts in (manifest.get("setting"), trained):
         if facts is not None and not _is_of(facts, path.name):
-            raise RunError(f"{plain(path)} holds the run of another trial: remove it or put it back")
+            raise RunError(
+                f"{plain(path)} holds the run of another trial: remove it or put it back"
+            )
     if "result" not in manifest:
         return None
     if wrong := _wrong(manifest["result"]):
