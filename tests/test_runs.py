@@ -1,6 +1,5 @@
 """Run directories: made, opened, listed and refused."""
 
-import json
 import math
 import os
 from collections.abc import Callable

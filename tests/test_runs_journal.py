@@ -53,7 +53,7 @@ def test_any_record_comes_back_from_strict_json_of_one_line(record: dict[str, An
 
 def test_records_are_there_for_other_readers_at_once(run: RunDirectory) -> None:
     run.append({"step": 1, "loss": math.nan, "parts": (1, 2**60)})
-    start, digest, end = journal(run).read_text().rpartition(', "digest": "')
+    start, _, end = journal(run).read_text().rpartition(', "digest": "')
     assert start == (
         '{"step": 1, "loss": {"float": "nan"}, "parts": [1, {"int": "0x1000000000000000"}]'
     )

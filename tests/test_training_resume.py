@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.optim import SGD
 from run_states import resealed
+from torch.optim import SGD
 from training_problems import PROBLEMS, Deck, running_sum
 
 from throughtime.errors import InputError, RunError, StorageError, ThroughtimeWarning

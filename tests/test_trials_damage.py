@@ -20,8 +20,8 @@ from throughtime.trials.one import Outcome, claim_path, result_of, run_path, run
 from throughtime.trials.page import page
 from throughtime.trials.progress import Progress
 from throughtime.trials.study import prepared
-from throughtime.trials.trial import Trial
 from throughtime.trials.treatment.plan import _remembered
+from throughtime.trials.trial import Trial
 from throughtime.trials.workers import Workers
 
 SETTINGS = [setting(), setting(remedies=["clip"])]

@@ -10,6 +10,7 @@ from throughtime.capture import observe
 from throughtime.diagnosis import diagnose
 from throughtime.errors import ReachError
 from throughtime.findings import Diagnosis
+from throughtime.typed import checked_span
 
 
 def assert_reaches(
@@ -38,6 +39,7 @@ def assert_reaches(
             within the span, or the captured sequence is too short to tell.
         InputError, NoGradientError, NothingRecordedError: as ``capture``.
     """
+    span = checked_span(span, "assert_reaches")
     trace = observe(model, closure, lengths=lengths)
     found = diagnose(trace, span)
     if found.verdict != "healthy":

@@ -85,6 +85,22 @@ def read_end(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
+def check_writable(path: Path, size: int = 0) -> None:
+    """Find out whether ``write_atomically`` could write so many bytes there; nothing is left.
+
+    Raises as ``write_atomically``.
+    """
+    spare = path.with_name(_SPARE.format(secrets.token_hex(8)))
+    try:
+        _refuse(path)
+        _write(spare, bytes(size))
+    except OSError as error:
+        raise StorageError(error, path, size) from error
+    finally:
+        with suppress(OSError, ValueError):
+            spare.unlink(missing_ok=True)
+
+
 def write_all(descriptor: int, content: bytes) -> None:
     """Write all of it: one system call may take less, on a disk that fills or beyond 2 GiB."""
     rest = memoryview(content)

@@ -1,23 +1,26 @@
-"""``build``: a dataclass from plain JSON values, each checked against the type of its field.
+"""What is checked by its type: values read from JSON, and the numbers that a user gives.
 
-The types are read from the annotations, so that a field which is added later is checked as well.
+``build`` makes a dataclass from plain JSON values, each checked against its field. The types are
+read from the annotations, so that a field which is added later is checked as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from numbers import Integral
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from throughtime.errors import plain
+from throughtime.errors import InputError, plain
 
 T = TypeVar("T")
 
 WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 """How JSON writes a number that is not finite."""
 
+_COUNTED = 2**63  # beyond what a user's whole number may be
 _DEEPEST = 64  # levels of nesting: no diagnosis has more than ten
 _LARGEST = 10**300  # of a whole number: beyond lies no floating-point number
 
@@ -31,6 +34,21 @@ def build(cls: type[T], data: object) -> T:
     """
     found: T = _read(cls, data, cls.__name__)
     return found
+
+
+def checked_count(value: object, name: str, who: str) -> int:
+    """The whole number that a user gave for ``name`` of ``who``, from 1.
+
+    Raises ``InputError``, in one line, for everything else: 0, nan, 1.5, "8", True.
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool) and 1 <= int(value) < _COUNTED:
+        return int(value)
+    raise InputError(f"{who}: {name} is {_shown(value)}: give a whole number of steps, from 1")
+
+
+def checked_span(span: object, who: str) -> int:
+    """How many steps back a task needs to see, as ``who`` was given it. See ``checked_count``."""
+    return checked_count(span, "span", who)
 
 
 def refuse_ragged(
@@ -142,7 +160,7 @@ def _is_number(value: object) -> bool:
     return type(value) is float or _is_whole(value) or (isinstance(value, str) and value in WORDS)
 
 
-_FIT = {
+_FIT: dict[Any, Callable[[Any], bool]] = {
     str: lambda value: isinstance(value, str),
     bool: lambda value: isinstance(value, bool),
     int: _is_whole,

@@ -14,6 +14,7 @@ from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement
 from throughtime.measures.lags import LagSweep, stack_of
 from throughtime.problem import Problem
 from throughtime.trace import LayerTrace, Trace
+from throughtime.typed import checked_span
 
 # From the worst to the best; the whole is as bad as the worst that it depends on.
 _SEVERITY = ("non-finite", "exploding", "vanishing", "healthy")
@@ -46,15 +47,15 @@ def diagnose(source: Trace | Problem, span: int | None = None, *, deep: bool = F
         ``diseases`` and ``causes`` say what else was found: one rule for each disease.
 
     Raises:
-        InputError: for a span below 1. For a ``Problem`` also what ``capture`` raises.
+        InputError: for a span that is not a whole number from 1. For a ``Problem`` also what
+            ``capture`` raises.
     """
     if isinstance(source, Problem):
         span = source.span if span is None else span
         source = observe(source.model, source.closure)
     if not isinstance(source, Trace):
         raise InputError(f"diagnose takes a Trace or a Problem, not {type(source).__name__}")
-    if span is not None and span < 1:
-        raise InputError(f"span must be at least 1 step, not {span}")
+    span = None if span is None else checked_span(span, "diagnose")
     broken = {found.subject: found for found in nonfinite.find(source)}
     layers = [_layer(layer, span, deep, broken.get(layer.name)) for layer in source]
     deciding = list(layers)

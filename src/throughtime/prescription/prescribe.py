@@ -21,6 +21,7 @@ from throughtime.prescription.treated import NONE, canonical, copied
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
 from throughtime.randomness import kept, randomness
+from throughtime.typed import checked_span
 
 Choose = Callable[[Diagnosis, Problem], Sequence[str]]
 """Names of remedies for what was found."""
@@ -64,6 +65,7 @@ def prescribe(
         InputError: the model cannot be copied, the loss does not use the model that it is given, or
             a remedy is not known. Otherwise as ``diagnose``.
     """
+    span = None if span is None else checked_span(span, "prescribe")
     choose = _chosen(remedies, keep_cell)
     if not isinstance(problem, Problem):
         with randomness(seed):

@@ -1,9 +1,9 @@
 """``journal.jsonl``: one JSON object a line, written once and only ever added to.
 
 The last entry of each line is a running digest: of this line and, through the line before, of all
-lines so far and of the run that they belong to. A process killed in the middle of a line leaves half
-of it, always the last: readers skip it, and the next writer removes it. Anything else that does not
-fit was not done here, and is refused by its number.
+lines so far and of the run that they belong to. A process killed in the middle of a line leaves
+half of it, always the last: readers skip it, and the next writer removes it. Anything else that
+does not fit was not done here, and is refused by its number.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sealed JSON: an object whose last entry is the sha256 of every byte before that entry.
 
-One flipped bit, also in the spaces, and the text is refused. The seal is against damage and mixed-up
-files; anybody who writes another text can write another seal.
+One flipped bit, also in the spaces, and the text is refused. The seal is against damage and
+mixed-up files; anybody who writes another text can write another seal.
 """
 
 from __future__ import annotations

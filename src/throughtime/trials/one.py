@@ -8,6 +8,7 @@ written: nobody shall find the run in that moment and think that it is not finis
 from __future__ import annotations
 
 import math
+import platform
 import threading
 import time
 import warnings
@@ -35,6 +36,7 @@ from throughtime.training import Training, train
 from throughtime.trials.curve import thinned
 from throughtime.trials.recorded import Result, read_result
 from throughtime.trials.trial import Trial
+from throughtime.trials.versions import difference, versions_here
 
 RUNS = "runs"
 FINAL = ("solved", "done", "diverged")  # a failed trial is tried again by the next study
@@ -83,6 +85,13 @@ def run_trial(trial: Trial, folder: str, stop: str) -> Outcome:
         except (ThroughtimeError, OSError) as error:
             return Outcome("failed", _told(error))
         return _finish(trial, path, Path(stop))
+
+
+def run_trial_as(versions: Mapping[str, str], trial: Trial, folder: str, stop: str) -> Outcome:
+    """``run_trial`` on a worker that may have joined late, if it has the versions of the study."""
+    if differs := difference(platform.node(), versions_here(), versions):
+        return Outcome("failed", differs)
+    return run_trial(trial, folder, stop)
 
 
 def run_path(folder: str | Path, trial: Trial) -> Path:

@@ -18,7 +18,7 @@ from throughtime.files import read_plainly, write_atomically
 from throughtime.problem import Problem
 from throughtime.randomness import randomness
 from throughtime.runs.lock import one_at_a_time
-from throughtime.runs.sealed import unseal, seal
+from throughtime.runs.sealed import seal, unseal
 from throughtime.trials.treatment.paired import (
     UNTREATED,
     Make,
@@ -27,6 +27,7 @@ from throughtime.trials.treatment.paired import (
     weights_digest,
 )
 from throughtime.trials.trial import keyed
+from throughtime.typed import checked_span
 
 FIRST = 3
 """Remedies that are tried where none is named."""
@@ -63,8 +64,8 @@ class Plan:
         """
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}: give at least 1")
-        if self.span is not None and self.span < 1:
-            raise InputError(f"span is {self.span}: give at least 1")
+        if self.span is not None:
+            checked_span(self.span, "treat")
         if not self.numbers:
             raise InputError("there is no seed: give at least one")
         if len(set(self.numbers)) < len(self.numbers) or min(self.numbers) < 0:
