@@ -255,6 +255,18 @@ def test_a_manifest_that_forgets_is_refused_and_nothing_is_removed(
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
+def test_an_earlier_manifest_does_not_cost_the_checkpoints(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(running_sum(), 2, run=run)
+    early = (run / "manifest.json").read_bytes()
+    train(running_sum(), 6, run=run, resume=True, checkpoint_every=2)
+    (run / "manifest.json").write_bytes(early)
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(RunError, match="names none of the 2 checkpoints that lie beside it"):
+        train(running_sum(), 8, run=run, resume=True)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
 def test_every_flipped_bit_of_a_manifest_is_refused(tmp_path: Path) -> None:
     train(running_sum(), 4, run=tmp_path / "run", checkpoint_every=2)
     path = tmp_path / "run" / "manifest.json"

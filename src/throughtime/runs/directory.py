@@ -242,11 +242,16 @@ class RunDirectory:
         return [one for one in found if one.name not in named and is_plain(one)]
 
     def _refuse_forgotten(self) -> None:
-        """A killed writer leaves one checkpoint at most before the manifest names its first."""
-        forgotten = [] if self._manifest.checkpoints else self._unnamed()
-        if len(forgotten) > 1:
+        """Refuse an earlier manifest, by which the sweep would remove the only checkpoints.
+
+        A killed writer leaves one that is not named at most, before the first or beside others.
+        """
+        forgotten = len(self._unnamed())
+        named = self._manifest.checkpoints
+        there = any(is_plain(self.path / entry.file) for entry in named)
+        if forgotten > (0 if named else 1) and not there:
             raise RunError(
-                f"{plain(self.path / MANIFEST)} names none of the {len(forgotten)} checkpoints "
+                f"{plain(self.path / MANIFEST)} names none of the {forgotten} checkpoints "
                 "that lie beside it: put the manifest back that belongs to them, or name a new "
                 "directory"
             )

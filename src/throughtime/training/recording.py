@@ -79,14 +79,18 @@ def opened(plan: Plan, settings: Settings) -> Iterator[RunDirectory | None]:
     directory = plan.run if isinstance(plan.run, RunDirectory) else _at(plan.run)
     with directory.lock():
         _check(directory, plan, settings)
-        directory.update(
-            status="running",
-            settings=settings,
-            steps=plan.steps,
-            throughtime=version("throughtime"),
-            torch=torch.__version__,
-        )
         yield directory
+
+
+def begin(directory: RunDirectory, plan: Plan, settings: Settings) -> None:
+    """Record that it is trained from now on: once all that is there could be read back."""
+    directory.update(
+        status="running",
+        settings=settings,
+        steps=plan.steps,
+        throughtime=version("throughtime"),
+        torch=torch.__version__,
+    )
 
 
 def record(so_far: Training) -> dict[str, Any]:

@@ -52,11 +52,17 @@ def _wrong(result: object) -> str:
     """What is wrong with a result, in words; empty where nothing is."""
     if not isinstance(result, dict):
         return f"the type {type(result).__name__}"
-    missing = [name for name in _REQUIRED if name not in result]
+    status = result.get("status")
+    required = _FORM.keys() - {"reason"} if status in ("solved", "done") else _REQUIRED
+    missing = [name for name in _FORM if name in required and name not in result]
     if missing:
         return f"no {missing[0]!r}"
     wrong = [name for name, fits in _FORM.items() if name in result and not fits(result[name])]
-    return f"{wrong[0]!r} = {plain(repr(result[wrong[0]]))[:60]}" if wrong else ""
+    if wrong:
+        return f"{wrong[0]!r} = {plain(repr(result[wrong[0]]))[:60]}"
+    criterion, scores = result.get("criterion"), result.get("scores")
+    judged = criterion and scores is not None and criterion.rsplit(" ", 2)[0] not in scores
+    return f"no score for {plain(criterion)!r}" if judged else ""
 
 
 def _text(value: object) -> bool:
@@ -86,7 +92,7 @@ def _curve(value: object) -> bool:
     )
 
 
-_REQUIRED = ("status", "updates", "loss", "curve")
+_REQUIRED = {"status", "updates", "loss", "curve"}  # of one that came to no good end
 _FORM: dict[str, Check] = {
     "status": lambda value: value in STATUSES,
     "reason": _text,
