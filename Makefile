@@ -1,12 +1,14 @@
 # Every target sets itself up in .venv, exactly as constraints.txt says; stamp files make the second
-# run quick. Two things can be named by hand:
+# run quick. Three things can be named by hand:
 #   make demo PYTHON=python3.13                         which Python
 #   make demo PIP_ARGS="--extra-index-url https://..."  your own package index, a CPU build of torch
+#   make demo HASHES=constraints.txt                    an index whose files are not the original ones
 
 find_python := for p in python3 python3.14 python3.13 python3.12 python3.11; do $$p -c 'import sys, pip, venv; \
 	assert sys.version_info >= (3, 11); print(sys.executable)' 2>/dev/null && break; done
 PYTHON ?= $(or $(shell $(find_python)),$(error \
 	no Python 3.11 or newer with pip on PATH; install one or name it: make PYTHON=/path/to/python3))
+HASHES ?= hashes.txt
 PIP = $(PYTHON) -m pip --python .venv/bin/python
 
 .PHONY: help demo test processors bench
@@ -42,9 +44,11 @@ processors: .venv/.ready  ## the numerical tests with other instructions, librar
 bench: .venv/.ready  ## measure against what people do today; writes docs/benchmarks.md
 	.venv/bin/python -m benchmarks
 
-# Without pip of its own, since Debian's Python cannot make a venv that has one.
-.venv/.locked: constraints.txt
+# Without pip of its own, since Debian's Python cannot make a venv that has one. A file with hashes must
+# have them for every package; torch is installed after it, since each index has its own build of it.
+.venv/.locked: constraints.txt $(HASHES)
 	$(PYTHON) -m venv --without-pip .venv
+	$(PIP) install $(PIP_ARGS) --no-deps --requirement $(HASHES)
 	$(PIP) install $(PIP_ARGS) --requirement constraints.txt
 	@touch $@
 

@@ -190,6 +190,36 @@ def test_names_are_shown_as_they_are(run: Ran) -> None:
 # The report
 
 
+NO_REPORT = {
+    "r.pdf": "a report is an HTML page: name a file that ends in .html",
+    "r": "a report is an HTML page: name a file that ends in .html",
+    "r.html.gz": "a report is an HTML page: name a file that ends in .html",
+    "none/r.html": "there is no folder none: make it first",
+    "pipe.html": "pipe.html is a named pipe: name a new file, or one to replace",
+    "link.html": "link.html is a symbolic link: name a new file, or one to replace",
+}
+
+
+@pytest.mark.parametrize("command", ["diagnose model.py:build", "prescribe model.py:build", "demo"])
+def test_a_report_that_could_not_be_written_is_refused_before_any_work(
+    run: Ran, folder: Path, command: str
+) -> None:
+    os.mkfifo("pipe.html")
+    Path("link.html").symlink_to("/dev/full")
+    before = sorted(folder.iterdir())
+    for report, said in NO_REPORT.items():
+        ran = run(*command.split(), "--report", report)
+        assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert said in ran.err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_place_for_a_report_is_tried_and_left_empty(run: Ran, folder: Path) -> None:
+    ran = run("diagnose", "missing.py:build", "--report", "R.HTM")
+    assert (ran.code, "there is no file missing.py" in ran.err) == (2, True)
+    assert list(folder.iterdir()) == []
+
+
 def test_the_report_is_written_and_named(run: Ran, folder: Path) -> None:
     moves = closure("__import__('os').chdir('/'); return model(x)")
     ran = run("diagnose", "model.py:build", "--report", "r.html", file=moves)
@@ -199,8 +229,8 @@ def test_the_report_is_written_and_named(run: Ran, folder: Path) -> None:
 
 
 def test_a_report_that_cannot_be_written_does_not_cost_the_answer(run: Ran, folder: Path) -> None:
-    os.mkfifo("pipe")
-    ran = run("diagnose", "model.py:build", "--report", "pipe", "--json", file=model())
+    moves = closure("__import__('os').mkfifo('pipe.html'); return model(x)")  # while it works
+    ran = run("diagnose", "model.py:build", "--report", "pipe.html", "--json", file=moves)
     assert (ran.code, found_by(ran).verdict) == (2, "vanishing")
-    pipe = folder / "pipe"
+    pipe = folder / "pipe.html"
     assert ran.err == f"throughtime: {pipe} is a named pipe: name a new file, or one to replace\n"

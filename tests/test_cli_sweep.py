@@ -227,7 +227,7 @@ REFUSED = [
     (("nothing.toml", "--out", "out"), 2, "nothing.toml cannot be read: No such file"),
     (("grid.toml", "--out", "full"), 2, "full holds other files: name a new directory"),
     (("grid.toml", "--out", "grid.toml"), 2, "grid.toml cannot hold a sweep (File exists)"),
-    (("grid.toml", "--out", "newer"), 2, "has schema 99, and this version of throughtime knows 1"),
+    (("grid.toml", "--out", "newer"), 2, "has schema 99, and this version of throughtime knows 2"),
     (("grid.toml", "--out", "out", "--jobs", "0"), 2, "0 is out of range"),
     (
         ("grid.toml", "--out", "out", "--jobs", "1", "--cluster", "tcp://h:1"), 2,

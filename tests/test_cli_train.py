@@ -145,6 +145,26 @@ def test_resumed_is_uninterrupted(run: Ran) -> None:
     assert resumed == whole
 
 
+EDITED = {
+    "own.py:build": (OWN.replace(".square().mean()", ".square().mean() * 1000"), "text of own.py"),
+    "own.py:other": (OWN + "\n\ndef other():\n    return build()\n", "file own.py:build"),
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "own", "said"), [(t, *e) for t, e in EDITED.items()], ids=EDITED
+)
+def test_an_edited_file_is_not_resumed(run: Ran, target: str, own: str, said: str) -> None:
+    run("train own.py:build --steps 2 --run run --quiet", own=OWN)
+    assert run("train own.py:build --steps 3 --run run --resume --quiet").code == 0
+    before = {path: path.read_bytes() for path in Path("run").iterdir()}
+    ran = run(f"train {target} --steps 4 --run run --resume --quiet", own=own)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert f"run was begun with {said}" in ran.err
+    assert "goes on from there" not in ran.err
+    assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
 def test_people_are_told_what_came_of_it(run: Ran) -> None:
     out = run(f"{ADDING} --steps 6 --run run").out
     lines = [line.strip() for line in out.splitlines()]

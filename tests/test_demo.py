@@ -86,7 +86,7 @@ def test_threads_and_random_state_are_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["", "nowhere/report.html"])
 def test_a_report_that_cannot_be_written_is_refused_at_once(tmp_path: Path, place: str) -> None:
-    with pytest.raises(InputError, match="a folder that exists"):
+    with pytest.raises(InputError, match=r"is a directory|there is no folder"):
         run(tmp_path / place)
 
 

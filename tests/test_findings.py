@@ -2,7 +2,9 @@
 
 import json
 import math
-from dataclasses import replace
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,109 @@ def test_other_json_is_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         Diagnosis.from_json(text)
     assert "\n" not in str(raised.value)
+
+
+WRONG = [None, True, 7, 1.5, "x", [], [1], {}, {"a": 1}, "\x1b[31m"]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to every field; of a list to its first entry alone."""
+    yield path
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value[:1])
+        if isinstance(value, list)
+        else ()
+    )
+    for key, one in inner:
+        yield from places(one, (*path, key))
+
+
+def put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """The same value with ``new`` at this place."""
+    if not path:
+        return new
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    changed[path[0]] = put(value[path[0]], path[1:], new)
+    return changed
+
+
+def test_a_mistyped_text_is_refused_or_can_be_read_to_its_end() -> None:
+    """Every field of a small diagnosis with a value of every other type."""
+    whole = samples.vanishing().to_dict()
+    layer = {**whole["layers"][0], "measurements": whole["layers"][0]["measurements"][:1]}
+    whole |= {"layers": [layer], "findings": [asdict(Finding("vanishing", "rnn", "x", {"a": 1}))]}
+    refused = leaked = 0
+    for path in places(whole):
+        for new in WRONG:
+            try:
+                found = Diagnosis.from_json(json.dumps(put(whole, path, new)))
+            except ValueError as error:
+                refused += str(error).isprintable()
+                leaked += not str(error).isprintable()
+                continue
+            assert "\x1b" not in f"{found} {found!r} {found.causes} {found.diseases}"
+            Diagnosis.from_json(found.to_json())
+    assert (refused > 300, leaked) == (True, 0)
+
+
+MISTYPED: dict[str, tuple[dict[str, Any], str]] = {
+    "verdict": ({"verdict": "fine"}, "Diagnosis.verdict is 'fine': one of 'healthy'"),
+    "rate": ({"rate": "-0.1"}, "Diagnosis.rate is '-0.1': a number is needed"),
+    "horizon": ({"horizon": 1.5}, "Diagnosis.horizon is 1.5: a whole number is needed"),
+    "span": ({"span": True}, "Diagnosis.span is True: a whole number is needed"),
+    "reaches_end": ({"reaches_end": 1}, "Diagnosis.reaches_end is 1: true or false is needed"),
+    "notes": ({"notes": "a note"}, "Diagnosis.notes is 'a note': a list is needed"),
+    "a note": ({"notes": [1]}, "Diagnosis.notes[0] is 1: text is needed"),
+    "run": ({"run": []}, "Diagnosis.run is []: an object is needed"),
+    "escapes": ({"sentence": ["\x1b[31m"]}, "Diagnosis.sentence is ['\\x1b[31m']: text"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), MISTYPED.values(), ids=MISTYPED)
+def test_a_mistyped_field_is_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Diagnosis.from_json(edited(**changes))
+
+
+VALUES: list[tuple[dict[str, Any], str]] = [
+    ({"values": "abc"}, "'abc' lies where the axis part is"),
+    ({"values": 1.0}, "1.0 lies where the axis part is"),
+    ({"values": [[1.0, 2.0]]}, "lies where the axis lag is"),
+    ({"values": [[[1.0, None, 2.0]]]}, "None is not a number in 3 axes"),
+    ({"coords": {"lag": [1]}}, "entries and 1 labels"),
+    ({"coords": {"lag": 1}}, "coords.lag is 1: a list is needed"),
+    ({"axes": ["part"]}, "is not a number in 1 axes"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), VALUES, ids=[said for _, said in VALUES])
+def test_the_numbers_of_a_measurement_are_a_rectangle(changes: dict[str, Any], said: str) -> None:
+    layer = samples.vanishing().to_dict()["layers"][0]
+    gain = {"coords": {}, **layer["measurements"][0], **changes}
+    gain["coords"] = changes.get("coords", {})
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Diagnosis.from_json(edited(layers=[{**layer, "measurements": [gain]}]))
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, '{"schema": 2, "run": ' + '{"a": ' * 500])
+def test_a_deep_text_is_one_error(deep: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Diagnosis.from_json(deep)
+
+
+def test_a_text_just_too_deep_is_refused_and_not_accepted_to_crash_later() -> None:
+    run: Any = 1
+    for _ in range(200):
+        run = {"a": run}
+    with pytest.raises(ValueError, match="is nested too deep"):
+        Diagnosis.from_json(edited(run=run))
+
+
+def test_the_repr_of_a_diagnosis_sends_no_control_character_to_the_terminal() -> None:
+    assert "\x1b" not in repr(samples.hostile())
+    assert "\x1b" not in repr(Measurement("\x1b[31m", 1.0, (), "\x1b", ""))
 
 
 def test_a_field_that_a_later_version_added_is_ignored() -> None:

@@ -139,6 +139,14 @@ def test_every_package_that_the_project_needs_is_locked() -> None:
     assert not unlocked
 
 
+def test_every_locked_package_has_its_hashes_but_torch() -> None:
+    lock = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
+    pinned = {line for line in lock.splitlines() if "==" in line and not line.startswith("torch==")}
+    blocks = (ROOT / "hashes.txt").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    hashed = {line.split()[0] for line in blocks if "--hash=sha256:" in line}
+    assert (hashed ^ pinned, len(hashed)) == (set(), len(pinned))
+
+
 def test_the_lock_pins_exactly_and_fits_every_build_of_torch() -> None:
     lock = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     loose = [line for line in lock if not re.fullmatch(r"#.*|[\w.-]+==[\d.]+", line)]

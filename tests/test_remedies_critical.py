@@ -328,7 +328,7 @@ def lonely() -> Critical:
 
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "no recurrent layer": (lambda: critical_(nn.Linear(2, 2), closure(nn.RNN(I, H))), "no recurr"),
-    "a span of 0": (lambda: critical_(nn.RNN(I, H), closure(nn.RNN(I, H)), 0), "at least 1 step"),
+    "a span of 0": (lambda: critical_(nn.RNN(I, H), closure(nn.RNN(I, H)), 0), "span is 0"),
     "a single step": (lambda: on_itself(nn.RNN(I, H), inputs(1)), "have one step"),
     "orthogonal": (lambda: on_itself(cells.OrthogonalRNN(I, H)), "of this OrthogonalRNN"),
     "oscillators": (lambda: on_itself(cells.CoRNN(I, H)), "of this coRNN"),

@@ -1,6 +1,5 @@
 """Run directories: made, opened, listed and refused."""
 
-import json
 import math
 import os
 from collections.abc import Callable
@@ -13,8 +12,10 @@ from run_states import OWN_FILES, assert_same, names, numbered
 
 from throughtime.errors import InputError, RunError
 from throughtime.runs import RunDirectory
+from throughtime.runs.sealed import seal
 
 CHECKPOINT = f"checkpoint-{1:012d}-{0:016x}.safetensors"
+RUN = "0" * 32
 FACTS = {"task": "adding", "lr": 1e-3, "loss": math.inf, "seed": 2**64, "grid": [1, {"a": None}]}
 
 
@@ -142,10 +143,14 @@ def special_manifest(make: Callable[[Path], object]) -> Callable[[Path], None]:
     return made
 
 
-def entry(**change: Any) -> bytes:
-    whole = {"file": CHECKPOINT, "step": 1, "size": 1}
-    found = {**whole, "sha256": "0", **change}
-    return json.dumps({"schema": 1, "checkpoints": [found]}).encode()
+def manifest(**entries: Any) -> Callable[[Path], None]:
+    """A manifest whose seal is right."""
+    return with_manifest(seal({"schema": 2, "run": RUN, **entries}, "the manifest").encode())
+
+
+def entry(**change: Any) -> Callable[[Path], None]:
+    whole = {"file": CHECKPOINT, "step": 1, "size": 1, "sha256": "0" * 64, "journal": "0" * 16}
+    return manifest(checkpoints=[{**whole, **change}])
 
 
 NO_RUN: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -163,18 +168,25 @@ NO_RUN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no schema": (with_manifest(b"{}"), "is not a manifest: its schema is None"),
     "no number": (with_manifest(b'{"schema": "1"}'), "is not a manifest: its schema is '1'"),
     "newer": (
-        with_manifest(b'{"schema": 2}'),
-        "has schema 2, .* reads up to 1: use a newer version",
+        with_manifest(b'{"schema": 3}'),
+        "has schema 3, .* reads up to 2: use a newer version",
     ),
-    "no list": (with_manifest(b'{"schema": 1}'), "its list of checkpoints is broken"),
-    "a path": (with_manifest(entry(file="../../model.pt")), "list of checkpoints is broken"),
-    "absolute": (with_manifest(entry(file="/etc/passwd")), "list of checkpoints is broken"),
-    "a line feed": (
-        with_manifest(entry(file=f"{CHECKPOINT}\n")),
-        "list of checkpoints is broken",
+    "older": (
+        with_manifest(b'{"schema": 1, "checkpoints": []}'),
+        "has schema 1, of an older version .* cannot be checked: train again",
     ),
-    "text": (with_manifest(entry(step="1")), "list of checkpoints is broken"),
-    "unknown": (with_manifest(entry(code="rm")), "list of checkpoints is broken"),
+    "no seal": (with_manifest(b'{"schema": 2}'), "does not end with its sha256"),
+    "no run": (manifest(run=None, checkpoints=[]), "does not say which run it is of"),
+    "no list": (manifest(), "its list of checkpoints is broken"),
+    "a text for a list": (manifest(checkpoints=""), "its list of checkpoints is broken"),
+    "an object for a list": (manifest(checkpoints={}), "its list of checkpoints is broken"),
+    "a path": (entry(file="../../model.pt"), "list of checkpoints is broken"),
+    "absolute": (entry(file="/etc/passwd"), "list of checkpoints is broken"),
+    "a line feed": (entry(file=f"{CHECKPOINT}\n"), "list of checkpoints is broken"),
+    "text": (entry(step="1"), "list of checkpoints is broken"),
+    "another step": (entry(step=2), "list of checkpoints is broken"),
+    "another digest": (entry(sha256="1" * 64), "list of checkpoints is broken"),
+    "unknown": (entry(code="rm"), "list of checkpoints is broken"),
     "pipe": (special_manifest(os.mkfifo), "manifest.json is a named pipe"),
     "folder": (special_manifest(os.mkdir), "manifest.json is a directory"),
     "link": (special_manifest(link_to_nowhere), "manifest.json is a symbolic link"),
@@ -199,7 +211,7 @@ NO_PLACE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a pipe": (os.mkfifo, "run is not a directory: name another"),
     "a link to nowhere": (link_to_nowhere, "run is not a directory: name another"),
     "another folder": (other_folder, "run holds other files: name a new directory"),
-    "a newer run": (with_manifest(b'{"schema": 2}'), "already holds a run"),
+    "a newer run": (with_manifest(b'{"schema": 3}'), "already holds a run"),
 }
 
 
@@ -234,7 +246,7 @@ def test_a_link_to_a_directory_is_a_directory(tmp_path: Path) -> None:
     assert names(tmp_path / "disk") == {"manifest.json", "step 1"}
 
 
-@pytest.mark.parametrize("name", ["schema", "checkpoints"])
+@pytest.mark.parametrize("name", ["schema", "checkpoints", "run", "sha256"])
 def test_what_the_manifest_keeps_itself_is_not_overwritten(tmp_path: Path, name: str) -> None:
     with pytest.raises(RunError, match=f"keeps {name} itself"):
         RunDirectory.create(tmp_path / "made", {name: 1})

@@ -1,22 +1,23 @@
 """Damaged and malicious checkpoints: refused by name, and nothing in them is ever executed."""
 
-import hashlib
 import json
 import os
 import pickle
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
-from run_states import assert_same, numbered
+from run_states import assert_same, numbered, resealed
 from torch import nn
 
 from throughtime.errors import RunError
-from throughtime.runs import RunDirectory, load_state
+from throughtime.runs import Checkpoint, RunDirectory, load_state
+from throughtime.runs.checkpoint import encode
 
 
 @pytest.fixture
@@ -35,14 +36,11 @@ def last(run: RunDirectory) -> Path:
 
 def vouch_for(run: RunDirectory, content: bytes) -> None:
     """Put ``content`` in the place of the last checkpoint; the manifest says that it is right."""
-    path = last(run)
-    path.write_bytes(content)
-    manifest = json.loads((run.path / "manifest.json").read_text())
-    manifest["checkpoints"][-1] |= {
-        "size": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    first, entry = run.checkpoints
+    vouched = Checkpoint.of(content, entry.step, entry.journal)
+    last(run).unlink()
+    (run.path / vouched.file).write_bytes(content)
+    resealed(run.path, checkpoints=[asdict(first), asdict(vouched)])
 
 
 class Malicious:
@@ -136,7 +134,8 @@ def tensors_without_a_skeleton(_: Path) -> bytes:
 
 
 def with_skeleton(skeleton: str) -> Callable[[Path], bytes]:
-    content = safetensors.torch.save({"a": torch.ones(2, 3)}, {"throughtime": skeleton})
+    told = f'{{"run": "", "step": 2, "state": {skeleton}}}'
+    content = safetensors.torch.save({"a": torch.ones(2, 3)}, {"throughtime": told})
     return lambda _: content
 
 
@@ -174,6 +173,14 @@ def test_what_is_no_checkpoint_is_refused_though_its_digest_is_right(
         run.load()
     assert str(raised.value).isprintable()
     assert not (run.path / "marker").exists()
+
+
+@pytest.mark.parametrize(("run_id", "step"), [("0" * 32, 2), (None, 3), (1, 2)])
+def test_a_checkpoint_says_whose_it_is(run: RunDirectory, run_id: Any, step: int) -> None:
+    own = json.loads((run.path / "manifest.json").read_text())["run"]
+    vouch_for(run, encode(numbered(9), own if run_id is None else run_id, step))
+    with pytest.raises(RunError, match="is the checkpoint of another run or another step: remove"):
+        run.load()
 
 
 def test_the_malicious_files_of_these_tests_are_malicious(tmp_path: Path) -> None:

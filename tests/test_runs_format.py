@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from run_states import assert_same, numbered
 
+from throughtime.errors import RunError
 from throughtime.runs import RunDirectory
 from throughtime.runs.checkpoint import decode
 
@@ -72,21 +73,43 @@ def test_a_checkpoint_is_what_the_page_says(folder: Path) -> None:
         "step": 3,
         "size": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
+        "journal": json.loads((folder / "journal.jsonl").read_bytes())["digest"],
     }
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    skeleton = json.loads(header["__metadata__"]["throughtime"])
-    assert_same(read(skeleton, safetensors.torch.load(content)), STATE)
+    told = json.loads(header["__metadata__"]["throughtime"])
+    assert (told["run"], told["step"]) == (manifest["run"], 3)
+    assert_same(read(told["state"], safetensors.torch.load(content)), STATE)
 
 
 def test_manifest_and_journal_are_what_the_page_says(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="ascii"))
     assert {name: manifest[name] for name in ("schema", "status", "cell")} == {
-        "schema": 1,
+        "schema": 2,
         "status": "created",
         "cell": "lstm",
     }
     (line,) = (folder / "journal.jsonl").read_text(encoding="ascii").splitlines()
-    assert json.loads(line) == {"step": 3, "loss": {"float": "inf"}}
+    record = json.loads(line)
+    del record["digest"]
+    assert record == {"step": 3, "loss": {"float": "inf"}}
+
+
+def test_the_seal_of_a_manifest_is_what_the_page_says(folder: Path) -> None:
+    content = (folder / "manifest.json").read_bytes()
+    before, _, end = content.rpartition(b',\n  "sha256": "')
+    assert end == hashlib.sha256(before).hexdigest().encode() + b'"\n}\n'
+
+
+def test_the_digests_of_a_journal_are_what_the_page_says(folder: Path) -> None:
+    with RunDirectory.open(folder).lock() as run:
+        run.append({})
+        run.append({"step": 4})
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="ascii"))
+    digest = hashlib.sha256(manifest["run"].encode()).hexdigest()[:16]
+    for line in (folder / "journal.jsonl").read_bytes().splitlines():
+        start, told = re.fullmatch(rb'(.*?)(?:, )?"digest": "(.{16})"}', line).groups()  # type: ignore[union-attr]  # it matches
+        digest = hashlib.sha256(digest.encode() + start + b"}").hexdigest()[:16]
+        assert digest == told.decode()
 
 
 def test_the_code_of_the_page_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,17 +121,25 @@ def test_the_code_of_the_page_runs(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert_same(found["state"], STATE)
 
 
-# A file of schema 1 as it was written once: what reads another one breaks everybody's runs.
+# A file of schema 2 as it was written once: what reads another one breaks everybody's runs.
 GOLDEN = """
-f0000000000000007b225f5f6d657461646174615f5f223a7b227468726f75676874696d65223a227b5c22646963745c
-223a205b5b5c226d6f64656c5c222c207b5c22646963745c223a205b5b5c22775c222c207b5c2274656e736f725c223a
-205c226d6f64656c2f775c227d5d5d7d5d2c205b5c2261745c222c207b5c227475706c655c223a205b372c206e756c6c
-5d7d5d2c205b5c22626573745c222c207b5c22666c6f61745c223a205c22696e665c227d5d5d7d227d2c226d6f64656c
-2f77223a7b226474797065223a22463332222c227368617065223a5b325d2c22646174615f6f666673657473223a5b30
-2c385d7d7d2020200000c03f000000c0
+38010000000000007b225f5f6d657461646174615f5f223a7b227468726f75676874696d65223a227b5c2272756e5c22
+3a205c2230313233343536373839616263646566303132333435363738396162636465665c222c205c22737465705c22
+3a20372c205c2273746174655c223a207b5c22646963745c223a205b5b5c226d6f64656c5c222c207b5c22646963745c
+223a205b5b5c22775c222c207b5c2274656e736f725c223a205c226d6f64656c2f775c227d5d5d7d5d2c205b5c226174
+5c222c207b5c227475706c655c223a205b372c206e756c6c5d7d5d2c205b5c22626573745c222c207b5c22666c6f6174
+5c223a205c22696e665c227d5d5d7d7d227d2c226d6f64656c2f77223a7b226474797065223a22463332222c22736861
+7065223a5b325d2c22646174615f6f666673657473223a5b302c385d7d7d20200000c03f000000c0
 """
 
 
-def test_a_checkpoint_of_schema_1_stays_readable() -> None:
+def test_a_checkpoint_of_schema_2_stays_readable() -> None:
     state = {"model": {"w": torch.tensor([1.5, -2.0])}, "at": (7, None), "best": float("inf")}
-    assert_same(decode(bytes.fromhex(GOLDEN)), state)
+    assert_same(tuple(decode(bytes.fromhex(GOLDEN))), ("0123456789abcdef" * 2, 7, state))
+
+
+def test_a_run_of_schema_1_is_refused_by_its_number(folder: Path) -> None:
+    old = {"schema": 1, "status": "done", "checkpoints": []}
+    (folder / "manifest.json").write_text(json.dumps(old))
+    with pytest.raises(RunError, match=r"manifest\.json has schema 1, of an older version"):
+        RunDirectory.open(folder)

@@ -28,6 +28,14 @@ def journal(run: RunDirectory) -> Path:
     return run.path / "journal.jsonl"
 
 
+def written(run: RunDirectory, *steps: int) -> bytes:
+    """The journal after a record of each of these steps."""
+    with run.lock():
+        for step in steps:
+            run.append({"step": step})
+    return journal(run).read_bytes()
+
+
 VALUES = st.recursive(
     st.one_of(st.text(), st.integers(), st.integers(min_value=2**60), st.floats(), st.booleans()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -45,9 +53,11 @@ def test_any_record_comes_back_from_strict_json_of_one_line(record: dict[str, An
 
 def test_records_are_there_for_other_readers_at_once(run: RunDirectory) -> None:
     run.append({"step": 1, "loss": math.nan, "parts": (1, 2**60)})
-    assert journal(run).read_text() == (
-        '{"step": 1, "loss": {"float": "nan"}, "parts": [1, {"int": "0x1000000000000000"}]}\n'
+    start, _, end = journal(run).read_text().rpartition(', "digest": "')
+    assert start == (
+        '{"step": 1, "loss": {"float": "nan"}, "parts": [1, {"int": "0x1000000000000000"}]'
     )
+    assert len(end) == len('0123456789abcdef"}\n')
     run.append({"step": 2, "note": "line\u2028break\n", "loss": -math.inf})
     assert RunDirectory.open(run.path).history()[1] == {
         "step": 2,
@@ -80,7 +90,6 @@ def test_a_later_record_supersedes_those_of_its_step_and_after(
     assert [record["number"] for record in run.history()] == kept
 
 
-WHOLE = b'{"step": 1}\n{"step": 2}\n'
 TAILS = {
     "half": b'{"step": 3, "lo',
     "one byte": b"{",
@@ -96,20 +105,20 @@ def test_half_a_last_line_is_skipped_and_removed_by_the_next_writer(
     tmp_path: Path, tail: bytes
 ) -> None:
     run = RunDirectory.create(tmp_path / "run")
-    journal(run).write_bytes(WHOLE + tail)
+    whole = written(run, 1, 2)
+    journal(run).write_bytes(whole + tail)
     assert [record["step"] for record in run.history()] == [1, 2]
-    assert journal(run).read_bytes() == WHOLE + tail
-    with run.lock():
-        run.append({"step": 3})
-    assert journal(run).read_bytes() == WHOLE + b'{"step": 3}\n'
+    assert journal(run).read_bytes() == whole + tail
+    assert written(run, 3).startswith(whole + b'{"step": 3, "digest"')
+    assert [record["step"] for record in run.history()] == [1, 2, 3]
 
 
 def test_a_last_line_that_lacks_its_line_feed_alone_is_kept(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
-    journal(run).write_bytes(WHOLE[:-1])
-    with run.lock():
-        run.append({"step": 3})
-    assert journal(run).read_bytes() == WHOLE + b'{"step": 3}\n'
+    whole = written(run, 1, 2)
+    journal(run).write_bytes(whole[:-1])
+    assert written(run, 3).startswith(whole + b'{"step": 3, "digest"')
+    assert [record["step"] for record in run.history()] == [1, 2, 3]
 
 
 BROKEN = {
@@ -130,10 +139,64 @@ BROKEN = {
 @pytest.mark.parametrize("line", BROKEN.values(), ids=BROKEN)
 def test_a_broken_line_in_the_middle_is_told_by_its_number(tmp_path: Path, line: bytes) -> None:
     run = RunDirectory.create(tmp_path / "run")
-    journal(run).write_bytes(WHOLE + line + b"\n" + WHOLE)
+    whole = written(run, 1, 2)
+    journal(run).write_bytes(whole + line + b"\n" + whole)
     with pytest.raises(RunError, match=r"journal\.jsonl, line 3: not a record") as raised:
         run.history()
     assert str(raised.value).isprintable()
+
+
+def flipped(lines: list[bytes]) -> list[bytes]:
+    return [lines[0], lines[1].replace(b'"step": 2', b'"step": 3'), lines[2]]
+
+
+def without_digest(lines: list[bytes]) -> list[bytes]:
+    return [*lines, b'{"step": 4}\n']
+
+
+CHANGED: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str]] = {
+    "a changed number": (flipped, "line 2: its digest is not"),
+    "a line taken out": (lambda lines: [lines[0], lines[2]], "line 2: its digest is not"),
+    "the first line taken out": (lambda lines: lines[1:], "line 1: its digest is not"),
+    "two lines exchanged": (lambda lines: [lines[1], lines[0], lines[2]], "line 1: its digest"),
+    "a line twice": (lambda lines: [*lines, lines[2]], "line 4: its digest is not"),
+    "a line without a digest": (without_digest, "line 4: not a record"),
+    "lines lost at the end": (lambda lines: lines[:2], "ends at line 2, and a checkpoint was"),
+    "all lines lost": (lambda _: [], "ends at line 0, and a checkpoint was saved after"),
+}
+
+
+@pytest.mark.parametrize(("change", "reason"), CHANGED.values(), ids=CHANGED)
+def test_a_changed_journal_is_refused_before_anything_is_changed(
+    tmp_path: Path, change: Callable[[list[bytes]], list[bytes]], reason: str
+) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    written(run, 1, 2, 3)
+    with run.lock():
+        run.save({"step": 3}, 3)
+    journal(run).write_bytes(b"".join(change(journal(run).read_bytes().splitlines(True))))
+    before = {path: path.read_bytes() for path in run.path.iterdir()}
+    with pytest.raises(RunError, match=rf"journal\.jsonl.* {reason}"), run.lock():
+        pass
+    with pytest.raises(RunError, match=reason):
+        run.load()
+    assert {path: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+def test_the_journal_of_another_run_is_refused(tmp_path: Path) -> None:
+    one, other = (RunDirectory.create(tmp_path / name) for name in ("one", "other"))
+    written(one, 1, 2)
+    journal(other).write_bytes(journal(one).read_bytes())
+    with pytest.raises(RunError, match=r"journal\.jsonl, line 1: its digest is not that of this"):
+        other.history()
+
+
+def test_a_record_has_no_digest_of_its_own(run: RunDirectory) -> None:
+    with pytest.raises(RunError, match="the journal keeps 'digest' itself"):
+        run.append({"digest": 1})
+    run.append({"of": {"digest": 1}})
+    run.append({})
+    assert run.history() == [{"of": {"digest": 1}}, {}]
 
 
 REFUSED: dict[str, tuple[Any, str]] = {

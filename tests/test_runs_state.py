@@ -32,7 +32,7 @@ QUIET_NAN_OF_ITS_OWN = struct.unpack(">d", bytes.fromhex("fff8000000000abc"))[0]
 
 
 def again(state: Any) -> Any:
-    return decode(encode(state))
+    return decode(encode(state, "", 0)).state
 
 
 def raw(dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
@@ -83,7 +83,7 @@ def test_one_tensor_at_two_places_is_stored_once_and_comes_back_as_one() -> None
     x = torch.zeros(1000)
     found = again({"encoder": x, "decoder": x.detach()})
     assert found["encoder"] is found["decoder"]
-    assert len(encode({"a": x, "b": x})) < 1.5 * x.nbytes
+    assert len(encode({"a": x, "b": x}, "", 0)) < 1.5 * x.nbytes
 
 
 KEYS = st.one_of(st.text(), st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False))
@@ -175,7 +175,7 @@ def test_the_schedules_of_torch_can_be_saved(make: Callable[..., Any]) -> None:
 
 def test_equal_states_are_equal_bytes() -> None:
     states = [{"w": torch.ones(3), "n": {"a": 1.5, "b": [torch.zeros(2)]}} for _ in range(2)]
-    assert encode(states[0]) == encode(states[1])
+    assert encode(states[0], "", 0) == encode(states[1], "", 0)
 
 
 Point = namedtuple("Point", "x y")
@@ -200,7 +200,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("value", "reason"), REFUSED.values(), ids=REFUSED)
 def test_what_would_not_come_back_is_refused_with_its_place(value: Any, reason: str) -> None:
     with pytest.raises(RunError, match=reason):
-        encode({"a": [0, value]})
+        encode({"a": [0, value]}, "", 0)
 
 
 def test_more_plain_values_than_the_format_holds_are_refused(
@@ -208,4 +208,4 @@ def test_more_plain_values_than_the_format_holds_are_refused(
 ) -> None:
     monkeypatch.setattr("throughtime.runs.checkpoint._LONGEST", 1000)
     with pytest.raises(RunError, match="keep long lists of numbers as tensors"):
-        encode({"losses": [0.1] * 1000})
+        encode({"losses": [0.1] * 1000}, "", 0)

@@ -3,12 +3,14 @@
 import json
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from run_states import resealed
 from torch.optim import SGD
 from training_problems import PROBLEMS, Deck, running_sum
 
@@ -229,8 +231,88 @@ def test_a_journal_that_lost_lines_is_refused(tmp_path: Path) -> None:
     train(running_sum(), 4, run=tmp_path / "run")
     journal = tmp_path / "run" / "journal.jsonl"
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[1:]))
-    with pytest.raises(RunError, match="its journal has 3 of the 4 updates"):
+    with pytest.raises(RunError, match=r"journal\.jsonl, line 1: its digest is not"):
         train(running_sum(), 8, run=tmp_path / "run", resume=True)
+
+
+FOREIGN: dict[str, tuple[dict[str, object], str]] = {
+    "no settings": ({"settings": None}, "does not say with which settings the run was begun"),
+    "settings of another type": ({"settings": [1]}, "does not say with which settings"),
+    "a text for the checkpoints": ({"checkpoints": ""}, "its list of checkpoints is broken"),
+    "an object for the checkpoints": ({"checkpoints": {}}, "its list of checkpoints is broken"),
+    "no checkpoints": ({"checkpoints": []}, "names none of the 2 checkpoints that lie beside it"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), FOREIGN.values(), ids=FOREIGN)
+def test_a_manifest_that_forgets_is_refused_and_nothing_is_removed(
+    changes: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    train(running_sum(), 4, run=tmp_path / "run", checkpoint_every=2)
+    resealed(tmp_path / "run", **changes)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(RunError, match=said):
+        train(running_sum(), 8, run=tmp_path / "run", resume=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_an_earlier_manifest_does_not_cost_the_checkpoints(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(running_sum(), 2, run=run)
+    early = (run / "manifest.json").read_bytes()
+    train(running_sum(), 6, run=run, resume=True, checkpoint_every=2)
+    (run / "manifest.json").write_bytes(early)
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(RunError, match="names none of the 2 checkpoints that lie beside it"):
+        train(running_sum(), 8, run=run, resume=True)
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_every_flipped_bit_of_a_manifest_is_refused(tmp_path: Path) -> None:
+    train(running_sum(), 4, run=tmp_path / "run", checkpoint_every=2)
+    path = tmp_path / "run" / "manifest.json"
+    whole = path.read_bytes()
+    accepted = []
+    for bit in range(8 * len(whole)):
+        path.write_bytes(flipped(whole, bit))
+        with suppress(RunError):
+            RunDirectory.open(tmp_path / "run")
+            accepted.append(bit)
+    assert accepted == []
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("taken", ["checkpoint-*", "journal.jsonl", "manifest.json"])
+def test_a_file_of_another_seeds_run_is_not_taken_over(taken: str, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        train(running_sum(), 4, seed=seed, run=tmp_path / str(seed))
+    (own,), (other,) = ((tmp_path / seed).glob(taken) for seed in "01")
+    own.write_bytes(other.read_bytes())
+    with pytest.raises(RunError, match=str(tmp_path / "0")):
+        train(running_sum(), 8, run=tmp_path / "0", resume=True)
+
+
+STATES = [{}, {"counters": 1}, {"counters": {"wibble": 1}}, {"counters": {}, "model": {}}]
+
+
+@pytest.mark.parametrize("state", STATES, ids=str)
+def test_what_is_not_the_state_of_a_training_is_refused(
+    state: dict[str, object], tmp_path: Path
+) -> None:
+    with RunDirectory.create(tmp_path / "run", {"settings": {}}).lock() as run:
+        run.save(state, 0)
+    begun = train(running_sum(), 0, run=tmp_path / "other")
+    assert begun.steps == 0
+    settings = RunDirectory.open(tmp_path / "other").manifest["settings"]
+    with run.lock():
+        run.update(settings=settings)
+    with pytest.raises(RunError, match=r"not of a training|this state is not of this"):
+        train(running_sum(), 2, run=run.path, resume=True)
 
 
 def test_nothing_can_be_resumed_without_a_place() -> None:

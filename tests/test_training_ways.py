@@ -202,8 +202,8 @@ def test_a_rule_of_ones_own_ends_it() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "steps": ({"steps": -1}, "steps is -1: give at least 0"),
-    "window": ({"window": 0}, "window is 0: give at least 1"),
-    "checkpoint": ({"checkpoint_every": 0}, "checkpoint_every is 0: give at least 1"),
+    "window": ({"window": 0}, "window is 0: give a whole number"),
+    "checkpoint": ({"checkpoint_every": 0}, "checkpoint_every is 0: give a whole number"),
     "clip": ({"clip": 0.0}, "clip is 0.0: give a norm above 0, or None to clip nothing"),
     "clip nan": ({"clip": float("nan")}, "clip is nan"),
     "lr": ({"lr": -0.1}, "lr is -0.1: give a learning rate of at least 0"),

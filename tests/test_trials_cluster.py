@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from sweep_runs import (
     assert_resumed,
     caught,
     grid_text,
+    setting,
     started,
     steps_of,
     until,
@@ -29,7 +31,9 @@ from sweep_runs import (
 
 from throughtime.errors import InputError, MissingExtraError
 from throughtime.runs import RunDirectory
-from throughtime.trials.workers import cluster
+from throughtime.trials.one import run_trial_as
+from throughtime.trials.versions import versions_here
+from throughtime.trials.workers import ClusterError, _check_workers, cluster
 
 pytest.importorskip("distributed", reason="distributed is not installed")
 
@@ -189,6 +193,36 @@ def test_a_cluster_without_workers_is_told(tmp_path: Path) -> None:
         code, said = refused(tmp_path, address)
     advice = f"start one with  dask worker {address} --nthreads 1"
     assert (code, said) == (3, f"throughtime: the cluster has no worker: {advice}\n")
+
+
+class OneWorker:
+    """A client whose only worker says that it has these versions."""
+
+    def __init__(self, **versions: str) -> None:
+        self.versions = {**versions_here(), **versions}
+
+    def wait_for_workers(self, _number: int, timeout: float) -> None:
+        pass
+
+    def run(self, function: Any, *arguments: Any) -> dict[str, Any]:
+        return {"tcp://w": self.versions if function is versions_here else function(*arguments)}
+
+
+@pytest.mark.parametrize("package", ["throughtime", "torch"])
+def test_a_worker_of_another_version_is_refused_with_both(tmp_path: Path, package: str) -> None:
+    client, here = OneWorker(**{package: "0.0.9"}), versions_here()[package]
+    said = f"the worker tcp://w has {package} 0.0.9, and here it is {here}: install the same"
+    with pytest.raises(ClusterError, match=re.escape(said)):
+        _check_workers(client, "tcp://s", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    _check_workers(OneWorker(), "tcp://s", tmp_path)
+
+
+def test_so_is_one_that_joins_later(tmp_path: Path) -> None:
+    study = {**versions_here(), "torch": "1.0"}
+    outcome = run_trial_as(study, setting(), str(tmp_path), str(tmp_path / "stop"))
+    assert (outcome.status, "and here it is 1.0" in outcome.reason) == ("failed", True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("address", ["", "wibble", "ftp://127.0.0.1:1", "tcp://127.0.0.1:x\n"])

@@ -1,0 +1,1 @@
+"""Faults: damaged directories and killed processes, and what throughtime makes of them."""

@@ -11,6 +11,7 @@ from throughtime.diagnosis import diagnose
 from throughtime.errors import NoGradientError, ReachError
 from throughtime.findings import Diagnosis
 from throughtime.trace import LayerTrace
+from throughtime.typed import checked_span
 
 
 def assert_reaches(
@@ -40,6 +41,7 @@ def assert_reaches(
             check that failed, or a layer whose longest measured lag is below the span.
         InputError, NothingRecordedError: as ``capture``.
     """
+    span = checked_span(span, "assert_reaches")
     try:
         trace = observe(model, closure, lengths=lengths)
     except NoGradientError as error:

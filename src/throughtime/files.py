@@ -58,16 +58,47 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> Path
     return target
 
 
-def read_plainly(path: Path) -> bytes:
+def read_plainly(path: Path, most: int | None = None) -> bytes:
     """The bytes of a plain file.
 
+    Args:
+        path: the file.
+        most: refuse a file of more bytes than these.
+
     Raises:
-        InputError: it is a directory, a device, a pipe or a link.
+        InputError: it is a directory, a device, a pipe or a link, or too large.
         OSError: it is not there, or cannot be read.
     """
     refuse_special(path)
     with os.fdopen(os.open(path, os.O_RDONLY | PLAINLY), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise InputError(f"{plain(path)} is too large: {size:,} bytes of at most {most:,}")
         return file.read()
+
+
+def read_end(path: Path, size: int) -> bytes:
+    """The last ``size`` bytes of a plain file, fewer where it is shorter; raises as above."""
+    refuse_special(path)
+    with os.fdopen(os.open(path, os.O_RDONLY | PLAINLY), "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+        return file.read(size)
+
+
+def check_writable(path: Path, size: int = 0) -> None:
+    """Find out whether ``write_atomically`` could write so many bytes there; nothing is left.
+
+    Raises as ``write_atomically``.
+    """
+    spare = path.with_name(_SPARE.format(secrets.token_hex(8)))
+    try:
+        _refuse(path)
+        _write(spare, bytes(size))
+    except OSError as error:
+        raise StorageError(error, path, size) from error
+    finally:
+        with suppress(OSError, ValueError):
+            spare.unlink(missing_ok=True)
 
 
 def write_all(descriptor: int, content: bytes) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import html
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from throughtime.errors import plain
+from throughtime.typed import build, refuse_ragged
 
 SCHEMA = 2
 
@@ -89,11 +90,15 @@ class Measurement:
             self.name, _tuples(values), self.axes, self.unit, self.how, dict(self.coords)
         )
 
+    def check_read(self) -> None:
+        """Raise ``ValueError`` if what was read is no rectangle of numbers with its labels."""
+        refuse_ragged(self.values, self.axes, self.coords)
+
     def __repr__(self) -> str:
         shape = " ".join(
             f"{axis}={size}" for axis, size in zip(self.axes, _shape(self.values), strict=False)
         )
-        return f"Measurement({self.name}: {shape or 'scalar'}, {self.unit})"
+        return plain(f"Measurement({self.name}: {shape or 'scalar'}, {self.unit})")
 
 
 @dataclass(frozen=True)
@@ -249,23 +254,26 @@ class Diagnosis:
     @classmethod
     def from_json(cls, text: str) -> Diagnosis:
         """The diagnosis that ``to_json`` wrote; ValueError for a newer schema or other JSON."""
-        data = json.loads(text)
+        try:
+            data = json.loads(text)
+        except RecursionError:
+            raise ValueError("not a throughtime diagnosis: nested too deep") from None
         if not isinstance(data, dict) or "schema" not in data:
             raise ValueError("not a throughtime diagnosis: the JSON has no 'schema'")
         schema = data.pop("schema")
         if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise ValueError(
-                f"diagnosis schema {schema}, and this version reads up to {SCHEMA}: "
+                f"diagnosis schema {plain(schema)[:40]}, and this version reads up to {SCHEMA}: "
                 "upgrade throughtime"
             )
         try:
-            return _diagnosis(data)
-        except (KeyError, TypeError, AttributeError) as error:
+            return build(cls, data)
+        except ValueError as error:
             raise ValueError(f"not a complete throughtime diagnosis: {error}") from None
 
     def __repr__(self) -> str:
         layers = ", ".join(layer.name for layer in self.layers)
-        return (
+        return plain(
             f"Diagnosis({self.verdict}, horizon {self.horizon} of {self.span}, "
             f"decided by {self.decided_by} of: {layers})"
         )
@@ -302,47 +310,6 @@ def _check_in_words(layer: LayerDiagnosis) -> str:
     return f"not verified: {layer.unverified_because}"
 
 
-def _diagnosis(data: dict[str, Any]) -> Diagnosis:
-    def known(cls: type, values: dict[str, Any]) -> dict[str, Any]:
-        names = {f.name for f in fields(cls)}
-        return {key: value for key, value in values.items() if key in names}
-
-    def measurement(values: dict[str, Any]) -> Measurement:
-        values = known(Measurement, values)
-        coords = {axis: _decode(labels) for axis, labels in values["coords"].items()}
-        numbers = _decode(values["values"])
-        return Measurement(
-            **{**values, "axes": tuple(values["axes"]), "coords": coords, "values": numbers}
-        )
-
-    def finding(values: dict[str, Any]) -> Finding:
-        values = known(Finding, values)
-        return Finding(**{**values, "evidence": _decode(values["evidence"])})
-
-    def layer(values: dict[str, Any]) -> LayerDiagnosis:
-        values = known(LayerDiagnosis, values)
-        for number in ("rate", "gain_at_span", "verified"):
-            values[number] = _decode(values[number])
-        values["findings"] = tuple(finding(f) for f in values["findings"])
-        values["measurements"] = tuple(measurement(m) for m in values["measurements"])
-        return LayerDiagnosis(**values)
-
-    data = known(Diagnosis, data)
-    return Diagnosis(
-        **{
-            **data,
-            "rate": _decode(data["rate"]),
-            "layers": tuple(layer(values) for values in data["layers"]),
-            "findings": tuple(finding(values) for values in data["findings"]),
-            "notes": tuple(data["notes"]),
-            "run": _decode(data["run"]),
-        }
-    )
-
-
-_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-
-
 def _encode(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
@@ -350,16 +317,6 @@ def _encode(value: Any) -> Any:
         return {str(key): _encode(inner) for key, inner in value.items()}
     if isinstance(value, (tuple, list)):
         return [_encode(inner) for inner in value]
-    return value
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, str):
-        return _WORDS.get(value, value)
-    if isinstance(value, list):
-        return tuple(_decode(inner) for inner in value)
-    if isinstance(value, dict):
-        return {key: _decode(inner) for key, inner in value.items()}
     return value
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
 from typing import Any, Literal, Protocol
 
 import torch
@@ -16,6 +15,7 @@ from torch.optim import Adam, Optimizer
 
 from throughtime.carried import State, detached
 from throughtime.errors import InputError, plain
+from throughtime.typed import checked_span
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 Batch = Any  # whatever ``loss`` understands: a pair of tensors, a PackedSequence, a dictionary
@@ -117,10 +117,7 @@ class Problem:
         for name in ("batches", "loss"):
             if not callable(getattr(self, name)):
                 raise InputError(f"{who}: {name} is no function, {_CALLED[name]}")
-        if not isinstance(self.span, Integral) or self.span < 1:
-            raise InputError(
-                f"{who}: span is {plain(repr(self.span))}: give a whole number of steps, from 1"
-            )
+        object.__setattr__(self, "span", checked_span(self.span, who))
 
     def closure(self, seed: int = 0) -> Tensor:
         """The loss of the model on the first batch of ``seed``: what ``diagnose`` looks at.

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from throughtime.errors import InputError, UnsupportedError
+from throughtime.errors import InputError, UnsupportedError, plain
 from throughtime.findings import Finding
 from throughtime.recurrences import Linearised
 
@@ -281,7 +281,7 @@ class LayerTrace:
     def __repr__(self) -> str:
         size = self.states.shape[-1]
         check = "not verified" if self.verified is None else f"verified {self.verified:.0e}"
-        return (
+        return plain(
             f"LayerTrace({self.name}: {self.kind}, T={self.steps} B={self.batch} S={size}, {check})"
         )
 
@@ -299,7 +299,7 @@ class Link:
 
     def __repr__(self) -> str:
         dropout = "" if self.scale is None else ", through dropout"
-        return f"Link({' + '.join(self.below)} -> {self.above}{dropout})"
+        return plain(f"Link({' + '.join(self.below)} -> {self.above}{dropout})")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from throughtime.cells.layer import RecurrentLayer, Shapes
-from throughtime.errors import InputError
 from throughtime.recurrences import indrnn
+from throughtime.typed import checked_span
 
 
 class IndRNN(RecurrentLayer):
@@ -30,9 +30,7 @@ class IndRNN(RecurrentLayer):
     recurrence: ClassVar[type[indrnn.IndRNN]] = indrnn.IndRNN
 
     def __init__(self, *args: Any, span: int | None = None, **kwargs: Any) -> None:
-        if span is not None and span < 1:
-            raise InputError(f"IndRNN: span is a number of steps, at least 1, not {span!r}")
-        self.span = span
+        self.span = None if span is None else checked_span(span, "IndRNN")
         super().__init__(*args, **kwargs)
 
     def shapes(self, reads: int) -> Shapes:
@@ -53,9 +51,7 @@ class IndRNN(RecurrentLayer):
 
         Call it after each step of the optimizer (section 3.2 of the paper).
         """
-        if span < 1:
-            raise InputError(f"constrain_: span is a number of steps, at least 1, not {span!r}")
-        bound = 2 ** (1 / span)
+        bound = 2 ** (1 / checked_span(span, "constrain_"))
         for name, weight in self.named_parameters(recurse=False):
             if name.startswith("weight_hh"):
                 weight.clamp_(-bound, bound)

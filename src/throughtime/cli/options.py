@@ -9,6 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from throughtime.errors import plain
+from throughtime.files import check_writable
+
+_PAGES = (".html", ".htm")
+_ROOM = 2**20  # bytes: no report is larger
 
 
 class Cell(StrEnum):
@@ -48,8 +52,13 @@ def report_place(report: Path | None) -> Path | None:
         return None
     if report.is_dir():
         raise typer.BadParameter(f"{plain(report)} is a directory: name a file in it")
+    if report.suffix.lower() not in _PAGES:
+        raise typer.BadParameter(
+            f"{plain(report)}: a report is an HTML page: name a file that ends in .html"
+        )
     if not report.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {plain(report.parent)}: make it first")
+    check_writable(report, _ROOM)
     return report.absolute()
 
 

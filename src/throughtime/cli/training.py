@@ -220,11 +220,13 @@ def _of_file(context: typer.Context, target: str, task: dict[str, Any], seed: in
             raise LoadError(
                 f"give FILE.py:FUNCTION or --{name}, not both: the file makes the problem"
             )
-    from throughtime.loading import load_problem
+    from throughtime.loading import FromFile, load_problem
     from throughtime.randomness import seed_everything
 
+    name = Path(target).name
+    digest = FromFile.of(target).digest
     seed_everything(seed)
-    return Made(load_problem(target), {"file": Path(target).name})
+    return Made(load_problem(target), {"file": name, f"text of {name.rpartition(':')[0]}": digest})
 
 
 def _initialise(made: Made, name: str, forget_bias: float | None, seed: int) -> None:

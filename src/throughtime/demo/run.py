@@ -18,9 +18,12 @@ from throughtime.demo import sentences
 from throughtime.demo.reading import READERS, Reader, read_the_manual
 from throughtime.demo.recall import NETWORKS, Recall, recall
 from throughtime.errors import InputError, plain
+from throughtime.files import check_writable
 from throughtime.report import Section, write_report
 from throughtime.report.text import side_by_side
 from throughtime.tasks.name_recall import STORYTELLERS, LanguageName
+
+_ROOM = 2**20  # bytes: no report is larger
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,7 @@ def run_demo(
         raise InputError(
             f"language {language!r} is not known: choose one of {', '.join(STORYTELLERS)}"
         )
-    if report.is_dir() or not report.parent.is_dir():
-        raise InputError(f"{plain(report)}: name a file in a folder that exists")
+    check_writable(report, _ROOM)  # now, not after the training
     effort = effort or Effort()
     start = time.perf_counter()
     with _one_thread():

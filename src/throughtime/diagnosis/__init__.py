@@ -23,6 +23,7 @@ from throughtime.errors import InputError, NoGradientError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem
 from throughtime.trace import Trace
+from throughtime.typed import checked_span
 
 Closure = Callable[[], Tensor]
 Source = Trace | Problem | capture | nn.Module
@@ -55,13 +56,12 @@ def diagnose(
         says so. ``diseases`` and ``causes`` say what else was found.
 
     Raises:
-        InputError: for a span below 1, or something that is none of these sources. For a model and
+        InputError: for a span that is not a whole number from 1, or another source. For a model and
             a ``Problem`` also what ``observe`` raises, other than ``NoGradientError``.
     """
-    if isinstance(closure, int):
+    if closure is not None and not callable(closure):
         closure, span = None, closure
-    if span is not None and span < 1:
-        raise InputError(f"span must be at least 1 step, not {span}")
+    span = None if span is None else checked_span(span, "diagnose")
     if isinstance(source, Problem):
         span = source.span if span is None else span
     try:

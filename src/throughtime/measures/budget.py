@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.errors import InputError
 from throughtime.findings import Measurement
 from throughtime.recurrences import Linearised
 from throughtime.sweeps import Ledger, lag_norms, ledger
 from throughtime.trace import LayerTrace, Trace, one_layer
+from throughtime.typed import checked_count, checked_span
 
 AS_IT_IS, WHOLE = "as it is", "whole"
 _ANCHORS = 8
@@ -114,8 +114,8 @@ class StageSweep:
     ) -> StageSweep:
         """Follow the gradient back. Arguments and errors as for ``budget``."""
         one = one_layer(trace, layer, "a budget is that")
-        if anchors < 1:
-            raise InputError(f"anchors must be at least 1, not {anchors}")
+        anchors = checked_count(anchors, "anchors", "budget")
+        span = None if span is None else checked_span(span, "budget")
         chosen = one.loss_steps(anchors)[::-1]
         sources = one.turned(one.direct)[list(chosen)]
         return cls(one, chosen, sources, ledger(one.linear, sources, chosen, one.walls, span), span)

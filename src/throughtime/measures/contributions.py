@@ -20,6 +20,7 @@ from throughtime.errors import InputError
 from throughtime.findings import Measurement
 from throughtime.recurrences import Linearised
 from throughtime.trace import LayerTrace, Trace, one_layer
+from throughtime.typed import checked_count
 
 FIGURES = ("share of the update", "share of the norm")
 
@@ -61,8 +62,8 @@ def contributions(
             recurrent weight that is known, or a lag or a sequence that is not there.
     """
     one = one_layer(trace, layer, "contributions are those")
-    if longest is not None and longest < 0:
-        raise InputError(f"longest must be a lag of at least 0, not {longest}")
+    if longest is not None and longest != 0:
+        checked_count(longest, "longest", "contributions")
     chosen = list(range(one.batch)) if sequences is None else list(sequences)
     for b in chosen:
         if not 0 <= b < one.batch:

@@ -6,7 +6,7 @@ networks whose product over 50 steps is 1e-17. So one loss time is taken at a ti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from throughtime.findings import Measurement
 from throughtime.recurrences import Linearised, Stacked
 from throughtime.sweeps import lag_norms
 from throughtime.trace import LayerTrace, Link, Trace
+from throughtime.typed import checked_count
 
 Anchors = int | Sequence[int] | None
 Floats = NDArray[np.float64]
@@ -211,15 +212,13 @@ def stacked(layers: Sequence[LayerTrace], links: Sequence[Link]) -> Linearised:
 def _anchors(wanted: Anchors, direct: torch.Tensor, layer: LayerTrace) -> tuple[int, ...]:
     """Steps, in the order of computation, at which the loss sends a gradient to a live sequence."""
     steps = len(direct)
-    if wanted is not None and not isinstance(wanted, int):
+    if isinstance(wanted, Iterable) and not isinstance(wanted, str):
         for t in wanted:
             if not 0 <= t < steps:
                 raise InputError(f"anchor {t} lies outside of the sequence of {steps} steps")
         return tuple(steps - 1 - t if layer.reverse and not layer.packed else t for t in wanted)
     count = _DEFAULT_ANCHORS if wanted is None else wanted
-    if count < 1:
-        raise InputError(f"anchors must be at least 1, not {count}")
-    return layer.loss_steps(count)
+    return layer.loss_steps(checked_count(count, "anchors", "lags"))
 
 
 def _defined(norms: torch.Tensor, sources: torch.Tensor) -> Floats:

@@ -13,6 +13,7 @@ from typing import Any
 from throughtime.errors import plain
 from throughtime.findings import Diagnosis, Verdict
 from throughtime.runs import plain_json
+from throughtime.typed import build
 
 SCHEMA = 1
 
@@ -169,17 +170,18 @@ class Prescription:
         schema = data.pop("schema", None)
         if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise ValueError(
-                f"prescription schema {schema}, and this version reads up to {SCHEMA}: "
+                f"prescription schema {plain(schema)[:40]}, and this version reads up to {SCHEMA}: "
                 "upgrade throughtime"
             )
         try:
-            return _prescription(data)
-        except (KeyError, TypeError, AttributeError) as error:
+            Diagnosis.from_json(json.dumps(data.get("before")))  # of a schema that is known
+            return build(cls, data)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"not a complete throughtime prescription: {error}") from None
 
     def __repr__(self) -> str:
         names = ", ".join(option.name for option in self.options) or "none"
-        return f"Prescription({self.before.verdict}, span {self.span}, options: {names})"
+        return plain(f"Prescription({self.before.verdict}, span {self.span}, options: {names})")
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
@@ -207,27 +209,3 @@ def _measured(option: Option, span: int) -> str:
         f"{reading.verdict}, horizon {at_least}{horizon} of {span}{gain}, {loss}, "
         f"{option.cost:.1f} times the time"
     )
-
-
-def _prescription(data: dict[str, Any]) -> Prescription:
-    untreated = data["untreated"]
-    return Prescription(
-        before=Diagnosis.from_json(json.dumps(data["before"])),
-        span=data["span"],
-        sentence=data["sentence"],
-        untreated=None if untreated is None else _option(untreated),
-        options=tuple(_option(option) for option in data["options"]),
-        refused=tuple(Refused(**one) for one in data["refused"]),
-        updates=data["updates"],
-        notes=tuple(data["notes"]),
-        left_out=tuple(data.get("left_out", ())),
-    )
-
-
-def _option(data: dict[str, Any]) -> Option:
-    later = data["later"]
-    read = {
-        "first": Reading(**data["first"]),
-        "later": None if later is None else Reading(**later),
-    }
-    return Option(**{**data, **read})

@@ -22,6 +22,7 @@ from throughtime.prescription.treated import canonical, copied
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
 from throughtime.randomness import kept, randomness
+from throughtime.typed import checked_span
 
 Choose = Callable[[Diagnosis, Problem], Sequence[str]]
 """Names of remedies for what was found."""
@@ -84,6 +85,7 @@ def prescribe(
     """
     choose, bounds = _chosen(remedies, keep_cell), _Bounds(most, updates, seconds, seed)
     problem, span, more = _as_problem(problem, closure, span, seed)
+    span = None if span is None else checked_span(span, "prescribe")
     if not isinstance(problem, Problem):
         with randomness(seed):
             found = _prescription(problem, span, choose, bounds)

@@ -22,6 +22,7 @@ from throughtime.prescription.tuning import TUNING
 from throughtime.prescription.windowing import WINDOWING
 from throughtime.problem import Problem
 from throughtime.randomness import randomness
+from throughtime.typed import checked_span
 
 NONE = "none"
 
@@ -58,7 +59,7 @@ def apply(problem: Problem, name: str, span: int, seed: int = 0) -> Problem:
 
     Arguments and errors are those of ``treated``.
     """
-    parts = canonical(name).split("+")
+    parts, span = canonical(name).split("+"), checked_span(span, "treated")
     with randomness(seed, problem.model), warnings.catch_warnings():
         warnings.simplefilter("ignore", ThroughtimeWarning)  # what came of it will be measured
         draw = Generator().manual_seed(seed)

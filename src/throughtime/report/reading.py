@@ -6,6 +6,7 @@ One whose shape contradicts its axes, as a damaged JSON file may have it, is an 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,9 +111,12 @@ def numbers(layer: LayerDiagnosis, found: Measurement, axis: str, size: int) -> 
     """The labels of an axis as numbers."""
     given = labels(layer, found, axis, size)
     try:
-        return np.array(given, dtype=np.float64)
+        read = np.array(given, dtype=np.float64)
     except (ValueError, TypeError):
-        raise damaged(layer, found, f"the labels of axis {axis} are not numbers") from None
+        read = np.array([math.nan])
+    if not np.isfinite(read).all():
+        raise damaged(layer, found, f"the labels of axis {axis} are not numbers")
+    return read
 
 
 def drawable(values: Array, otherwise: float = np.nan) -> Array:

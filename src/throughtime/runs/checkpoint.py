@@ -1,11 +1,14 @@
-"""One checkpoint, as bytes: a safetensors file whose metadata carries the skeleton of the state."""
+"""One checkpoint, as bytes: a safetensors file whose metadata carries the skeleton of the state.
+
+And of which run and step it is: whatever file lies under its name, another state is never loaded.
+"""
 
 from __future__ import annotations
 
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -17,13 +20,28 @@ _KEY = "throughtime"  # the one entry of the metadata: the same state gives the 
 _LONGEST = 100_000_000  # bytes that the format allows for names, shapes and metadata
 
 
-def encode(state: Mapping[str, Any]) -> bytes:
-    """A state as the bytes of a file; equal states give equal bytes.
+class Held(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        run: the identity of the run that saved it.
+        step: after how many training steps.
+        state: tensors and plain values.
+    """
+
+    run: str
+    step: int
+    state: Any
+
+
+def encode(state: Mapping[str, Any], run: str, step: int) -> bytes:
+    """A state as the bytes of a file; equal states of one run and step give equal bytes.
 
     Raises ``RunError`` for a state that cannot be held: see ``skeleton``.
     """
     tensors, skeleton = take_apart(state)
-    content = safetensors.torch.save(tensors, {_KEY: json.dumps(skeleton, allow_nan=False)})
+    told = json.dumps({"run": run, "step": step, "state": skeleton}, allow_nan=False)
+    content = safetensors.torch.save(tensors, {_KEY: told})
     if _header_length(content) > _LONGEST:
         raise RunError(
             "the plain values of the state, without its tensors, take more than "
@@ -32,7 +50,7 @@ def encode(state: Mapping[str, Any]) -> bytes:
     return content
 
 
-def decode(content: bytes) -> Any:
+def decode(content: bytes) -> Held:
     """The state again, its tensors on the CPU. Nothing in it is ever executed.
 
     Raises ``ValueError`` if these are not the bytes of a checkpoint.
@@ -40,8 +58,9 @@ def decode(content: bytes) -> Any:
     try:
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + _header_length(content)])
-        return put_together(tensors, json.loads(header["__metadata__"][_KEY]))
-    except (SafetensorError, KeyError, RecursionError, struct.error) as error:
+        told = json.loads(header["__metadata__"][_KEY])
+        return Held(told["run"], told["step"], put_together(tensors, told["state"]))
+    except (SafetensorError, KeyError, TypeError, RecursionError, struct.error) as error:
         raise ValueError(str(error)) from error
 
 

@@ -16,12 +16,14 @@ from typing import Any
 
 from throughtime.errors import RunError, StorageError, plain
 from throughtime.files import is_plain, is_spare, sweep_spares
-from throughtime.runs import checkpoint, journal
+from throughtime.runs import checkpoint
+from throughtime.runs.journal import Journal
 from throughtime.runs.lock import locked, one_at_a_time
 from throughtime.runs.manifest import (
     CHECKPOINT,
     MANIFEST,
     Checkpoint,
+    Manifest,
     put,
     read_manifest,
     write_manifest,
@@ -38,11 +40,14 @@ class RunDirectory:
     ``lock()``.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any], checkpoints: list[Checkpoint]) -> None:
+    def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
-        self._facts = facts
-        self._checkpoints = checkpoints
+        self._take(manifest)
         self._writing = False
+
+    def _take(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._journal = Journal(self.path / _JOURNAL, manifest.run)
 
     def __repr__(self) -> str:
         return f"RunDirectory({plain(self.path)!r})"
@@ -71,8 +76,9 @@ class RunDirectory:
                 raise RunError(f"{plain(folder)} already holds a run: resume it, or name another")
             if any(not is_spare(found) for found in folder.iterdir()):
                 raise RunError(f"{plain(folder)} holds other files: name a new directory")
-            facts = write_manifest(folder, {"status": "created", **(manifest or {})}, [])
-        return cls(folder, facts, [])
+            facts = {"status": "created", **(manifest or {})}
+            written = write_manifest(folder, Manifest.new(facts))
+        return cls(folder, written)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], for_writing: bool = False) -> RunDirectory:
@@ -86,7 +92,7 @@ class RunDirectory:
             raise RunError(f"there is no run directory {plain(folder)}: check the path")
         if for_writing:
             _refuse_unwritable(folder)
-        return cls(folder, *read_manifest(folder))
+        return cls(folder, read_manifest(folder))
 
     @classmethod
     def is_at(cls, path: str | os.PathLike[str]) -> bool:
@@ -99,14 +105,18 @@ class RunDirectory:
     def lock(self) -> Iterator[RunDirectory]:
         """Be the only writer inside the block; what a killed one left behind is removed first.
 
+        Everything is read and checked before the first file is changed.
+
         Raises:
-            RunError: another process writes, or one of another machine may.
+            RunError: another process writes, or one of another machine may; the manifest or the
+                journal was changed, or they do not belong together.
             StorageError: the disk is full.
         """
         with locked(self.path / _LOCK):
-            self._facts, self._checkpoints = read_manifest(self.path)
+            self._take(read_manifest(self.path))
+            self._refuse_forgotten()
+            self._journal.begin({one.journal for one in self._manifest.checkpoints})
             self._sweep()
-            journal.repair(self.path / _JOURNAL)
             self._writing = True
             try:
                 yield self
@@ -116,12 +126,12 @@ class RunDirectory:
     @property
     def manifest(self) -> dict[str, Any]:
         """What is trained and how, and the status: as it was opened, or last written here."""
-        return copy.deepcopy(self._facts)
+        return copy.deepcopy(self._manifest.facts)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints that can be loaded, the last saved one last."""
-        return list(self._checkpoints)
+        return list(self._manifest.checkpoints)
 
     def update(self, **facts: Any) -> None:
         """Set entries of the manifest, all or none.
@@ -129,7 +139,7 @@ class RunDirectory:
         Raises ``RunError`` (no lock; a value that JSON cannot hold) or ``StorageError``.
         """
         self._refuse_unlocked()
-        self._facts = write_manifest(self.path, {**self._facts, **facts}, self._checkpoints)
+        self._manifest = write_manifest(self.path, self._manifest.with_facts(facts))
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add one line to the journal. See ``history``.
@@ -137,15 +147,16 @@ class RunDirectory:
         Raises ``RunError`` (no lock; a value that JSON cannot hold) or ``StorageError``.
         """
         self._refuse_unlocked()
-        journal.append(self.path / _JOURNAL, record)
+        self._journal.append(record)
 
     def history(self) -> list[dict[str, Any]]:
         """The records of the journal in order; the last of one ``"step"`` supersedes others of it.
 
         A record whose step lies further back than what stands before it (a training was resumed)
-        supersedes all from there on. Raises ``RunError`` with the number of a broken line.
+        supersedes all from there on. Raises ``RunError`` with the number of a line that is broken,
+        was changed, or is of another run.
         """
-        return journal.history(self.path / _JOURNAL)
+        return self._journal.history()
 
     def save(self, state: Mapping[str, Any], step: int) -> None:
         """Make ``state`` the last checkpoint: all of it or, whatever happens, nothing.
@@ -161,19 +172,19 @@ class RunDirectory:
         self._refuse_unlocked()
         if type(step) is not int or step < 0:
             raise RunError(f"step is {step!r}, and must be a whole number from 0")
-        content = checkpoint.encode(state)
-        new = Checkpoint.of(content, step)
-        journal.flush(self.path / _JOURNAL)  # a checkpoint never knows of steps that it does not
+        content = checkpoint.encode(state, self._manifest.run, step)
+        new = Checkpoint.of(content, step, self._journal.head)
+        self._journal.flush()  # a checkpoint never knows of steps that the journal does not
         put(self.path / new.file, content)
-        kept = [*(old for old in self._checkpoints if old.step < step), new][-_KEPT:]
+        before = self._manifest.checkpoints
+        kept = [*(old for old in before if old.step < step), new][-_KEPT:]
         try:
-            self._facts = write_manifest(self.path, self._facts, kept)
+            self._manifest = write_manifest(self.path, self._manifest.with_checkpoints(kept))
         except StorageError:
-            if new not in self._checkpoints:
+            if new.file not in {old.file for old in before}:
                 with suppress(OSError):
                     (self.path / new.file).unlink()
             raise
-        self._checkpoints = kept
         self._sweep()
 
     def load(self, step: int | None = None) -> tuple[int, Any] | None:
@@ -183,41 +194,67 @@ class RunDirectory:
         over for the one before.
 
         Raises:
-            RunError: the file is not whole or was changed, with what to do; or none is left.
+            RunError: the file is not whole, was changed or is of another run or step, with what to
+                do; the journal has lost lines that the checkpoint remembers; or none is left.
         """
         if not self._writing:
-            self._facts, self._checkpoints = read_manifest(self.path)
-        if not self._checkpoints and step is None:
+            self._take(read_manifest(self.path))
+        checkpoints = self._manifest.checkpoints
+        if not checkpoints and step is None:
             return None
-        asked = [one for one in self._checkpoints if step is None or one.step == step]
+        asked = [one for one in checkpoints if step is None or one.step == step]
         for entry in reversed(asked):
             with suppress(FileNotFoundError):
-                return entry.step, self._state(entry)
+                state = self._state(entry)
+                self._journal.refuse_loss([entry.journal])
+                return entry.step, state
         wanted = "its checkpoints are gone" if step is None else f"no checkpoint of step {step}"
-        there = ", ".join(str(one.step) for one in self._checkpoints) or "none"
+        there = ", ".join(str(one.step) for one in checkpoints) or "none"
         raise RunError(f"{plain(self.path)}: {wanted}; the manifest names steps: {there}")
 
     def _state(self, entry: Checkpoint) -> Any:
         try:
             content = entry.read(self.path)
+            file = plain(self.path / entry.file)
             try:
-                return checkpoint.decode(content)
+                held = checkpoint.decode(content)
             except ValueError as error:
-                file = plain(self.path / entry.file)
                 raise RunError(f"{file} is not a checkpoint: {plain(error)}") from None
+            if (held.run, held.step) != (self._manifest.run, entry.step):
+                raise RunError(f"{file} is the checkpoint of another run or another step")
+            return held.state
         except RunError as error:
-            before = [one.step for one in self._checkpoints if one.step < entry.step]
+            before = [one.step for one in self._manifest.checkpoints if one.step < entry.step]
             advice = f"go on from step {before[-1]}" if before else "the run cannot be resumed"
             raise RunError(f"{error}: {'remove it to ' * bool(before)}{advice}") from error
 
     def _sweep(self) -> None:
         """Remove what a killed writer left: temporary files, and checkpoints without an entry."""
-        named = {entry.file for entry in self._checkpoints}
         with suppress(OSError):  # what cannot be removed now is removed at another start
             sweep_spares(self.path)
-            for path in self.path.iterdir():
-                if CHECKPOINT.fullmatch(path.name) and path.name not in named and is_plain(path):
-                    path.unlink()
+            for path in self._unnamed():
+                path.unlink()
+
+    def _unnamed(self) -> list[Path]:
+        """Plain files with the name of a checkpoint that the manifest does not list."""
+        named = {entry.file for entry in self._manifest.checkpoints}
+        found = [one for one in self.path.iterdir() if CHECKPOINT.fullmatch(one.name)]
+        return [one for one in found if one.name not in named and is_plain(one)]
+
+    def _refuse_forgotten(self) -> None:
+        """Refuse an earlier manifest, by which the sweep would remove the only checkpoints.
+
+        A killed writer leaves one that is not named at most, before the first or beside others.
+        """
+        forgotten = len(self._unnamed())
+        named = self._manifest.checkpoints
+        there = any(is_plain(self.path / entry.file) for entry in named)
+        if forgotten > (0 if named else 1) and not there:
+            raise RunError(
+                f"{plain(self.path / MANIFEST)} names none of the {forgotten} checkpoints "
+                "that lie beside it: put the manifest back that belongs to them, or name a new "
+                "directory"
+            )
 
     def _refuse_unlocked(self) -> None:
         if not self._writing:

@@ -18,7 +18,14 @@ from throughtime.training.looking import Gauge, evaluate
 from throughtime.training.plan import OnStep, Own, Plan, Run
 from throughtime.training.processes import Processes
 from throughtime.training.progress import Show, shown
-from throughtime.training.recording import Recording, opened, record, restored, understood
+from throughtime.training.recording import (
+    Recording,
+    begin,
+    opened,
+    record,
+    restored,
+    understood,
+)
 from throughtime.training.result import Status, Training
 from throughtime.training.schedules import Schedule
 from throughtime.training.signals import Interruption
@@ -124,8 +131,12 @@ class Loop:
 
         def find() -> tuple[dict[str, Any], Training] | None:
             directory = stack.enter_context(opened(plan, settings))
+            if directory is None:
+                return None
+            found = restored(directory)
+            begin(directory, plan, settings)
             self._recording = Recording(directory)
-            return None if directory is None else restored(directory)
+            return found
 
         found = processes.told_by_first(find)
         if found is not None:

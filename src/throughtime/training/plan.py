@@ -14,6 +14,7 @@ from throughtime.problem import Clipper, MakeOptimizer, Problem
 from throughtime.runs import RunDirectory
 from throughtime.training.schedules import Schedule, check_schedule
 from throughtime.training.stopping import Stop, check_stop
+from throughtime.typed import checked_count
 
 Run = str | os.PathLike[str] | RunDirectory | None
 _OFF = (None, False)
@@ -65,9 +66,8 @@ class Plan:
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}: give at least 0")
         for name in ("span", "window", "checkpoint_every"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise InputError(f"{name} is {number}: give at least 1")
+            if getattr(self, name) is not None:
+                checked_count(getattr(self, name), name, "train")
         if isinstance(self.clip, int | float) and not self.clip > 0:
             raise InputError(f"clip is {self.clip}: give a norm above 0, or None to clip nothing")
         if self.lr is not None and not self.lr >= 0:

@@ -88,14 +88,18 @@ def opened(plan: Plan, settings: Settings) -> Iterator[RunDirectory | None]:
     directory = plan.run if isinstance(plan.run, RunDirectory) else _at(plan.run)
     with directory.lock():
         _check(directory, plan, settings)
-        directory.update(
-            status="running",
-            settings=settings,
-            steps=plan.steps,
-            throughtime=version("throughtime"),
-            torch=torch.__version__,
-        )
         yield directory
+
+
+def begin(directory: RunDirectory, plan: Plan, settings: Settings) -> None:
+    """Record that it is trained from now on: once all that is there could be read back."""
+    directory.update(
+        status="running",
+        settings=settings,
+        steps=plan.steps,
+        throughtime=version("throughtime"),
+        torch=torch.__version__,
+    )
 
 
 def record(so_far: Training) -> dict[str, Any]:
@@ -172,8 +176,13 @@ def _check(directory: RunDirectory, plan: Plan, settings: Settings) -> None:
     """Refuse to go on from a training that was another one."""
     manifest, where = directory.manifest, plain(directory.path)
     before = manifest.get("settings")
-    if before is None:  # made, and never begun
+    if before is None and not _is_begun(directory):
         return
+    if not isinstance(before, dict):
+        raise RunError(
+            f"{where}/manifest.json does not say with which settings the run was begun: put the "
+            "manifest back as it was, or name a new directory"
+        )
     if not plan.resume:
         raise RunError(
             f"{where} already holds a training: resume it (--resume), or name another directory"
@@ -183,12 +192,17 @@ def _check(directory: RunDirectory, plan: Plan, settings: Settings) -> None:
         if before.get(name) != now.get(name):
             raise _other(where, name, before.get(name), now.get(name))
     laid_out = plan.schedule in SCHEDULES and plan.schedule != "constant"
-    if laid_out and manifest["steps"] != plan.steps:
+    if laid_out and manifest.get("steps") != plan.steps:
         name = f"the schedule {plan.schedule} over steps"
-        raise _other(where, name, manifest["steps"], plan.steps)
+        raise _other(where, name, manifest.get("steps"), plan.steps)
     reached = max((one.step for one in directory.checkpoints), default=0)
     if plan.steps < reached:
         raise RunError(f"{where} has made {reached} updates already: give at least as many steps")
+
+
+def _is_begun(directory: RunDirectory) -> bool:
+    """Whether somebody has trained in it."""
+    return bool(directory.checkpoints) or any("step" in one for one in directory.history())
 
 
 def _other(where: str, name: str, before: object, now: object) -> RunError:

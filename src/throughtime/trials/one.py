@@ -8,6 +8,7 @@ written: nobody shall find the run in that moment and think that it is not finis
 from __future__ import annotations
 
 import math
+import platform
 import signal
 import threading
 import time
@@ -29,20 +30,22 @@ from throughtime.errors import (
     plain,
     said,
 )
+from throughtime.files import read_plainly
 from throughtime.problem import Problem
 from throughtime.runs import RunDirectory
 from throughtime.runs.lock import locked
+from throughtime.runs.plain_json import from_json
 from throughtime.training import Training, train
 from throughtime.trials.curve import thinned
+from throughtime.trials.recorded import Result, read_result
 from throughtime.trials.trial import Trial
+from throughtime.trials.versions import difference, versions_here
 
 RUNS = "runs"
 FINAL = ("solved", "done", "diverged")  # a failed trial is tried again by the next study
 _LOOK = 0.5  # seconds between two looks whether the study was stopped
 
 Status = Literal["solved", "done", "diverged", "failed", "busy", "stopped"]
-Result = Mapping[str, Any]
-
 _ONE_AT_A_TIME = threading.Lock()  # trainings of one process share torch's random state
 
 
@@ -80,10 +83,18 @@ def run_trial(trial: Trial, folder: str, stop: str) -> Outcome:
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(claim_path(folder, trial)))
         except RunError as error:
-            return Outcome("busy", plain(error))
-        except OSError as error:
+            status: Status = "busy" if _is_held(claim_path(folder, trial)) else "failed"
+            return Outcome(status, plain(error))
+        except (ThroughtimeError, OSError) as error:
             return Outcome("failed", _told(error))
         return _finish(trial, path, Path(stop))
+
+
+def run_trial_as(versions: Mapping[str, str], trial: Trial, folder: str, stop: str) -> Outcome:
+    """``run_trial`` on a worker that may have joined late, if it has the versions of the study."""
+    if differs := difference(platform.node(), versions_here(), versions):
+        return Outcome("failed", differs)
+    return run_trial(trial, folder, stop)
 
 
 def run_path(folder: str | Path, trial: Trial) -> Path:
@@ -97,11 +108,28 @@ def claim_path(folder: str | Path, trial: Trial) -> Path:
 
 
 def result_of(path: Path) -> Result | None:
-    """What a run directory says of its trial; None before there is a result."""
-    with suppress(ThroughtimeError):
-        result = RunDirectory.open(path).manifest.get("result")
-        return result if isinstance(result, dict) else None
-    return None
+    """What a run directory says of its trial; None before there is a result.
+
+    A run that cannot be read, or holds what is no result of its trial, has failed for that reason.
+    """
+    try:
+        return read_result(path)
+    except ThroughtimeError as error:
+        return {"status": "failed", "reason": _told(error)}
+
+
+def known_of(trial: Trial, folder: Path, left: Mapping[Any, Outcome]) -> Result | None:
+    """What is known of a trial in the end: its result or, where that is not final, ``left``.
+
+    Args:
+        trial: of the study.
+        folder: the study's directory.
+        left: how its workers left the trials that had no final result.
+    """
+    found = result_of(run_path(folder, trial))
+    if trial not in left or is_finished(found):
+        return found
+    return {**(found or {}), **left[trial]._asdict()}
 
 
 def is_finished(result: Result | None) -> bool:
@@ -110,7 +138,10 @@ def is_finished(result: Result | None) -> bool:
 
 
 def _finish(trial: Trial, path: Path, stop: Path) -> Outcome:
-    found = result_of(path)
+    try:
+        found = read_result(path)
+    except ThroughtimeError as error:  # nothing is trained or recorded in such a run
+        return Outcome("failed", _told(error))
     if found is None or not is_finished(found):
         try:
             found = _result(trial, path, stop)
@@ -202,7 +233,8 @@ def _so_far(trial: Trial, path: Path, status: Status, error: BaseException) -> R
     """What is known of a training that came to no good end."""
     losses = []
     with suppress(ThroughtimeError):
-        losses = [one["loss"] for one in RunDirectory.open(path).history() if "loss" in one]
+        found = [one.get("loss") for one in RunDirectory.open(path).history()]
+        losses = [loss for loss in found if isinstance(loss, int | float)]
     return {
         "status": status,
         "reason": _told(error),
@@ -217,6 +249,16 @@ def _record(trial: Trial, path: Path, result: Result) -> None:
     run = RunDirectory.open(path, for_writing=True) if there else RunDirectory.create(path)
     with run.lock():
         run.update(setting=trial.facts, result=result)
+
+
+def _is_held(claim: Path) -> bool:
+    """Whether a claim names a process, which will let go of it; one that does not never will."""
+    try:
+        return isinstance(from_json(read_plainly(claim)).get("pid"), int)
+    except FileNotFoundError:
+        return True  # it was let go of just now: ask again
+    except (ThroughtimeError, OSError, ValueError):
+        return False
 
 
 def _told(error: BaseException) -> str:

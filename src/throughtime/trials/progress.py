@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from throughtime.errors import plain
+from throughtime.files import read_end
 from throughtime.runs.plain_json import from_json
 from throughtime.trials.one import FINAL, Outcome, claim_path, is_finished, result_of, run_path
 from throughtime.trials.trial import Trial
@@ -75,13 +76,11 @@ class Progress:
 
     def _share(self, trial: Trial) -> float:
         """The share of its updates that a trial has made, by the last line of its journal."""
-        with suppress(OSError, ValueError, IndexError):
+        with suppress(OSError, ValueError, IndexError, TypeError, ArithmeticError):
             journal = run_path(self._folder, trial) / "journal.jsonl"
-            with journal.open("rb") as file:
-                file.seek(max(0, file.seek(0, 2) - _TAIL))
-                whole = file.read().rpartition(b"\n")[0]
+            whole = read_end(journal, _TAIL).rpartition(b"\n")[0]
             step = from_json(whole.split(b"\n")[-1]).get("step", 0)
-            return min(1.0, float(step / trial.steps))
+            return max(0.0, min(1.0, float(step / trial.steps)))
         return 0.0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from joblib import cpu_count
 
 from throughtime.errors import InputError, RunError, StorageError, plain
-from throughtime.files import read_plainly, sweep_spares, write_atomically
+from throughtime.files import read_plainly, refuse_special, sweep_spares, write_atomically
 from throughtime.runs.lock import one_at_a_time
 from throughtime.runs.plain_json import from_json, to_json
 from throughtime.trials import workers
@@ -18,7 +18,7 @@ from throughtime.trials.one import Outcome
 from throughtime.trials.progress import shown
 from throughtime.trials.trial import Trial
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def carry_out(
@@ -49,15 +49,17 @@ def carry_out(
         return work_through(trials, folder, work, tell)
 
 
-def prepared(folder: Path, sign: str, what: str) -> Path:
+def prepared(folder: Path, sign: str, what: str, results: Sequence[str] = ()) -> Path:
     """The directory, with the sign of its kind of study in it: what is in another one is not ours.
 
     Args:
         folder: new, or that of an earlier study of this kind.
         sign: the name of the file that tells.
         what: a directory of this kind holds: ``"a sweep"``.
+        results: what will be written there in the end.
 
     Raises:
+        InputError: something that is not a plain file lies where a result goes.
         RunError: it holds something else, was written by a newer version, or cannot be written.
         StorageError: the disk is full.
     """
@@ -83,6 +85,8 @@ def prepared(folder: Path, sign: str, what: str) -> Path:
             f"{plain(folder / sign)} has schema {plain(repr(schema))}, and this version of "
             f"throughtime knows {SCHEMA}: name another directory"
         )
+    for name in results:
+        refuse_special(folder / name)
     return folder
 
 

@@ -62,7 +62,7 @@ def sweep(
         MissingExtraError, ClusterError: there is no such cluster.
         StorageError: the results could not be written.
     """
-    place = prepared(Path(folder).absolute(), SIGN, "a sweep")
+    place = prepared(Path(folder).absolute(), SIGN, "a sweep", (CSV, PARQUET, PAGE))
     left = carry_out(grid.settings, place, jobs=jobs, cluster=cluster, progress=progress)
     return _written(grid.settings, place, left)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from throughtime.errors import MissingExtraError
 from throughtime.files import write_atomically
-from throughtime.trials.one import RUNS, Outcome, result_of, run_path
+from throughtime.trials.one import RUNS, Outcome, known_of
 from throughtime.trials.setting import Setting
 from throughtime.trials.trial import Trial
 
@@ -41,15 +41,19 @@ def rows(settings: Sequence[Setting], folder: Path, left: Mapping[Trial, Outcome
     """
     found = []
     for setting in settings:
-        result = dict(result_of(run_path(folder, setting)) or {})
-        if not result and setting in left:
-            result = left[setting]._asdict()
+        result = known_of(setting, folder, left) or {}
         facts = setting.facts
         row: Row = {name: facts[name] for name in SETTING}
-        row |= {name: result.get(name) for name in RESULT}
-        row |= {f"{SCORE}{name}": value for name, value in result.get("scores", {}).items()}
+        row |= {name: _printable(result.get(name)) for name in RESULT}
+        scores = result.get("scores", {}).items()
+        row |= {_printable(f"{SCORE}{name}"): value for name, value in scores}
         found.append({**row, "run": f"{RUNS}/{setting.key}"})
     return found
+
+
+def _printable(value: Any) -> Any:
+    """A text as UTF-8 can hold it: a file name in a reason may not be."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def columns(table: Sequence[Row]) -> dict[str, type]:

@@ -43,11 +43,15 @@ class Trial(Protocol):
 
 
 def keyed(readable: str, facts: Mapping[str, Any]) -> str:
-    """A readable name and a short digest of all facts.
+    """A readable name and a short digest of all facts."""
+    return f"{readable}-{digest_of(facts)}"
+
+
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """A short digest of all facts.
 
     What is None is no part of the digest, so that a trial keeps its key when a later version learns
     to vary something more.
     """
     said = {name: value for name, value in facts.items() if value is not None}
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{readable}-{digest}"
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]

@@ -38,8 +38,9 @@ from joblib.externals.loky.process_executor import (
 from throughtime.errors import InputError, MissingExtraError, ThroughtimeError, plain
 from throughtime.files import write_atomically
 from throughtime.leaving import end_now, guard_exits
-from throughtime.trials.one import Outcome, run_trial
+from throughtime.trials.one import Outcome, run_trial, run_trial_as
 from throughtime.trials.trial import Trial
+from throughtime.trials.versions import difference, versions_here
 
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -125,7 +126,7 @@ class Cluster(Workers):
         self._executor: Executor = client.get_executor(pure=False)
 
     def submit(self, trial: Trial, folder: str, stop: str) -> Future[Outcome]:
-        return self._executor.submit(run_trial, trial, folder, stop)
+        return self._executor.submit(run_trial_as, versions_here(), trial, folder, stop)
 
     def outcome(self, future: Future[Outcome]) -> Outcome:
         if future.cancelled():
@@ -213,6 +214,7 @@ def _check_workers(client: Any, address: str, folder: Path) -> None:
     sign = write_atomically(folder / f"workers-{token}", token)
     try:
         seen = client.run(_reads, str(sign))
+        versions = client.run(versions_here)
     except Exception as error:
         raise ClusterError(
             f"the workers cannot run throughtime: {plain(error)}: install it there as well"
@@ -220,6 +222,8 @@ def _check_workers(client: Any, address: str, folder: Path) -> None:
     finally:
         sign.unlink(missing_ok=True)
     for worker, found in seen.items():
+        if differs := difference(worker, versions.get(worker)):
+            raise ClusterError(differs)
         if found != token:
             raise ClusterError(
                 f"the worker {plain(worker)} does not see {plain(folder)}: choose a directory on "

@@ -23,6 +23,7 @@ from throughtime.measures import gains
 from throughtime.measures.lags import slope
 from throughtime.remedies.initialisation.knobs import Knob, knobs
 from throughtime.remedies.initialisation.tuning import Search
+from throughtime.typed import checked_span
 
 Closure = Callable[[], Tensor]
 
@@ -164,8 +165,7 @@ class _Meter:
     """Measures rates on the user's batch, and counts the captures."""
 
     def __init__(self, module: nn.Module, closure: Closure, span: int | None) -> None:
-        if span is not None and span < 1:
-            raise InputError(f"critical_: span must be at least 1 step, not {span}")
+        span = None if span is None else checked_span(span, "critical_")
         self._module, self._closure, self._span = module, closure, span
         self._longest = 0
         self.captures = 0

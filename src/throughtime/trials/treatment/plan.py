@@ -14,16 +14,17 @@ from typing import Any
 import torch
 
 from throughtime import prescription
-from throughtime.errors import InputError, ThroughtimeWarning, plain
+from throughtime.errors import InputError, RunError, ThroughtimeWarning, plain
 from throughtime.files import read_plainly, write_atomically
 from throughtime.problem import Problem
 from throughtime.randomness import randomness
 from throughtime.runs.lock import one_at_a_time
-from throughtime.runs.plain_json import from_json, to_json
+from throughtime.runs.sealed import seal, unseal
 from throughtime.trials.treatment.identity import described, weights_digest
 from throughtime.trials.treatment.of_pair import OfPair
 from throughtime.trials.treatment.paired import UNTREATED, Make, PairedTrial
 from throughtime.trials.trial import keyed
+from throughtime.typed import checked_span
 
 FIRST = 3
 """Remedies that are tried where none is named."""
@@ -70,8 +71,8 @@ class Plan:
         """
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}: give at least 1")
-        if self.span is not None and self.span < 1:
-            raise InputError(f"span is {self.span}: give at least 1")
+        if self.span is not None:
+            checked_span(self.span, "treat")
         self.source  # noqa: B018  — refuses what has none
         self._refuse_a_frozen_model()
         for name in self.asked or ():
@@ -166,7 +167,7 @@ class Plan:
         path = folder / f"{keyed('prescribed', asked)}.json"
         with one_at_a_time(folder):
             with suppress(FileNotFoundError):
-                return [str(name) for name in from_json(read_plainly(path))["remedies"]]
+                return _remembered(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ThroughtimeWarning)  # its notes say the same
                 found = prescription.prescribe(
@@ -177,7 +178,7 @@ class Plan:
                     seed=self.numbers[0],
                 )
             names = [option.name for option in found.options[:FIRST]]
-            write_atomically(path, to_json({"remedies": names}, path.name) + "\n")
+            write_atomically(path, seal({"remedies": names}, path.name))
         return names
 
     def _refuse_a_frozen_model(self) -> None:
@@ -203,3 +204,17 @@ class Plan:
                 f"{self.named}: its loss does not depend on the model that it is given: in "
                 "loss(model, batch) use the argument, not a model from outside"
             )
+
+
+def _remembered(path: Path) -> list[str]:
+    """The remedies that were prescribed before. Raises ``RunError`` if the file was changed."""
+    try:
+        names = unseal(read_plainly(path)).get("remedies")
+    except ValueError as error:
+        raise RunError(
+            f"{plain(path)} is not what was prescribed ({plain(error)}): remove it, and remedies "
+            "are prescribed again"
+        ) from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RunError(f"{plain(path)} names no remedies: remove it, and they are prescribed again")
+    return names

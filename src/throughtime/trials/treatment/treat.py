@@ -16,7 +16,7 @@ from throughtime.prescription.pair import Closure
 from throughtime.problem import MakeOptimizer
 from throughtime.runs.lock import one_at_a_time
 from throughtime.runs.plain_json import to_json
-from throughtime.trials.one import Outcome, result_of, run_path
+from throughtime.trials.one import Outcome, known_of
 from throughtime.trials.progress import say, waiting
 from throughtime.trials.study import carry_out, prepared
 from throughtime.trials.treatment.announcing import plan_lines, time_line
@@ -95,7 +95,7 @@ def treat(
     here, place = Path.cwd(), Path(folder).absolute()  # what is called now may change directory
     plan = Plan(**{**told, "make": _maker(make, closure, span, seeds, optimizer)})
     plan.check()
-    prepared(place, SIGN, "trials")
+    prepared(place, SIGN, "trials", (PAGE, RESULT, PATCH))
     with waiting("choosing remedies on copies", wanted=progress and remedies is None):
         arms = plan.arms(place)
     _announce(arms, place, None if cluster else jobs or cpu_count(), wanted=progress)
@@ -218,7 +218,5 @@ def _write(treated: Treated, results: Sequence[Sequence[Mapping[str, Any]]], her
 
 def _result(trial: PairedTrial, folder: Path, left: Mapping[Trial, Outcome]) -> Mapping[str, Any]:
     """What a run says of its trial; before there is a result, how its worker left it."""
-    found = result_of(run_path(folder, trial))
-    if found is None:
-        found = left[trial]._asdict() if trial in left else {"status": "missing"}
-    return {**found, "seed": trial.seed}
+    found = known_of(trial, folder, left)
+    return {**({"status": "missing"} if found is None else found), "seed": trial.seed}
