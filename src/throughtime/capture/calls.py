@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
+from throughtime.capture.origins import Origin
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 
 Make = Callable[[tuple[Tensor, ...]], Recurrence]
@@ -21,6 +22,8 @@ class Passes:
 
     count: int = 0
     with_graph: set[int] = field(default_factory=set)
+    probing: bool = False
+    """A backward pass of ours is under way, of which no hook takes notice."""
 
 
 @dataclass(eq=False)
@@ -39,7 +42,7 @@ class Weight:
 
     def receive(self, gradient: Tensor | None) -> None:
         """Add up what a backward pass brings; a copy, since ``.grad`` may be the same memory."""
-        if gradient is None:
+        if gradient is None or self.passes.probing:
             return
         held, gradient = self.gradient, gradient.detach()
         self.gradient = gradient.clone() if held is None else held.add_(gradient)
@@ -59,12 +62,15 @@ class Call:
         inputs, outputs: (T B I) and (T B P), detached; of ``unroll`` the outputs are the states.
         read: how much of the outputs, from their start, a layer above reads; None for all.
         initial, final: the parts of the state before and after, each (B, ·), copies.
-        connected: gradient can pass from ``initial`` to the computation that made it.
+        connected: by part, gradient can pass from ``initial`` to the computation that made it.
+        origin: what the graph says of ``initial``; None where it says nothing.
+        inside: the number of the module call that this call is a part of, its own layer's apart.
         differentiable: the run was recorded by autograd. ``why_not`` says why, where it was not.
         lengths, order: of a packed batch: lengths as packed, and the indices that unsort it.
         scale: dropout mask through which the inputs came from the layer below (T B I), or None.
         again: it ran during a backward pass, as a checkpoint does.
-        received: gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0``.
+        received: gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0``;
+            of ``h`` and ``c`` also what arrived before any hook of the user's: ``h?`` and ``c?``.
     """
 
     name: str
@@ -75,7 +81,7 @@ class Call:
     outputs: Tensor
     initial: tuple[Tensor, ...]
     final: tuple[Tensor, ...]
-    connected: bool
+    connected: tuple[bool, ...]
     differentiable: bool
     passes: Passes
     recurrent: Weight | None = None
@@ -91,6 +97,8 @@ class Call:
     seen_in: set[int] = field(default_factory=set)
     versions: tuple[tuple[Tensor, int], ...] = ()
     read: int | None = None
+    origin: Origin | None = None
+    inside: int = 0
 
     def watch(
         self, tensor: Tensor, slot: str, shape: Callable[[Tensor], Tensor] | None = None
@@ -100,10 +108,10 @@ class Call:
             return []
 
         def receive(gradient: Tensor | None) -> None:
-            if gradient is None:  # some kernels hand back nothing for a zero
+            if gradient is None or self.passes.probing:  # None: some kernels' word for a zero
                 return
             gradient = gradient.detach() if shape is None else shape(gradient.detach())
-            gradient = gradient[0] if slot in "hc" and self.fused else gradient
+            gradient = gradient[0] if slot[0] in "hc" and gradient.dim() == 3 else gradient
             held = self.received.get(slot)
             self.received[slot] = gradient if held is None else held + gradient
             if slot in ("output", "h", "c"):
@@ -128,10 +136,24 @@ class Call:
         """Whether a gradient came back to any of its states."""
         return any(slot in self.received for slot in ("output", "h", "c"))
 
+    @property
+    def changed_in_place(self) -> bool:
+        """Whether what it read is no longer what the record holds."""
+        return any(version(tensor) != before for tensor, before in self.versions)
+
+    @property
+    def hooked(self) -> bool:
+        """Whether a hook of the user's changed the gradient of its final state."""
+        pairs = [(self.received.get(slot + "?"), self.received.get(slot)) for slot in "hc"]
+        return any(
+            before is not None and after is not None and not same(before, after)
+            for before, after in pairs
+        )
+
     def unchecked_because(self) -> str:
         """Why the gradient of its recurrent weight cannot be rebuilt, or an empty string."""
-        if any(version(tensor) != before for tensor, before in self.versions):
-            return "its input or output was changed in place after the forward pass"
+        if self.changed_in_place:
+            return "its input was changed in place after the forward pass"
         if any(one in self.passes.with_graph for one in self.seen_in - {max(self.seen_in)}):
             return "a backward pass went through the graph of another: it has second-order terms"
         if self.recurrent is None or self.seen_in - self.recurrent.seen_in:
@@ -201,6 +223,11 @@ class Snapshots:
         watched = Weight(source.view_as(source), weight, self._passes)
         self._watched[key] = watched
         return watched, [listen(watched.alias, watched.receive)]
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Equal, where NaN is equal to NaN."""
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 def listen(tensor: Tensor, receive: Callable[[Tensor | None], None]) -> RemovableHandle:

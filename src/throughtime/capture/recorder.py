@@ -23,6 +23,7 @@ from throughtime.capture.calls import Call, Passes, Snapshots, Weight, of_torch,
 from throughtime.capture.checks import CUT_OFF, check_input
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
+from throughtime.capture.origins import Origin, Origins
 from throughtime.capture.unrolled import Unrolled
 from throughtime.cells import RecurrentLayer
 from throughtime.errors import NoGradientError, StateCarriedError
@@ -47,6 +48,10 @@ class Recorder(TorchFunctionMode):
         self._running: list[nn.Module] = []
         self._first: list[int] = []
         self._snapshots = Snapshots(self.passes)
+        self._origins = Origins(self.passes)
+        # The module calls that are running, by their number, and how many there were.
+        self._inside: list[int] = []
+        self._entered = 0
         self._handles: list[RemovableHandle] = []
         self._thread = threading.get_ident()
         # How many modules were running when the backward pass began that is under way, if one is.
@@ -77,6 +82,7 @@ class Recorder(TorchFunctionMode):
     def _detach(self) -> None:
         while self._handles:
             self._handles.pop().remove()
+        self._origins.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         # A checkpoint runs its modules again, inside the backward pass: there torch has put this
@@ -90,6 +96,8 @@ class Recorder(TorchFunctionMode):
             self.__enter__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self._running.append(module)
         self._first.append(len(self.calls))
+        self._entered += 1
+        self._inside.append(self._entered)
         if recurrent and args:
             check_input(module, self._name(), args[0])
 
@@ -99,7 +107,7 @@ class Recorder(TorchFunctionMode):
         # What lies above it was interrupted, and the user went on.
         index = len(self._running) - 1 - self._running[::-1].index(module)
         first = self._first[index]
-        del self._running[index:], self._first[index:]
+        del self._running[index:], self._first[index:], self._inside[index:]
         if len(self._running) == self._outside:
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch gives it no types
         packed = output[0] if isinstance(output, tuple) and output else None
@@ -142,7 +150,8 @@ class Recorder(TorchFunctionMode):
             self._explain(error)
             raise
         finally:
-            del self._running[self._outside :], self._first[self._outside :]
+            for running in (self._running, self._first, self._inside):
+                del running[self._outside :]
             self._outside = before
 
     def _explain(self, error: RuntimeError) -> None:
@@ -150,7 +159,11 @@ class Recorder(TorchFunctionMode):
         if "backward through the graph a second time" in str(error):
             for call in self.calls:
                 # A call that an earlier pass went through is its own reason: backward() twice.
-                if call.connected and call.differentiable and call.after == self.passes.count - 1:
+                if (
+                    any(call.connected)
+                    and call.differentiable
+                    and call.after == self.passes.count - 1
+                ):
                     raise StateCarriedError(
                         f"layer {call.name!r} started from a state that still hangs on the graph "
                         "of an earlier forward pass, and that graph was freed by its backward(). "
@@ -183,21 +196,24 @@ class Recorder(TorchFunctionMode):
         return fused.run(run_one)
 
     def _run(self, name: str, kind: str, fused: Fused, one: One) -> Ran:
+        origin = self._origin(name, one.initial)
         initial, weights, recurrent = self._aliases(name, one.inputs, one.initial, one.weights)
         ran = fused.run_one(one._replace(initial=initial, weights=weights))
         pad = (lambda data: data) if one.packed is None else one.packed.pad
-        inputs, outputs = one.inputs.detach(), ran.outputs.detach()
-        shared = (inputs, outputs) if one.packed is None else ()
+        inputs = one.inputs.detach()
+        shared = (inputs,) if one.packed is None else ()
         call = Call(
             name,
             kind,
             partial(of_torch, kind, fused.has_biases),
             tuple(map(self._snapshots.take, one.weights)),
             pad(inputs),
-            pad(outputs),
+            pad(ran.outputs.detach()),
             tuple(part.detach().clone() for part in one.initial),
             tuple(part[0].detach().clone() for part in ran.final),
-            connected=any(map(leads_on, fused.states)),
+            connected=tuple(map(leads_on, fused.states)),
+            origin=origin,
+            inside=self._outer(),
             differentiable=ran.outputs.requires_grad,
             passes=self.passes,
             recurrent=recurrent,
@@ -210,13 +226,13 @@ class Recorder(TorchFunctionMode):
             versions=tuple((tensor, version(tensor)) for tensor in shared),
         )
         self._handles += call.watch(ran.outputs, "output", pad)
-        self._watch(call, initial, ran.final)
-        return ran
+        return Ran(ran.outputs.clone(), self._watch(call, initial, ran.final))
 
     def _cell(self, func: Callable[..., Any], x: Tensor, hx: Any, *weights: Tensor | None) -> Any:
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         given = tuple(weight for weight in weights if weight is not None)
         name = self._name()
+        origin = self._origin(name, states)
         initial, aliased, recurrent = self._aliases(name, x, states, given)
         passed = [*aliased, *(None for _ in weights[len(aliased) :])]
         result = func(x, initial[0] if isinstance(hx, Tensor) else initial, *passed)
@@ -234,7 +250,9 @@ class Recorder(TorchFunctionMode):
             ended[0].unsqueeze(0),
             tuple(part.detach().clone() for part in states),
             ended,
-            connected=any(map(leads_on, states)),
+            connected=tuple(map(leads_on, states)),
+            origin=origin,
+            inside=self._outer(),
             differentiable=final[0].requires_grad,
             passes=self.passes,
             recurrent=recurrent,
@@ -244,12 +262,13 @@ class Recorder(TorchFunctionMode):
             after=self.passes.count,
             versions=((x.detach(), version(x)),),
         )
-        self._watch(call, initial, final)
-        return result if isinstance(result, Tensor) else final
+        handed = self._watch(call, initial, final)
+        return handed[0] if isinstance(result, Tensor) else handed
 
     def _unrolled(self, run: Unrolled) -> Tensor:
         name, place, given = self._name() + run.place.name, run.place, run.given
         parts = (run.initial,)
+        origin = self._origin(name, parts)
         initial, aliased, proof = self._aliases(name, run.inputs, parts, given, run.proof)
         states = run.run(initial[0], aliased)
         call = Call(
@@ -261,7 +280,9 @@ class Recorder(TorchFunctionMode):
             states.detach(),
             (run.initial.detach().clone(),),
             (states[-1].detach().clone(),),
-            connected=leads_on(run.initial),
+            connected=(leads_on(run.initial),),
+            origin=origin,
+            inside=self._outer(),
             differentiable=states.requires_grad,
             passes=self.passes,
             recurrent=proof,
@@ -272,12 +293,15 @@ class Recorder(TorchFunctionMode):
             scale=place.scale,
             again=self._outside is not None,
             after=self.passes.count,
-            versions=tuple((one, version(one)) for one in (run.inputs.detach(), states.detach())),
+            versions=((run.inputs.detach(), version(run.inputs)),),
             read=run.read(states.detach()),
         )
         self._handles += call.watch(states, "output")
         self._watch(call, initial, ())
-        return states
+        given = states.clone()
+        # The layer hands its last state on: whatever leads back to all states leads back to it.
+        self._origins.note(call, (states,), (given,))
+        return given
 
     def _aliases(
         self,
@@ -299,12 +323,31 @@ class Recorder(TorchFunctionMode):
         self._handles += handles
         return initial, (*weights[:proof], watched.alias, *weights[proof + 1 :]), watched
 
-    def _watch(self, call: Call, initial: tuple[Tensor, ...], final: tuple[Tensor, ...]) -> None:
+    def _watch(
+        self, call: Call, initial: tuple[Tensor, ...], final: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """Listen to both states of a call; the final one as the user may have it, a copy.
+
+        So the record stays what it was whatever is done to a state in place, and what arrives is
+        known behind the user's own hooks as well as before them.
+        """
         self.calls.append(call)
-        for slot, part in zip(("h", "c"), final, strict=False):
-            self._handles += call.watch(part, slot)
+        given = tuple(part.clone() for part in final)
+        for slot, part, copy in zip(("h", "c"), final, given, strict=False):
+            self._handles += [*call.watch(part, slot), *call.watch(copy, f"{slot}?")]
         for slot, part in zip(("h0", "c0"), initial, strict=False):
             self._handles += call.watch(part, slot)
+        if final:
+            self._origins.note(call, final, given)
+        return given
+
+    def _origin(self, name: str, initial: tuple[Tensor, ...]) -> Origin | None:
+        """Where the state came from; what a checkpoint runs again hangs on a graph of its own."""
+        return None if self._outside is not None else self._origins.of(name, initial)
+
+    def _outer(self) -> int:
+        """The number of the module call that the layer which is running is called in."""
+        return self._inside[-2] if len(self._inside) > 1 else 0
 
 
 def original(name: str) -> str:

@@ -84,6 +84,7 @@ class LagSweep:
         norms: log10 norms (part, anchor, time, batch), in the order of computation.
         turned: the layer reads its sequence from the end, all of it.
         floor: log10 of the gain at which a loss was followed no further, or None.
+        longest: the longest lag within an episode; None: that of the latest anchor.
     """
 
     name: str
@@ -92,6 +93,7 @@ class LagSweep:
     norms: Floats
     turned: bool
     floor: float | None = None
+    longest: int | None = None
 
     @classmethod
     def run(
@@ -115,7 +117,8 @@ class LagSweep:
         chosen = _anchors(anchors, direct, one)
         sources = direct[list(chosen)]
         norms = _defined(lag_norms(one.linear, sources, chosen, slices, one.walls, floor), sources)
-        return cls(one.name, names, chosen, norms, one.reverse and not one.packed, floor)
+        longest = _without_other_episodes(norms, chosen, [one])
+        return cls(one.name, names, chosen, norms, one.reverse and not one.packed, floor, longest)
 
     @classmethod
     def _joint(cls, trace: Trace, anchors: Anchors, floor: float | None) -> LagSweep:
@@ -132,7 +135,9 @@ class LagSweep:
         sources[..., sum(sizes[:-1]) :] = top.direct[list(chosen)]
         walls = sorted({wall for one in layers for wall in one.walls})
         norms = lag_norms(stacked(layers, links), sources, chosen, walls=walls, floor=floor)
-        return cls("all layers", ("s",), chosen, _defined(norms, sources), False, floor)
+        defined = _defined(norms, sources)
+        longest = _without_other_episodes(defined, chosen, layers)
+        return cls("all layers", ("s",), chosen, defined, False, floor, longest)
 
     def matrix(self, part: str = "s") -> Measurement:
         """The lag matrix of one part, in the time of the sequence (packed: in that of reading)."""
@@ -151,12 +156,13 @@ class LagSweep:
 
     def gains(self, quantiles: Sequence[float] = (0.1, 0.5, 0.9)) -> Measurement:
         """Gain by lag, see ``throughtime.measures.gains``."""
-        longest = max(self.anchors, default=-1)
+        longest = max(self.anchors, default=-1) if self.longest is None else self.longest
         aligned = np.full((*self.norms.shape[:2], longest + 1, self.norms.shape[3]), np.nan)
         for a, t in enumerate(self.anchors):
-            back = self.norms[:, a, t::-1] if t else self.norms[:, a, :1]
+            far = min(t, longest)
+            back = self.norms[:, a, t - far : t + 1][:, ::-1]
             with np.errstate(invalid="ignore"):  # inf − inf of a run that went non-finite is NaN
-                aligned[:, a, : t + 1] = back - self.norms[0, a, t]
+                aligned[:, a, : far + 1] = back - self.norms[0, a, t]
         count = aligned.shape[1] * aligned.shape[3]
         samples = np.moveaxis(aligned, 2, 3).reshape(len(self.parts), count, longest + 1)
         how = (
@@ -220,6 +226,28 @@ def _defined(norms: torch.Tensor, sources: torch.Tensor) -> Floats:
         norms.masked_fill_(silent[None, :, None, :], torch.nan)
     values: Floats = norms.numpy()
     return values
+
+
+def _without_other_episodes(
+    norms: Floats, anchors: Sequence[int], layers: Sequence[LayerTrace]
+) -> int | None:
+    """Make NaN what lies before the episode of an anchor: it is not in the capture.
+
+    Of layers taken jointly where all of them began anew. Returns the longest lag that is left;
+    None where nothing was reset.
+    """
+    began = [layer.began() for layer in layers]
+    found = [one for one in began if one is not None]
+    if len(found) < len(began) or not found:
+        return None
+    first = torch.stack(found).amin(0).cpu().numpy()
+    times = np.arange(norms.shape[2])
+    longest = 0
+    for a, t in enumerate(anchors):
+        norms[:, a, times[:, None] < first[t]] = np.nan
+        sends = ~np.isnan(norms[0, a, t])
+        longest = max([longest, *(t - first[t])[sends].tolist()])
+    return longest
 
 
 def slope(median: Floats) -> float | None:
