@@ -21,9 +21,9 @@ from throughtime.trace import LayerTrace, Link, steps_alive
 _NUMBERS_PER_STATE = 8
 
 
-def layer_traces(chains: Sequence[Chain], names: Sequence[str], budget: int) -> list[LayerTrace]:
+def layer_traces(chains: Sequence[Chain], budget: int) -> list[LayerTrace]:
     """The traces of all chains, each holding at most ``budget`` bytes at a time."""
-    made = [_trace(chain, name, budget) for chain, name in zip(chains, names, strict=True)]
+    made = [_trace(chain, budget) for chain in chains]
     traces = [trace for trace, _ in made]
     for group in _sharing(chains):
         gradient, reason = _autograds([chains[n] for n in group])
@@ -42,8 +42,8 @@ def layer_traces(chains: Sequence[Chain], names: Sequence[str], budget: int) -> 
 
 
 @torch.no_grad()
-def _trace(chain: Chain, name: str, budget: int) -> tuple[LayerTrace, list[Segment]]:
-    first = chain.calls[0]
+def _trace(chain: Chain, budget: int) -> tuple[LayerTrace, list[Segment]]:
+    first, name = chain.calls[0], chain.name
     states, segments = _replay(chain, budget)
     linear = Segments(segments)
     walls = chain.walls()
@@ -69,7 +69,7 @@ def _trace(chain: Chain, name: str, budget: int) -> tuple[LayerTrace, list[Segme
         starts=chain.starts(),
         detached=tuple(list(parts)[part] for part in chain.detached()),
         spoilt=chain.spoilt(),
-        findings=_carried(chain, name),
+        findings=carried(chain, name),
     )
     return trace.in_sequence_time(), segments
 
@@ -230,7 +230,7 @@ def _without_w_hh(chain: Chain) -> bool:
     return "weight_hh" not in chain.calls[0].make(chain.calls[0].weights).weights()
 
 
-def _carried(chain: Chain, name: str) -> tuple[Finding, ...]:
+def carried(chain: Chain, name: str) -> tuple[Finding, ...]:
     windows, steps = chain.carried()
     if windows == 1:
         return ()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from throughtime.capture.assemble import find_links, layer_traces
 from throughtime.capture.calls import Call
 from throughtime.capture.chains import Chain, find_chains
+from throughtime.capture.fragments import Fragments
 from throughtime.capture.checks import CUT_OFF, check_lengths, padded_sequences
 from throughtime.capture.marks import Marks, marked_trace
 from throughtime.capture.recorder import Recorder
@@ -30,9 +30,6 @@ from throughtime.trace import LayerTrace, Trace
 
 _MEGABYTE = 2**20
 _DYNAMO = "torch._dynamo"
-
-# So many single steps of a layer are a loop whose state did not come through unchanged.
-_MANY_STEPS = 3
 
 
 class _Open(threading.local):
@@ -143,15 +140,17 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             raise InputError("the trace is ready when the block has ended: leave the 'with' first")
         chains = find_chains(self._recorder.calls)
         reached = [chain for chain in chains if chain.reached]
-        names = _unique([chain.name for chain in reached])
-        layers = self._with_lengths(layer_traces(reached, names, self._memory))
+        fragments = Fragments.of(reached)
+        names = _unique([chain.name for chain in fragments.kept])
+        layers = fragments.rows(reached, names, layer_traces(reached, self._memory))
+        layers = self._with_lengths(layers)
         marks = [m for m in self._marks.values() if m.reached]
         layers += [marked_trace(m, self._recorder.roots) for m in marks]
         if not layers:
             self._refuse(chains)
         return Trace(
             tuple(layers),
-            find_links(reached, names),
+            find_links(fragments.kept, names),
             (*self._notes(chains), *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]),
@@ -168,13 +167,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         silent |= {mark.name: mark.why_not for mark in self._marks.values() if mark.why_not}
         for name in sorted(silent.keys() - {chain.name for chain in chains}):
             yield f"no gradient could reach layer {name!r}: {silent[name]}"
-        for name, count in Counter(chain.name for chain in chains if chain.single).items():
-            if count >= _MANY_STEPS:
-                yield (
-                    f"each of {count} steps of layer {name!r} is a sequence of its own here, since "
-                    "its state is changed between the steps (a mask, dropout, a normalisation): "
-                    "show the state that is carried on with throughtime.mark(state, 'name')"
-                )
+        yield from Fragments.of([chain for chain in chains if chain.reached]).notes()
 
     def _with_lengths(self, layers: list[LayerTrace]) -> list[LayerTrace]:
         """The lengths that the user gave belong to the layers as long as the first one."""

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from throughtime.diagnosis.mistakes import assumed_span
+from throughtime.diagnosis.mistakes import (
+    assumed_span,
+    not_handed_on,
+    partly_detached,
+    spoilt_record,
+)
 from throughtime.diagnosis.mistakes.view import View
 from throughtime.findings import Finding
 
-MISTAKES: tuple[Callable[[View], Iterator[Finding]], ...] = (assumed_span.find,)
+MISTAKES: tuple[Callable[[View], Iterator[Finding]], ...] = (
+    spoilt_record.find,
+    not_handed_on.find,
+    partly_detached.find,
+    assumed_span.find,
+)
 
 
 def find(view: View) -> tuple[Finding, ...]:
