@@ -64,7 +64,7 @@ class Call:
         initial, final: the parts of the state before and after, each (B, ·), copies.
         connected: by part, gradient can pass from ``initial`` to the computation that made it.
         origin: what the graph says of ``initial``; None where it says nothing.
-        inside: the number of the module call that this call is a part of, its own layer's apart.
+        inside: the numbers of the module calls that it is a part of, the outermost first.
         differentiable: the run was recorded by autograd. ``why_not`` says why, where it was not.
         lengths, order: of a packed batch: lengths as packed, and the indices that unsort it.
         scale: dropout mask through which the inputs came from the layer below (T B I), or None.
@@ -98,7 +98,7 @@ class Call:
     versions: tuple[tuple[Tensor, int], ...] = ()
     read: int | None = None
     origin: Origin | None = None
-    inside: int = 0
+    inside: tuple[int, ...] = ()
 
     def watch(
         self, tensor: Tensor, slot: str, shape: Callable[[Tensor], Tensor] | None = None

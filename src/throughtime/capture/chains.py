@@ -211,9 +211,19 @@ def _begins_anew(chain: Chain, before: Chain) -> bool:
         return False
     if not (chain.stepwise and before.stepwise):
         return False
-    steps = [one for one in (before, chain) if len(one.calls) > 1]
-    within = any(one.calls[0].inside == one.calls[1].inside for one in steps)
-    return call.inside == last.inside or not within
+    loops = [
+        shared(one.calls[0].inside, one.calls[1].inside)
+        for one in (before, chain)
+        if len(one.calls) > 1
+    ]
+    return all(shared(last.inside, call.inside) == loop for loop in loops)
+
+
+def shared(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """The module calls that both are a part of: where the loop runs that joins them."""
+    pairs = list(zip(one, other, strict=False))
+    same = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    return one[:same]
 
 
 def _in_order(calls: Sequence[Call]) -> list[Call]:

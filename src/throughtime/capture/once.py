@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from throughtime.capture.session import capture
 from throughtime.errors import NoGradientError
 from throughtime.problem import as_loss
-from throughtime.randomness import devices, kept
+from throughtime.randomness import undisturbed
 from throughtime.trace import Trace
 
 
@@ -21,7 +20,10 @@ def observe(
     lengths: Sequence[int] | Tensor | None = None,
     memory: int | None = None,
 ) -> Trace:
-    """Capture one call of ``closure`` and leave no mark: gradients, buffers, random state restored.
+    """Capture one call of ``closure`` and leave no mark.
+
+    Gradients, buffers, plain attributes, the modules' training mode, and the random states of
+    torch, Python and NumPy are as they were afterwards.
 
     Args:
         model: the model that the closure runs.
@@ -34,8 +36,7 @@ def observe(
             Otherwise as ``capture``.
     """
     limits = {} if memory is None else {"memory": memory}
-    states = torch.random.fork_rng(devices(model))
-    with states, kept(model), capture(model, lengths=lengths, **limits) as run:
+    with undisturbed(model), capture(model, lengths=lengths, **limits) as run:
         loss = closure()
         if not run.backwards:
             _backward(loss)

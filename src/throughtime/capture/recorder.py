@@ -7,7 +7,7 @@ to torch; global module hooks, which live outside the model, say which module is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -44,13 +44,19 @@ class Recorder(TorchFunctionMode):
         self.keep_graph = False
         self.roots: list[Root] = []
         self._names = {id(module): original(name) for name, module in model.named_modules()}
+        self._owners = {
+            id(weight): name
+            for name, module in model.named_modules()
+            for weight in module._parameters.values()
+            if weight is not None
+        }
         self._keep = model
         self._running: list[nn.Module] = []
         self._first: list[int] = []
         self._snapshots = Snapshots(self.passes)
         self._origins = Origins(self.passes)
-        # The module calls that are running, by their number, and how many there were.
-        self._inside: list[int] = []
+        # The modules that are running, each with the number of its call; all of them, anybody's.
+        self.inside: list[tuple[nn.Module, int]] = []
         self._entered = 0
         self._handles: list[RemovableHandle] = []
         self._thread = threading.get_ident()
@@ -85,10 +91,10 @@ class Recorder(TorchFunctionMode):
         self._origins.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        # A checkpoint runs its modules again, inside the backward pass: there torch has put this
-        # mode aside, and the pass may be in a thread of its own.
-        if threading.get_ident() != self._thread and self._outside is None:
+        if not self._is_ours():
             return
+        self._entered += 1
+        self.inside.append((module, self._entered))
         recurrent = isinstance(module, _RECURRENT)
         if id(module) not in self._names and not (recurrent and self._running):
             return
@@ -96,18 +102,22 @@ class Recorder(TorchFunctionMode):
             self.__enter__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self._running.append(module)
         self._first.append(len(self.calls))
-        self._entered += 1
-        self._inside.append(self._entered)
         if recurrent and args:
             check_input(module, self._name(), args[0])
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not self._is_ours():
+            return
+        for n in range(len(self.inside) - 1, -1, -1):
+            if self.inside[n][0] is module:
+                del self.inside[n:]
+                break
         if module not in self._running:
             return
         # What lies above it was interrupted, and the user went on.
         index = len(self._running) - 1 - self._running[::-1].index(module)
         first = self._first[index]
-        del self._running[index:], self._first[index:], self._inside[index:]
+        del self._running[index:], self._first[index:]
         if len(self._running) == self._outside:
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch gives it no types
         packed = output[0] if isinstance(output, tuple) and output else None
@@ -126,14 +136,16 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _BACKWARD_NAMES and func in _BACKWARD:
             return self._backward(func, args, kwargs)
-        if self._running and not kwargs:
-            if func in FUSED:
-                return self._fused(Fused.parse(func, args))
-            if func in CELLS:
-                return self._cell(func, *args)
-            if func is unroll:
-                return self._unrolled(Unrolled(*args))
-        return func(*args, **kwargs)
+        if kwargs or func not in FUSED and func not in CELLS and func is not unroll:
+            return func(*args, **kwargs)
+        if func in FUSED:
+            fused = Fused.parse(func, args)
+            return self._fused(fused) if self._is_seen(fused.weights) else func(*args)
+        if func in CELLS:
+            weights = [one for one in args[2:] if isinstance(one, Tensor)]
+            return self._cell(func, *args) if self._is_seen(weights) else func(*args)
+        run = Unrolled(*args)
+        return self._unrolled(run) if self._is_seen(run.given) else func(*args)
 
     def _backward(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """One backward pass; torch hands the arguments over as keywords."""
@@ -143,15 +155,14 @@ class Recorder(TorchFunctionMode):
         self.passes.count += 1
         if kwargs.get("create_graph"):
             self.passes.with_graph.add(self.passes.count)
-        before, self._outside = self._outside, len(self._running)
+        before, self._outside, depth = self._outside, len(self._running), len(self.inside)
         try:
             return func(*args, **kwargs)
         except RuntimeError as error:
             self._explain(error)
             raise
         finally:
-            for running in (self._running, self._first, self._inside):
-                del running[self._outside :]
+            del self._running[self._outside :], self._first[self._outside :], self.inside[depth:]
             self._outside = before
 
     def _explain(self, error: RuntimeError) -> None:
@@ -176,8 +187,32 @@ class Recorder(TorchFunctionMode):
             reason = CUT_OFF if seen else call.why_not
             raise NoGradientError(f"no gradient reached layer {call.name!r}: {reason}") from error
 
-    def _name(self) -> str:
-        """The name of the module that is running, as in ``model.named_modules()``."""
+    def _is_ours(self) -> bool:
+        """Whether it is this capture's thread that calls a module.
+
+        A checkpoint runs its modules again inside the backward pass: there torch has put this mode
+        aside, and the pass may be in a thread of torch's own, which Python did not start.
+        """
+        if threading.get_ident() == self._thread:
+            return True
+        started = not isinstance(threading.current_thread(), threading._DummyThread)
+        return self._outside is not None and not started
+
+    def _is_seen(self, weights: Sequence[Tensor]) -> bool:
+        """Whether a kernel belongs to the model: by the module that runs it, or by its weights."""
+        return bool(self._running) or any(id(weight) in self._owners for weight in weights)
+
+    def _name(self, weights: Sequence[Tensor] = ()) -> str:
+        """The name of the layer that is running, as in ``model.named_modules()``.
+
+        A kernel that no recurrent module runs has the name of the module that owns its weights.
+        """
+        if not self._running or not isinstance(self._running[-1], _RECURRENT):
+            owners = (self._owners.get(id(weight)) for weight in weights)
+            owner = next((name for name in owners if name is not None), None)
+            if owner is not None:
+                module = self._keep.get_submodule(owner)
+                return original(owner) or type(module).__name__.lower()
         module = self._running[-1]
         kind = type(module).__name__.lower()
         if id(module) in self._names:
@@ -186,7 +221,7 @@ class Recorder(TorchFunctionMode):
         return f"{parent}.{kind}" if parent else kind
 
     def _fused(self, fused: Fused) -> tuple[Tensor, ...]:
-        name, kind = self._name(), FUSED[fused.function]
+        name, kind = self._name(fused.weights), FUSED[fused.function]
 
         def run_one(one: One) -> Ran:
             where = name + (f".l{one.layer}" if fused.layers > 1 else "")
@@ -213,7 +248,7 @@ class Recorder(TorchFunctionMode):
             tuple(part[0].detach().clone() for part in ran.final),
             connected=tuple(map(leads_on, fused.states)),
             origin=origin,
-            inside=self._outer(),
+            inside=self.path(),
             differentiable=ran.outputs.requires_grad,
             passes=self.passes,
             recurrent=recurrent,
@@ -231,7 +266,7 @@ class Recorder(TorchFunctionMode):
     def _cell(self, func: Callable[..., Any], x: Tensor, hx: Any, *weights: Tensor | None) -> Any:
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         given = tuple(weight for weight in weights if weight is not None)
-        name = self._name()
+        name = self._name(given)
         origin = self._origin(name, states)
         initial, aliased, recurrent = self._aliases(name, x, states, given)
         passed = [*aliased, *(None for _ in weights[len(aliased) :])]
@@ -252,7 +287,7 @@ class Recorder(TorchFunctionMode):
             ended,
             connected=tuple(map(leads_on, states)),
             origin=origin,
-            inside=self._outer(),
+            inside=self.path(),
             differentiable=final[0].requires_grad,
             passes=self.passes,
             recurrent=recurrent,
@@ -266,7 +301,7 @@ class Recorder(TorchFunctionMode):
         return handed[0] if isinstance(result, Tensor) else handed
 
     def _unrolled(self, run: Unrolled) -> Tensor:
-        name, place, given = self._name() + run.place.name, run.place, run.given
+        name, place, given = self._name(run.given) + run.place.name, run.place, run.given
         parts = (run.initial,)
         origin = self._origin(name, parts)
         initial, aliased, proof = self._aliases(name, run.inputs, parts, given, run.proof)
@@ -282,7 +317,7 @@ class Recorder(TorchFunctionMode):
             (states[-1].detach().clone(),),
             connected=(leads_on(run.initial),),
             origin=origin,
-            inside=self._outer(),
+            inside=self.path(),
             differentiable=states.requires_grad,
             passes=self.passes,
             recurrent=proof,
@@ -345,9 +380,12 @@ class Recorder(TorchFunctionMode):
         """Where the state came from; what a checkpoint runs again hangs on a graph of its own."""
         return None if self._outside is not None else self._origins.of(name, initial)
 
-    def _outer(self) -> int:
-        """The number of the module call that the layer which is running is called in."""
-        return self._inside[-2] if len(self._inside) > 1 else 0
+    def path(self) -> tuple[int, ...]:
+        """The numbers of the module calls that are running, but for that of a recurrent layer."""
+        running = self.inside
+        if running and isinstance(running[-1][0], _RECURRENT):
+            running = running[:-1]
+        return tuple(number for _, number in running)
 
 
 def original(name: str) -> str:
