@@ -48,6 +48,7 @@ class LayerTrace:
         spoilt: why nothing of it is to be used, or an empty string.
         fragments: how many single steps stand for this row, of a layer none of whose steps goes on
             from the one before; the row is the first of them. 1 everywhere else.
+        fed: it starts from what another layer left, as a decoder does from its encoder's state.
         thrown_away: all of the fragments start from the same state: the new one is not handed on.
     """
 
@@ -71,6 +72,7 @@ class LayerTrace:
     spoilt: str = ""
     fragments: int = 1
     thrown_away: bool = False
+    fed: bool = False
 
     @property
     def steps(self) -> int:

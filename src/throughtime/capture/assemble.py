@@ -69,6 +69,7 @@ def _trace(chain: Chain, budget: int) -> tuple[LayerTrace, list[Segment]]:
         starts=chain.starts(),
         detached=tuple(list(parts)[part] for part in chain.detached()),
         spoilt=chain.spoilt(),
+        fed=first.origin is not None and first.origin.fed,
         findings=carried(chain, name),
     )
     return trace.in_sequence_time(), segments

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from throughtime.capture.lengths import Lengths
 from throughtime.capture.session import capture
 from throughtime.errors import NoGradientError
 from throughtime.problem import as_loss
@@ -17,7 +18,7 @@ def observe(
     model: nn.Module,
     closure: Callable[[], Tensor],
     *,
-    lengths: Sequence[int] | Tensor | None = None,
+    lengths: Lengths | None = None,
     memory: int | None = None,
 ) -> Trace:
     """Capture one call of ``closure`` and leave no mark.

@@ -37,6 +37,7 @@ class Origin:
         factor: by which the gradient is multiplied on the way (B S); None: it passes as it is.
         changed: it was made from that state in another way than number by number.
         mixed: an even earlier state of the layer has a part in it, past that call.
+        fed: no state of the layer, but the output or state of another layer has a part in it.
         opaque: a function stands on the way into which nobody can look, a checkpoint perhaps.
     """
 
@@ -44,6 +45,7 @@ class Origin:
     factor: Float[Tensor, "B S"] | None = None
     changed: bool = False
     mixed: bool = False
+    fed: bool = False
     opaque: bool = False
 
 
@@ -62,31 +64,39 @@ class Origins:
     def __init__(self, passes: Passes) -> None:
         self._passes = passes
         self._ends: dict[str, list[_End]] = {}
+        self._outputs: dict[str, Any] = {}
 
-    def note(self, call: Call, raw: Sequence[Tensor], given: Sequence[Tensor]) -> None:
-        """Remember a final state: ``raw`` before, ``given`` behind the copy that the user gets."""
+    def note(
+        self, call: Call, raw: Sequence[Tensor], given: Sequence[Tensor], output: Tensor
+    ) -> None:
+        """Remember a final state: ``raw`` before, ``given`` behind the copy that the user gets.
+
+        ``output``: what else the user gets of the call, of which the latest is remembered.
+        """
         if call.differentiable:
             ends = self._ends.setdefault(call.name, [])
             ends.append(_End(call, tuple(raw), tuple(part.grad_fn for part in given)))
             del ends[:-_LATEST]
+            self._outputs[call.name] = output.grad_fn
 
     def clear(self) -> None:
         """Let go of all graphs."""
         self._ends.clear()
+        self._outputs.clear()
 
     def of(self, name: str, initial: Sequence[Tensor]) -> Origin | None:
         """Where ``initial`` came from; None where the graph cannot say."""
         ends = self._ends.get(name, [])
         if not torch.is_grad_enabled() or _saving_elsewhere():
             return None
-        if not ends or not any(part.requires_grad for part in initial):
+        if not any(part.requires_grad for part in initial):
             return Origin()
         targets = {node: (end, n) for end in ends for n, node in enumerate(end.nodes) if node}
         walks = [_Walk.back(part.grad_fn, targets) for part in initial]
         hits = {id(end): end for walk in walks for end, _ in walk.hits}
         opaque = any(walk.opaque for walk in walks)
         if not hits:
-            return Origin(opaque=opaque)
+            return Origin(opaque=opaque, fed=self._fed(name, initial))
         last = next(end for end in reversed(ends) if id(end) in hits)
         straight = [walk.hits == [(last, n)] and walk.routing for n, walk in enumerate(walks)]
         cut = [not walk.hits and not walk.opaque for walk in walks]
@@ -101,6 +111,17 @@ class Origins:
         except RuntimeError:  # the graph in between is gone: a backward pass went through it
             return Origin(opaque=True)
         return Origin(last.call, factor, factor is None, mixed, opaque)
+
+    def _fed(self, name: str, initial: Sequence[Tensor]) -> bool:
+        """Whether another layer's states lead to this start, as an encoder's to its decoder's."""
+        targets = {
+            node: (end, n)
+            for other, ends in self._ends.items()
+            for end in ends
+            for n, node in enumerate((*end.nodes, self._outputs[other]))
+            if other != name and node is not None
+        }
+        return any(_Walk.back(part.grad_fn, targets).hits for part in initial if targets)
 
     def _probed(self, initial: Sequence[Tensor], raw: Sequence[Tensor]) -> Tensor | None:
         """The factor of every number, if it is one: two backward passes from start to end agree.

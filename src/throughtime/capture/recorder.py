@@ -136,7 +136,7 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _BACKWARD_NAMES and func in _BACKWARD:
             return self._backward(func, args, kwargs)
-        if kwargs or func not in FUSED and func not in CELLS and func is not unroll:
+        if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
             return func(*args, **kwargs)
         if func in FUSED:
             fused = Fused.parse(func, args)
@@ -261,7 +261,8 @@ class Recorder(TorchFunctionMode):
             versions=tuple((tensor, version(tensor)) for tensor in shared),
         )
         self._handles += call.watch(ran.outputs, "output", pad)
-        return Ran(ran.outputs.clone(), self._watch(call, initial, ran.final))
+        outputs = ran.outputs.clone()
+        return Ran(outputs, self._watch(call, initial, ran.final, outputs))
 
     def _cell(self, func: Callable[..., Any], x: Tensor, hx: Any, *weights: Tensor | None) -> Any:
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
@@ -297,7 +298,7 @@ class Recorder(TorchFunctionMode):
             after=self.passes.count,
             versions=((x.detach(), version(x)),),
         )
-        handed = self._watch(call, initial, final)
+        handed = self._watch(call, initial, final, final[0])
         return handed[0] if isinstance(result, Tensor) else handed
 
     def _unrolled(self, run: Unrolled) -> Tensor:
@@ -332,10 +333,10 @@ class Recorder(TorchFunctionMode):
             read=run.read(states.detach()),
         )
         self._handles += call.watch(states, "output")
-        self._watch(call, initial, ())
+        self._watch(call, initial, (), states)
         given = states.clone()
         # The layer hands its last state on: whatever leads back to all states leads back to it.
-        self._origins.note(call, (states,), (given,))
+        self._origins.note(call, (states,), (given,), given)
         return given
 
     def _aliases(
@@ -359,7 +360,11 @@ class Recorder(TorchFunctionMode):
         return initial, (*weights[:proof], watched.alias, *weights[proof + 1 :]), watched
 
     def _watch(
-        self, call: Call, initial: tuple[Tensor, ...], final: tuple[Tensor, ...]
+        self,
+        call: Call,
+        initial: tuple[Tensor, ...],
+        final: tuple[Tensor, ...],
+        output: Tensor,
     ) -> tuple[Tensor, ...]:
         """Listen to both states of a call; the final one as the user may have it, a copy.
 
@@ -373,12 +378,17 @@ class Recorder(TorchFunctionMode):
         for slot, part in zip(("h0", "c0"), initial, strict=False):
             self._handles += call.watch(part, slot)
         if final:
-            self._origins.note(call, final, given)
+            self._origins.note(call, final, given, output)
         return given
 
     def _origin(self, name: str, initial: tuple[Tensor, ...]) -> Origin | None:
         """Where the state came from; what a checkpoint runs again hangs on a graph of its own."""
         return None if self._outside is not None else self._origins.of(name, initial)
+
+    @property
+    def backward(self) -> bool:
+        """Whether a backward pass of the user's is under way."""
+        return self._outside is not None
 
     def path(self) -> tuple[int, ...]:
         """The numbers of the module calls that are running, but for that of a recurrent layer."""

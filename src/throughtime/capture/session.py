@@ -21,15 +21,25 @@ from torch import Tensor, nn
 from throughtime.capture.assemble import find_links, layer_traces
 from throughtime.capture.calls import Call
 from throughtime.capture.chains import Chain, find_chains
+from throughtime.capture.checks import CUT_OFF, LOOSE, padded_sequences
 from throughtime.capture.fragments import Fragments
-from throughtime.capture.checks import CUT_OFF, check_lengths, padded_sequences
-from throughtime.capture.marks import Marks, marked_trace
+from throughtime.capture.keeping import Keeping
+from throughtime.capture.lengths import Lengths, with_lengths
+from throughtime.capture.marked import marked_trace
+from throughtime.capture.marks import Marks
 from throughtime.capture.recorder import Recorder
-from throughtime.errors import InputError, NoGradientError, NothingRecordedError, ThroughtimeWarning
+from throughtime.errors import (
+    InputError,
+    NoGradientError,
+    NothingRecordedError,
+    ThroughtimeError,
+    ThroughtimeWarning,
+)
 from throughtime.trace import LayerTrace, Trace
 
 _MEGABYTE = 2**20
 _DYNAMO = "torch._dynamo"
+_KERNELS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
 class _Open(threading.local):
@@ -53,7 +63,9 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
 
     Args:
         model: any ``nn.Module``, also wrapped (DDP) or compiled: then its original runs.
-        lengths: the length of each sequence of a padded batch (B); a PackedSequence has its own.
+        lengths: the length of each sequence of a padded batch (B), which the layers as long as the
+            first one get, but for a decoder's; or lengths by the name of a layer. A PackedSequence
+            has its own.
         memory: how many bytes the linearised recurrence may hold at a time (default 512 MiB);
             beyond it the trace is made in blocks of time. The result itself takes 3 tensors
             (T B S), and about as much again while it is made.
@@ -69,7 +81,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self,
         model: nn.Module,
         *,
-        lengths: Sequence[int] | Tensor | None = None,
+        lengths: Lengths | None = None,
         memory: int = 512 * _MEGABYTE,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -79,6 +91,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._model, self._lengths, self._memory = model, lengths, memory
         self._recorder = Recorder(model)
         self._marks: dict[str, Marks] = {}
+        self._keeping = Keeping(lambda: self._recorder.backward)
+        self._marked: list[LayerTrace] | ThroughtimeError = []
         self._stack: ExitStack | None = None
         self._entered = False
 
@@ -106,8 +120,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self.remove()
+    def __exit__(self, error: object = None, *_: object) -> None:
+        self._close(whole=error is None)
 
     def start(self) -> capture:
         """Open without a ``with`` block; ``remove()`` closes."""
@@ -115,18 +129,38 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
 
     def remove(self) -> None:
         """Close: from here on nothing is seen, and nothing is left on the model. Safe to repeat."""
+        self._close(whole=True)
+
+    def _close(self, whole: bool) -> None:
+        """``whole``: the block came to its end, and a marked recurrence is read before it moves."""
         stack, self._stack = self._stack, None
-        if stack is not None:
-            stack.close()
+        if stack is None:
+            return
+        self._keeping.close()
+        stack.close()
+        if whole and self.backwards:
+            try:
+                self._marked = self._read_marks()
+            except ThroughtimeError as error:
+                self._marked = error
+
+    def _read_marks(self) -> list[LayerTrace]:
+        runs = [run for marks in self._marks.values() for run in marks.runs()]
+        names = _unique([run.name for run in runs])
+        roots = self._recorder.roots
+        return [marked_trace(run, name, roots) for run, name in zip(runs, names, strict=True)]
 
     def mark(self, state: Tensor | Sequence[Tensor], name: str) -> None:
         """Show the state of your own recurrence, once a step, in the order of time.
 
-        ``state`` is (B S), or (S) without a batch, or a tuple of such parts, e.g. ``(h, c)``.
+        ``state`` is (B S), or (S) without a batch, or a tuple of such parts, e.g. ``(h, c)``; more
+        axes behind the batch, such as (B C H W), are flattened.
         """
         if self._stack is None:
             raise InputError(f"mark({name!r}) was called outside of the capture's block")
-        self._recorder.keep(self._marks.setdefault(name, Marks(name)).add(state))
+        marks = self._marks.setdefault(name, Marks(name, self._recorder.passes))
+        self._recorder.keep(marks.add(state, self._recorder.path()))
+        self._keeping.open()
 
     @property
     def backwards(self) -> int:
@@ -143,21 +177,27 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         fragments = Fragments.of(reached)
         names = _unique([chain.name for chain in fragments.kept])
         layers = fragments.rows(reached, names, layer_traces(reached, self._memory))
-        layers = self._with_lengths(layers)
-        marks = [m for m in self._marks.values() if m.reached]
-        layers += [marked_trace(m, self._recorder.roots) for m in marks]
+        layers, untold = with_lengths(layers, self._lengths)
+        if isinstance(self._marked, ThroughtimeError):
+            raise self._marked
+        layers += self._marked
         if not layers:
             self._refuse(chains)
         return Trace(
             tuple(layers),
             find_links(fragments.kept, names),
-            (*self._notes(chains), *self._padding(reached)),
+            (*self._notes(chains), *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]),
         )
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
         """What is not in the trace, or not as the user wrote it, and why."""
+        for name in scripted_recurrences(self._model):
+            yield (
+                f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen: "
+                "what is measured is a part of the model"
+            )
         if _DYNAMO in sys.modules and any(map(_is_compiled, self._model.modules())):
             yield "the model is compiled: its original ran in its place while it was captured"
         reached = {chain.name for chain in chains if chain.reached}
@@ -168,19 +208,6 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         for name in sorted(silent.keys() - {chain.name for chain in chains}):
             yield f"no gradient could reach layer {name!r}: {silent[name]}"
         yield from Fragments.of([chain for chain in chains if chain.reached]).notes()
-
-    def _with_lengths(self, layers: list[LayerTrace]) -> list[LayerTrace]:
-        """The lengths that the user gave belong to the layers as long as the first one."""
-        if self._lengths is None or not layers:
-            return layers
-        first = layers[0]
-        lengths = check_lengths(self._lengths, first.name, first.steps, first.batch)
-        return [
-            layer.with_lengths(lengths)
-            if layer.lengths is None and layer.direct.shape[:2] == first.direct.shape[:2]
-            else layer
-            for layer in layers
-        ]
 
     def _padding(self, chains: Sequence[Chain]) -> list[str]:
         """A note, and a warning, if a batch looks padded and nobody said how long it really is."""
@@ -218,6 +245,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             reason = (
                 "backward() was not called inside the capture: call loss.backward() in the block"
             )
+        elif any(mark.loose for mark in self._marks.values()):
+            reason = LOOSE
         elif recorded:
             reason = CUT_OFF
         name = calls[0].name if calls else next(iter(self._marks))
@@ -253,6 +282,18 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 def _is_scripted(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
+
+
+def scripted_recurrences(model: nn.Module) -> list[str]:
+    """The outermost scripts of a model in whose code a recurrent kernel or a loop stands."""
+    found: list[str] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(f"{outer}.") for outer in found) or not _is_scripted(module):
+            continue
+        code = str(getattr(module, "inlined_graph", ""))
+        if any(f"aten::{kernel}" in code for kernel in _KERNELS) or "prim::Loop" in code:
+            found.append(name)
+    return found
 
 
 def _is_compiled(module: nn.Module) -> bool:
