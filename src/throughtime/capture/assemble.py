@@ -45,9 +45,13 @@ def layer_traces(chains: Sequence[Chain], budget: int) -> list[LayerTrace]:
 def _trace(chain: Chain, budget: int) -> tuple[LayerTrace, list[Segment]]:
     first, name = chain.calls[0], chain.name
     states, segments = _replay(chain, budget)
-    linear = Segments(segments)
     walls = chain.walls()
     direct = _sorted(chain.direct(), first)
+    if states.dtype in (torch.float16, torch.bfloat16):
+        # The run had few digits; what is measured of it has those of float32.
+        segments = [segment.to(torch.float32) for segment in segments]
+        direct = direct.float()
+    linear = Segments(segments)
     gradients = adjoint(linear, direct, walls)
     if first.lengths is not None:
         lengths = _lengths(first)
@@ -70,7 +74,7 @@ def _trace(chain: Chain, budget: int) -> tuple[LayerTrace, list[Segment]]:
         detached=tuple(list(parts)[part] for part in chain.detached()),
         spoilt=chain.spoilt(),
         fed=first.origin is not None and first.origin.fed,
-        findings=carried(chain, name),
+        findings=_carried(chain, name),
     )
     return trace.in_sequence_time(), segments
 
@@ -231,7 +235,7 @@ def _without_w_hh(chain: Chain) -> bool:
     return "weight_hh" not in chain.calls[0].make(chain.calls[0].weights).weights()
 
 
-def carried(chain: Chain, name: str) -> tuple[Finding, ...]:
+def _carried(chain: Chain, name: str) -> tuple[Finding, ...]:
     windows, steps = chain.carried()
     if windows == 1:
         return ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -194,25 +195,72 @@ def _parts(state: tuple[Tensor, ...]) -> dict[str, slice]:
     return parts
 
 
+def checked_jointly(
+    runs: Sequence[MarkedRun], traces: Sequence[LayerTrace], roots: Sequence[Root]
+) -> list[LayerTrace]:
+    """The same traces, those of one name that share their weights checked together.
+
+    Two passes of one recurrence have one gradient of their weights. Where one of them reads what
+    the other wrote, what arrives at a state is not that of the loss alone, and nothing is checked.
+    """
+    found = list(traces)
+    for name in {run.name for run in runs}:
+        group = [
+            n
+            for n, run in enumerate(runs)
+            if run.name == name and traces[n].parameter_gradient is None
+        ]
+        if len(group) < 2 or any(runs[n].reads_another for n in group):
+            continue
+        outputs = [part for n in group for parts in runs[n].states for part in parts]
+        cotangents = [
+            piece for n in group for row in found[n].direct for piece in _split(found[n], row)
+        ]
+        theirs, rebuilt, reason = _gradients(name, outputs, cotangents, roots)
+        for n in group:
+            found[n] = replace(
+                found[n],
+                parameter_gradient=theirs,
+                rebuilt_gradient=rebuilt,
+                unchecked_because=reason,
+            )
+    return found
+
+
+def _split(trace: LayerTrace, row: Tensor) -> list[Tensor]:
+    assert isinstance(trace.linear, LinearisedGraph)
+    return trace.linear.split(row)
+
+
 def _parameter_check(
     run: MarkedRun, direct: Tensor, linear: LinearisedGraph, roots: Sequence[Root]
 ) -> tuple[Tensor | None, Tensor | None, str]:
-    """The gradient of the recurrence's own parameters, from the trace and from autograd.
+    """The gradient of the recurrence's own parameters, from the trace and from autograd."""
+    outputs = [part for parts in run.states for part in parts]
+    cotangents = [piece for row in direct for piece in linear.split(row)]
+    return _gradients(run.name, outputs, cotangents, roots)
 
-    Its own are the parameters that the loss reaches through the marked states alone. If a state
+
+def _gradients(
+    name: str, outputs: Sequence[Tensor], cotangents: Sequence[Tensor], roots: Sequence[Root]
+) -> tuple[Tensor | None, Tensor | None, str]:
+    """What autograd found for the parameters behind ``outputs``, and what ``cotangents`` give.
+
+    Those are the parameters that the loss reaches through the marked states alone. If a state
     depends on more than the one before it, the rebuilt gradient counts paths twice and shows it.
     """
-    ends = {part.grad_fn for parts in run.states for part in parts}
+    ends = {part.grad_fn for part in outputs}
     elsewhere = _leaves([root.grad_fn for root, _ in roots], ends)
-    inside = _leaves([part.grad_fn for parts in run.states for part in parts], set())
+    inside = _leaves([part.grad_fn for part in outputs], set())
     own = [leaf for key, leaf in inside.items() if key not in elsewhere]
     if not own or not roots:
         return None, None, "every parameter of the recurrence is also used outside of it"
-    outputs = [part for parts in run.states for part in parts]
-    cotangents = [piece for row in direct for piece in linear.split(row)]
-    rebuilt = pull_back(run.name, outputs, own, cotangents)
-    starts, given = zip(*roots, strict=True)
-    theirs = pull_back(run.name, starts, own, given)
+    try:
+        rebuilt = pull_back(name, outputs, own, cotangents)
+        starts, given = zip(*roots, strict=True)
+        theirs = pull_back(name, starts, own, given)
+    except NoGradientError:
+        return None, None, "its weights were changed since, by optimizer.step() perhaps"
     return _flattened(theirs, own), _flattened(rebuilt, own), ""
 
 

@@ -85,8 +85,12 @@ class Marks:
                 oldest = node._sequence_nr()
                 self._oldest = oldest if self._oldest is None else min(self._oldest, oldest)
 
+    def stands_at(self, node: Any) -> bool:
+        """Whether a node of the graph is that of a marked state."""
+        return node in self._nodes
+
     def _reached(self, starts: Sequence[Any], inside: list[Any]) -> Iterator[int]:
-        """The marked states that ``starts`` lead to, past none; ``inside``: the nodes on the way."""
+        """The marked states that ``starts`` lead to, past none; ``inside``: nodes on the way."""
         waiting, seen = list(starts), {None}
         while waiting and len(seen) < _MOST_NODES:
             node = waiting.pop(0)
@@ -113,15 +117,15 @@ class Marks:
         if not parts or not all(isinstance(part, Tensor) for part in parts):
             raise InputError(f"mark({self.name!r}): a state is a tensor, or a tuple of tensors")
         shapes = [tuple(part.shape) for part in parts]
-        if any(not shape or shape[:1] != shapes[0][:1] for shape in shapes if len(shapes[0]) > 1):
+        batched = len(shapes[0]) > 1
+        alike = all(
+            shape and (len(shape) > 1) is batched and (not batched or shape[0] == shapes[0][0])
+            for shape in shapes
+        )
+        if not alike:
             raise InputError(
                 f"mark({self.name!r}): a state is (B S), or (S) without a batch, and this one has "
-                f"shape {shapes}: give all parts the same batch axis, the first"
-            )
-        if any((len(shape) == 1) is not (len(shapes[0]) == 1) for shape in shapes):
-            raise InputError(
-                f"mark({self.name!r}): a state is (B S), or (S) without a batch, and this one has "
-                f"shape {shapes}: give all parts a batch axis, or none"
+                f"shape {shapes}: give all parts the same batch axis, first, or none"
             )
         if self.states and shapes != (before := [tuple(part.shape) for part in self.states[0]]):
             raise InputError(
@@ -143,7 +147,9 @@ class Marks:
     @property
     def loose(self) -> bool:
         """Whether neither a later state nor a loss reads any of its tensors: they are copies."""
-        return len(self.states) > 1 and not any(self.depends) and not self.reached
+        if self.why_not or len(self.states) < 2:
+            return False
+        return not any(self.depends) and not self.reached
 
     @property
     def reached(self) -> bool:
@@ -170,10 +176,12 @@ class Marks:
         run = MarkedRun(self, [first])
         for n in range(first + turns, len(self.states), turns):
             before = n - turns
-            if before in self.depends[n]:
+            if self._made_from(n, before):
                 run.loop = (
                     shared(self.paths[before], self.paths[n]) if run.loop is None else run.loop
                 )
+            elif not any(part.requires_grad for part in self.states[before]):
+                pass  # an initial state, which no gradient could come back to
             elif self.continues[n] == before:
                 run.walls.append(len(run.numbers))
             elif not self.depends[n] and self._same_loop(run, before, n):
@@ -183,6 +191,23 @@ class Marks:
                 run = MarkedRun(self, [])
             run.numbers.append(n)
         yield run
+
+    def _made_from(self, n: int, before: int) -> bool:
+        """Whether state n was made from an earlier one; a stack of many states leads to them all.
+
+        Where the graph leads to several, a backward pass tells whether anything arrives at this.
+        """
+        if before not in self.depends[n] or len(self.depends[n]) == 1:
+            return before in self.depends[n]
+        starts = [part for part in self.states[n] if part.requires_grad]
+        ends = [part for part in self.states[before] if part.requires_grad]
+        draw = torch.Generator().manual_seed(0)
+        sent = [torch.randn(part.shape, generator=draw).to(part) for part in starts]
+        try:
+            found = torch.autograd.grad(starts, ends, sent, retain_graph=True, allow_unused=True)
+        except RuntimeError:  # the trace says which tensor was changed
+            return True
+        return any(gradient is not None and bool((gradient != 0).any()) for gradient in found)
 
     def _same_loop(self, run: MarkedRun, before: int, n: int) -> bool:
         joint = shared(self.paths[before], self.paths[n])
@@ -225,6 +250,12 @@ class MarkedRun:
     def reached(self) -> bool:
         """Whether a gradient came back to any of its states."""
         return any(gradient is not None for sums in self.arrived for gradient in sums)
+
+    @property
+    def reads_another(self) -> bool:
+        """Whether one of its states was made from a state of another sequence of the name."""
+        own = set(self.numbers)
+        return any(self.marks.depends[n] - own for n in self.numbers)
 
     @property
     def hooked(self) -> bool:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 # Operations that move numbers and leave them, and their gradients, as they are.
 _ROUTING = (
     "Alias", "AsStrided", "Cat", "Clone", "Permute", "ReshapeAlias", "Select", "Slice", "Split",
-    "Squeeze", "Stack", "T", "Transpose", "Unbind", "UnsafeSplit", "UnsafeView", "Unsqueeze", "View",
+    "Squeeze", "Stack", "T", "Transpose", "Unbind", "UnsafeSplit", "UnsafeView", "Unsqueeze",
+    "View",
 )  # fmt: skip  # a list, not a column
 # So many nodes of a graph are looked at, and so many latest calls of a layer looked for.
 _MOST_NODES, _LATEST = 4096, 32
@@ -65,6 +66,7 @@ class Origins:
         self._passes = passes
         self._ends: dict[str, list[_End]] = {}
         self._outputs: dict[str, Any] = {}
+        self._nodes: set[Any] = set()
 
     def note(
         self, call: Call, raw: Sequence[Tensor], given: Sequence[Tensor], output: Tensor
@@ -76,6 +78,9 @@ class Origins:
         if call.differentiable:
             ends = self._ends.setdefault(call.name, [])
             ends.append(_End(call, tuple(raw), tuple(part.grad_fn for part in given)))
+            self._nodes |= set(ends[-1].nodes)
+            for gone in ends[:-_LATEST]:
+                self._nodes -= set(gone.nodes)
             del ends[:-_LATEST]
             self._outputs[call.name] = output.grad_fn
 
@@ -83,6 +88,7 @@ class Origins:
         """Let go of all graphs."""
         self._ends.clear()
         self._outputs.clear()
+        self._nodes.clear()
 
     def of(self, name: str, initial: Sequence[Tensor]) -> Origin | None:
         """Where ``initial`` came from; None where the graph cannot say."""
@@ -104,13 +110,18 @@ class Origins:
         if all(straight):
             return Origin(last.call, opaque=opaque)
         if all(a or b for a, b in zip(straight, cut, strict=True)):
-            factors = [torch.full_like(p.detach(), float(on)) for p, on in zip(initial, straight)]
+            pairs = zip(initial, straight, strict=True)
+            factors = [torch.full_like(part.detach(), float(on)) for part, on in pairs]
             return Origin(last.call, _batched(factors), opaque=opaque)
         try:
             factor = self._probed(initial, last.raw)
         except RuntimeError:  # the graph in between is gone: a backward pass went through it
             return Origin(opaque=True)
         return Origin(last.call, factor, factor is None, mixed, opaque)
+
+    def stands_at(self, node: Any) -> bool:
+        """Whether a node is that of a state, or an output, of a recorded call."""
+        return node in self._nodes or node in self._outputs.values()
 
     def _fed(self, name: str, initial: Sequence[Tensor]) -> bool:
         """Whether another layer's states lead to this start, as an encoder's to its decoder's."""

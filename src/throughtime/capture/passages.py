@@ -1,7 +1,8 @@
-"""How a call goes on from the one before it: what of its state, and of the gradient, gets through."""
+"""How a call goes on from the one before it: what of the state and the gradient gets through."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -114,7 +115,7 @@ def _by_value(call: Call, before: Call, first: Call) -> Passage | None:
 
 
 def _connected(call: Call) -> tuple[bool, ...]:
-    """By part, whether gradient can pass: nothing but what the graph shows, where it can be seen."""
+    """By part, whether gradient can pass: where the graph can be seen, what it shows alone."""
     if call.origin is None or call.origin.opaque:
         return call.connected
     return (False,) * len(call.connected)
@@ -124,6 +125,6 @@ def _equal(a: Tensor, b: Tensor) -> Tensor:
     return (a == b) | (a.isnan() & b.isnan())
 
 
-def _joined(parts: tuple[Tensor, ...]) -> Float[Tensor, "B S"]:
+def _joined(parts: Sequence[Tensor]) -> Float[Tensor, "B S"]:
     joined = torch.cat(parts, -1)
     return joined.unsqueeze(0) if joined.dim() == 1 else joined

@@ -25,6 +25,7 @@ from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
 from throughtime.capture.origins import Origin, Origins
 from throughtime.capture.unrolled import Unrolled
+from throughtime.capture.unseen import USES, Unseen
 from throughtime.cells import RecurrentLayer
 from throughtime.errors import NoGradientError, StateCarriedError
 from throughtime.recurrences import unroll
@@ -55,6 +56,8 @@ class Recorder(TorchFunctionMode):
         self._first: list[int] = []
         self._snapshots = Snapshots(self.passes)
         self._origins = Origins(self.passes)
+        self.unseen = Unseen(model)
+        self.marked: list[Callable[[Any], bool]] = []
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
         self._entered = 0
@@ -89,6 +92,7 @@ class Recorder(TorchFunctionMode):
         while self._handles:
             self._handles.pop().remove()
         self._origins.clear()
+        self.unseen.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if not self._is_ours():
@@ -137,7 +141,10 @@ class Recorder(TorchFunctionMode):
         if name in _BACKWARD_NAMES and func in _BACKWARD:
             return self._backward(func, args, kwargs)
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
-            return func(*args, **kwargs)
+            result = func(*args, **kwargs)
+            if func in USES and torch.is_grad_enabled():
+                self.unseen.note(args, result, self._seen)
+            return result
         if func in FUSED:
             fused = Fused.parse(func, args)
             return self._fused(fused) if self._is_seen(fused.weights) else func(*args)
@@ -334,10 +341,10 @@ class Recorder(TorchFunctionMode):
         )
         self._handles += call.watch(states, "output")
         self._watch(call, initial, (), states)
-        given = states.clone()
+        handed = states.clone()
         # The layer hands its last state on: whatever leads back to all states leads back to it.
-        self._origins.note(call, (states,), (given,), given)
-        return given
+        self._origins.note(call, (states,), (handed,), handed)
+        return handed
 
     def _aliases(
         self,
@@ -389,6 +396,10 @@ class Recorder(TorchFunctionMode):
     def backward(self) -> bool:
         """Whether a backward pass of the user's is under way."""
         return self._outside is not None
+
+    def _seen(self, node: Any) -> bool:
+        """Whether a recorded or marked state stands at this node of the graph."""
+        return self._origins.stands_at(node) or any(marked(node) for marked in self.marked)
 
     def path(self) -> tuple[int, ...]:
         """The numbers of the module calls that are running, but for that of a recurrent layer."""

@@ -25,7 +25,7 @@ from throughtime.capture.checks import CUT_OFF, LOOSE, padded_sequences
 from throughtime.capture.fragments import Fragments
 from throughtime.capture.keeping import Keeping
 from throughtime.capture.lengths import Lengths, with_lengths
-from throughtime.capture.marked import marked_trace
+from throughtime.capture.marked import checked_jointly, marked_trace
 from throughtime.capture.marks import Marks
 from throughtime.capture.recorder import Recorder
 from throughtime.errors import (
@@ -148,7 +148,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         runs = [run for marks in self._marks.values() for run in marks.runs()]
         names = _unique([run.name for run in runs])
         roots = self._recorder.roots
-        return [marked_trace(run, name, roots) for run, name in zip(runs, names, strict=True)]
+        traces = [marked_trace(run, name, roots) for run, name in zip(runs, names, strict=True)]
+        return checked_jointly(runs, traces, roots)
 
     def mark(self, state: Tensor | Sequence[Tensor], name: str) -> None:
         """Show the state of your own recurrence, once a step, in the order of time.
@@ -158,7 +159,10 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         """
         if self._stack is None:
             raise InputError(f"mark({name!r}) was called outside of the capture's block")
-        marks = self._marks.setdefault(name, Marks(name, self._recorder.passes))
+        if name not in self._marks:
+            self._marks[name] = Marks(name, self._recorder.passes)
+            self._recorder.marked.append(self._marks[name].stands_at)
+        marks = self._marks[name]
         self._recorder.keep(marks.add(state, self._recorder.path()))
         self._keeping.open()
 
@@ -188,16 +192,27 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             find_links(fragments.kept, names),
             (*self._notes(chains), *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
-            _about(layers[0]),
+            _about(layers[0]) | ({"part": True} if self._unseen else {}),
         )
+
+    @cached_property
+    def _unseen(self) -> list[str]:
+        """What is recurrent in the model, and neither recorded nor marked, in a sentence each."""
+        scripts = [
+            f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen"
+            for name in scripted_recurrences(self._model)
+        ]
+        return scripts + [
+            f"the weight {name!r} is used {uses} times, each time on what it made before: a "
+            "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
+            "'name') in every step"
+            for name, uses in self._recorder.unseen.found()
+        ]
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
         """What is not in the trace, or not as the user wrote it, and why."""
-        for name in scripted_recurrences(self._model):
-            yield (
-                f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen: "
-                "what is measured is a part of the model"
-            )
+        for sentence in self._unseen:
+            yield f"a part of the model is measured, not all of it: {sentence}"
         if _DYNAMO in sys.modules and any(map(_is_compiled, self._model.modules())):
             yield "the model is compiled: its original ran in its place while it was captured"
         reached = {chain.name for chain in chains if chain.reached}
@@ -236,7 +251,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             raise NothingRecordedError(
                 "no recurrent layer of the model ran: is it this very model that the loss, or the "
                 "'with' block, runs? A recurrence of your own calls throughtime.mark(state, "
-                "'name') in every step"
+                "'name') in every step" + "".join(f"; {sentence}" for sentence in self._unseen)
             )
         reason = next((c.why_not for c in calls if c.why_not), "")
         reason = reason or next((m.why_not for m in self._marks.values()), "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,9 @@ def find(evidence: Evidence) -> Finding | None:
         "span_steps": span,
         "horizon_steps": evidence.reach.horizon,
     }
-    return finding("episodes", evidence.name, said(evidence.name, figures), figures)
+    return finding(
+        "episodes", evidence.name, said(evidence.name, figures, evidence.reach.reaches_end), figures
+    )
 
 
 def _share_cut(layer: LayerTrace, began: Tensor, span: int) -> float | None:
@@ -50,7 +54,7 @@ def _lengths(layer: LayerTrace, began: Tensor) -> Tensor:
     return (steps_of - began + 1)[last & alive]
 
 
-def said(name: str, figures: dict[str, object]) -> Said:
+def said(name: str, figures: Mapping[str, float | int | None], reaches_end: bool) -> Said:
     """Where episodes end, how long they are, what is cut, and how far it reaches within one."""
     resets, sequences, horizon = (figures[key] for key in ("resets", "sequences", "horizon_steps"))
     median, cut, span = figures["median_length_steps"], figures["cut_share"], figures["span_steps"]
@@ -64,12 +68,13 @@ def said(name: str, figures: dict[str, object]) -> Said:
         f"{name!r}의 상태가 시퀀스 {sequences}개에서 모두 {resets}번 초기화됩니다. 에피소드 길이의 "
         f"중앙값은 {median:g}스텝입니다. "
     )
-    assert cut is None or isinstance(cut, float)
     if cut is not None:
         english += f"{percent(cut)} of the pairs that lie {span} steps apart are cut by a reset, "
         english += "and are not measured. "
         korean += f"{span}스텝 떨어진 쌍의 {percent(cut)}는 초기화로 끊겨 측정에서 제외했습니다. "
     if isinstance(horizon, int):
-        english += f"Within an episode the horizon is {steps(horizon)}."
-        korean += f"에피소드 안에서 도달 거리(horizon)는 {horizon}스텝입니다."
+        english += f"Within an episode the horizon is {'at least ' * reaches_end}{steps(horizon)}."
+        korean += (
+            f"에피소드 안에서 도달 거리(horizon)는 {'최소 ' * reaches_end}{horizon}스텝입니다."
+        )
     return Said(english.strip(), korean.strip())
