@@ -52,9 +52,9 @@ class Marks:
         self, state: Tensor | Sequence[Tensor], path: tuple[int, ...] = ()
     ) -> list[RemovableHandle]:
         """One more state, of the shape of the first; the hooks that add up its gradients."""
-        parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+        given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+        parts = tuple(_original(part) if isinstance(part, Tensor) else part for part in given)
         self._check(parts)
-        parts = tuple(map(_original, parts))
         self._look_back(parts)
         self.paths.append(path)
         self.states.append(parts)

@@ -65,7 +65,7 @@ def _on_the_graph(call: Call, before: Call) -> Passage | None:
         return Passage()
     detached = _detached(call, factor, equal)
     held = gone & ~equal.all(-1) & _equal(start, _joined(before.initial)).all(-1)
-    held &= (start != 0).any(-1)
+    held &= call.origin.mixed  # what was held is an older state of the layer
     starts = gone & ~equal.all(-1) & ~held
     mixed = call.origin.mixed and not bool((passes | gone).all())
     going_on = torch.where(equal & ~starts.unsqueeze(-1), torch.ones_like(factor), factor)
