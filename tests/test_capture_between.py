@@ -24,11 +24,11 @@ class Halved(torch.autograd.Function):
     """The same value, half of the gradient."""
 
     @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:
+    def forward(_: object, x: Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: object, gradient: Tensor) -> Tensor:
+    def backward(_: object, gradient: Tensor) -> Tensor:
         return gradient / 2
 
 
@@ -83,7 +83,7 @@ SAME: dict[str, Between] = {
     "gradient halved by a detached twin": each(lambda _, part: part / 2 + part.detach() / 2),
     "gradient halved by a function": each(lambda _, part: Halved.apply(part)),
     "one unit set to zero in place": each(
-        lambda t, part: part.clone().index_fill_(1, torch.tensor([1]), 0.0)
+        lambda _, part: part.clone().index_fill_(1, torch.tensor([1]), 0.0)
     ),
 }
 DETACHED: dict[str, Between] = {

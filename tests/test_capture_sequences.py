@@ -1,6 +1,7 @@
 """Which calls and marks are one sequence: episodes, fragments, passes, layers in turn."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_resets_in_a_loop_outside_of_the_model_are_one_row(ends: tuple[int, ...]
     assert layer.starts is not None
     assert layer.starts.flatten().nonzero().flatten().tolist() == list(ends)
     bounds = [0, *ends, T]
-    longest = max(b - a for a, b in zip(bounds, bounds[1:], strict=False)) - 1
+    longest = max(b - a for a, b in pairwise(bounds)) - 1
     assert LagSweep.run(layer).longest == longest
 
 

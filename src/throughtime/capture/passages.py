@@ -126,5 +126,5 @@ def _equal(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _joined(parts: Sequence[Tensor]) -> Float[Tensor, "B S"]:
-    joined = torch.cat(parts, -1)
+    joined = torch.cat(list(parts), -1)
     return joined.unsqueeze(0) if joined.dim() == 1 else joined

@@ -20,14 +20,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from throughtime.capture.calls import Call, Passes, Snapshots, Weight, of_torch, version
-from throughtime.capture.checks import CUT_OFF, check_input
+from throughtime.capture.checks import check_input
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
 from throughtime.capture.origins import Origin, Origins
+from throughtime.capture.reading import explain, leads_on, original, roots_of, why_not
 from throughtime.capture.unrolled import Unrolled
 from throughtime.capture.unseen import USES, Unseen
 from throughtime.cells import RecurrentLayer
-from throughtime.errors import NoGradientError, StateCarriedError
 from throughtime.recurrences import unroll
 
 _BACKWARD = (torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad)
@@ -166,33 +166,11 @@ class Recorder(TorchFunctionMode):
         try:
             return func(*args, **kwargs)
         except RuntimeError as error:
-            self._explain(error)
+            explain(error, self.calls, self.passes.count)
             raise
         finally:
             del self._running[self._outside :], self._first[self._outside :], self.inside[depth:]
             self._outside = before
-
-    def _explain(self, error: RuntimeError) -> None:
-        """Say it in terms of the layer, where torch's own words speak of graphs and elements."""
-        if "backward through the graph a second time" in str(error):
-            for call in self.calls:
-                # A call that an earlier pass went through is its own reason: backward() twice.
-                if (
-                    any(call.connected)
-                    and call.differentiable
-                    and call.after == self.passes.count - 1
-                ):
-                    raise StateCarriedError(
-                        f"layer {call.name!r} started from a state that still hangs on the graph "
-                        "of an earlier forward pass, and that graph was freed by its backward(). "
-                        "Cut it between windows: state = state.detach(), for LSTM "
-                        "tuple(s.detach() for s in state)"
-                    ) from error
-        if "does not require grad" in str(error) and self.calls:
-            seen = [call for call in self.calls if call.differentiable]
-            call = (seen or self.calls)[0]
-            reason = CUT_OFF if seen else call.why_not
-            raise NoGradientError(f"no gradient reached layer {call.name!r}: {reason}") from error
 
     def _is_ours(self) -> bool:
         """Whether it is this capture's thread that calls a module.
@@ -259,7 +237,7 @@ class Recorder(TorchFunctionMode):
             differentiable=ran.outputs.requires_grad,
             passes=self.passes,
             recurrent=recurrent,
-            why_not=_why_not(ran.outputs),
+            why_not=why_not(ran.outputs),
             reverse=one.reverse,
             lengths=None if one.packed is None else one.packed.lengths,
             scale=one.scale if one.scale is None else pad(one.scale),
@@ -299,7 +277,7 @@ class Recorder(TorchFunctionMode):
             differentiable=final[0].requires_grad,
             passes=self.passes,
             recurrent=recurrent,
-            why_not=_why_not(final[0]),
+            why_not=why_not(final[0]),
             fused=False,
             again=self._outside is not None,
             after=self.passes.count,
@@ -329,7 +307,7 @@ class Recorder(TorchFunctionMode):
             differentiable=states.requires_grad,
             passes=self.passes,
             recurrent=proof,
-            why_not=_why_not(states),
+            why_not=why_not(states),
             reverse=place.reverse,
             lengths=place.lengths,
             order=place.order,
@@ -407,41 +385,3 @@ class Recorder(TorchFunctionMode):
         if running and isinstance(running[-1][0], _RECURRENT):
             running = running[:-1]
         return tuple(number for _, number in running)
-
-
-def original(name: str) -> str:
-    """The name of a module without the wrapper that ``torch.compile`` puts around it."""
-    return ".".join(part for part in name.split(".") if part != "_orig_mod")
-
-
-def leads_on(state: Tensor) -> bool:
-    """Whether gradient can pass from ``state`` to a computation, and not to a mere leaf.
-
-    ``state.detach().requires_grad_()`` is a wall, and so is a learned initial state.
-    """
-    node = state.grad_fn
-    while node is not None and len(node.next_functions) == 1:
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            return True  # a function of Python's, such as a checkpoint: anything may be inside
-        node = node.next_functions[0][0]
-    return node is not None and len(node.next_functions) > 1
-
-
-def roots_of(args: Any, kwargs: dict[str, Any]) -> list[Root]:
-    """What a backward pass starts from, each with the gradient that it starts with."""
-    values = args[0] if isinstance(args[0], (tuple, list)) else (args[0],)
-    names = ("gradient", "grad_tensors", "grad_outputs")  # as each of torch's functions calls it
-    given = next((kwargs[name] for name in names if kwargs.get(name) is not None), None)
-    given = given if isinstance(given, (tuple, list)) else (given,) * len(values)
-    return list(zip(values, given, strict=True))
-
-
-def _why_not(output: Tensor) -> str:
-    """Why autograd did not record the run that made ``output``, or an empty string."""
-    if output.requires_grad:
-        return ""
-    if torch.is_inference_mode_enabled():
-        return "it ran under torch.inference_mode()"
-    if not torch.is_grad_enabled():
-        return "it ran under torch.no_grad()"
-    return "it is frozen: neither its weights nor its input require a gradient"

@@ -70,7 +70,7 @@ def _weight(tensor: Tensor) -> Tensor:
 
 
 def _leads(tensors: Sequence[Tensor], made: Collection[Any], seen: Callable[[Any], bool]) -> bool:
-    waiting = [tensor.grad_fn for tensor in tensors]
+    waiting: list[Any] = [tensor.grad_fn for tensor in tensors]
     known: set[Any] = {None}
     while waiting and len(known) < _MOST_NODES:
         node = waiting.pop(0)
