@@ -59,7 +59,15 @@ def test_every_text_has_its_korean() -> None:
 
 
 # What other measurements than those of the samples are labelled with.
-ELSEWHERE = {"nonlinearity", "projection", "reset", "update gate at 1", "no squashing", "step"}
+ELSEWHERE = {
+    "nonlinearity",
+    "projection",
+    "reset",
+    "update gate at 1",
+    "no squashing",
+    "step",
+    "between the steps",
+}
 RUN = {"batch", "dtype", "device", "thresholds"}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from throughtime.capture import observe
+from throughtime.capture.lengths import Lengths
 from throughtime.diagnosis import diagnose
 from throughtime.errors import NoGradientError, ReachError
 from throughtime.findings import Diagnosis
@@ -19,7 +20,7 @@ def assert_reaches(
     closure: Callable[[], Tensor],
     span: int,
     *,
-    lengths: Sequence[int] | Tensor | None = None,
+    lengths: Lengths | None = None,
 ) -> Diagnosis:
     """Pass if the gradient of ``closure()`` reaches ``span`` steps back in ``model``.
 

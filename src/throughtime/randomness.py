@@ -60,7 +60,11 @@ def kept(model: nn.Module) -> Iterator[None]:
     Whatever happens in between: they may be changed in place, or others put in their place.
     """
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    registered = [(module._buffers, dict(module._buffers)) for module in model.modules()]
+    registered = [
+        (module._buffers, dict(module._buffers))
+        for module in model.modules()
+        if not isinstance(module, torch.jit.ScriptModule)  # whose buffers cannot be exchanged
+    ]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     attributes = Attributes(model)
     try:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from throughtime.errors import InputError, UnsupportedError, plain
@@ -139,6 +139,14 @@ class LayerTrace:
         far: gradients that autograd itself sent far back, for the check of long lags.
         precision: the coarsest number format in which the layer computed; None: that of ``states``.
         course: how its steps lie in the run; None for a trace that was made by hand.
+        starts: where a sequence begins anew (T B): its state was reset before step t, and no step
+            before t is a part of the same episode. None where none does.
+        detached: the parts of the state that were detached between steps while others were not.
+        spoilt: why nothing of it is to be used, or an empty string.
+        fragments: how many single steps stand for this row, of a layer none of whose steps goes on
+            from the one before; the row is the first of them. 1 everywhere else.
+        fed: it starts from what another layer left, as a decoder does from its encoder's state.
+        thrown_away: all of the fragments start from the same state: the new one is not handed on.
     """
 
     name: str
@@ -159,6 +167,12 @@ class LayerTrace:
     far: tuple[Far, ...] = ()
     precision: torch.dtype | None = None
     course: Course | None = None
+    starts: Bool[Tensor, "T B"] | None = None
+    detached: tuple[str, ...] = ()
+    spoilt: str = ""
+    fragments: int = 1
+    thrown_away: bool = False
+    fed: bool = False
 
     @property
     def steps(self) -> int:
@@ -227,6 +241,7 @@ class LayerTrace:
             states=self.turned(self.states),
             direct=self.turned(self.direct),
             gradients=self.turned(self.gradients),
+            starts=None if self.starts is None else self.turned(self.starts),
         )
 
     def with_lengths(self, lengths: tuple[int, ...]) -> LayerTrace:
@@ -255,6 +270,7 @@ class LayerTrace:
             gradients=self.gradients[:, chosen],
             linear=linear,
             lengths=None if self.lengths is None else tuple(self.lengths[i] for i in chosen),
+            starts=None if self.starts is None else self.starts[:, chosen],
             parameter_gradient=None,
             rebuilt_gradient=None,
             unchecked_because="it is a part of its batch",
@@ -263,6 +279,17 @@ class LayerTrace:
     def alive(self) -> Tensor:
         """Boolean (T B): which steps belong to a sequence, in the time of the sequence."""
         return steps_alive(self.steps, self.batch, self.lengths, self.states.device)
+
+    def began(self) -> Int[Tensor, "T B"] | None:
+        """The step at which the episode of each step began, in the order of computation.
+
+        None where no sequence begins anew on its way.
+        """
+        if self.starts is None:
+            return None
+        starts = self.turned(self.starts)
+        steps = torch.arange(self.steps, device=starts.device).unsqueeze(1)
+        return torch.where(starts, steps, torch.zeros_like(steps)).cummax(0).values
 
     def loss_steps(self, most: int | None = None) -> tuple[int, ...]:
         """Steps, in the order of computation, at which the loss sends a gradient to a live state.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from throughtime.capture.calls import Call, joined
 from throughtime.capture.chains import Chain
+from throughtime.capture.passages import Passage
 from throughtime.capture.unrolled import proof
 from throughtime.findings import Finding
 from throughtime.recurrences import Driven, Segment, Segments
@@ -20,9 +21,9 @@ from throughtime.trace import LayerTrace, Link, steps_alive
 _NUMBERS_PER_STATE = 8
 
 
-def layer_traces(chains: Sequence[Chain], names: Sequence[str], budget: int) -> list[LayerTrace]:
+def layer_traces(chains: Sequence[Chain], budget: int) -> list[LayerTrace]:
     """The traces of all chains, each holding at most ``budget`` bytes at a time."""
-    made = [_trace(chain, name, budget) for chain, name in zip(chains, names, strict=True)]
+    made = [_trace(chain, budget) for chain in chains]
     traces = [trace for trace, _ in made]
     for group in _sharing(chains):
         gradient, reason = _autograds([chains[n] for n in group])
@@ -41,21 +42,26 @@ def layer_traces(chains: Sequence[Chain], names: Sequence[str], budget: int) -> 
 
 
 @torch.no_grad()
-def _trace(chain: Chain, name: str, budget: int) -> tuple[LayerTrace, list[Segment]]:
-    first = chain.calls[0]
+def _trace(chain: Chain, budget: int) -> tuple[LayerTrace, list[Segment]]:
+    first, name = chain.calls[0], chain.name
     states, segments = _replay(chain, budget)
-    linear = Segments(segments)
     walls = chain.walls()
     direct = _sorted(chain.direct(), first)
+    if states.dtype in (torch.float16, torch.bfloat16):
+        # The run had few digits; what is measured of it has those of float32.
+        segments = [segment.to(torch.float32) for segment in segments]
+        direct = direct.float()
+    linear = Segments(segments)
     gradients = adjoint(linear, direct, walls)
     if first.lengths is not None:
         lengths = _lengths(first)
         alive = steps_alive(len(states), states.shape[1], lengths, states.device)
         states = states * alive.unsqueeze(-1)
+    parts = segments[0].cell.parts
     trace = LayerTrace(
         name,
         "RNN" if first.kind.startswith("RNN") else first.kind,
-        segments[0].cell.parts,
+        parts,
         states,
         direct,
         gradients,
@@ -64,6 +70,10 @@ def _trace(chain: Chain, name: str, budget: int) -> tuple[LayerTrace, list[Segme
         packed=first.lengths is not None,
         lengths=_lengths(first),
         walls=walls,
+        starts=chain.starts(),
+        detached=tuple(list(parts)[part] for part in chain.detached()),
+        spoilt=chain.spoilt(),
+        fed=first.origin is not None and first.origin.fed,
         findings=_carried(chain, name),
     )
     return trace.in_sequence_time(), segments
@@ -74,13 +84,16 @@ def _replay(chain: Chain, budget: int) -> tuple[Tensor, list[Segment]]:
     segments: list[Segment] = []
     states: list[Tensor] = []
     total = sum(call.steps for call in chain.calls)
-    for calls, going_on in _runs(chain):
+    changed = [t for t, one in chain.at_steps() if _changes(one)]
+    if chain.stepwise and changed:
+        return _stepwise(chain, budget)
+    for calls, one in _runs(chain):
         cell = calls[0].make(calls[0].weights)
         like = calls[0].weights[0]
         inputs = _sorted(joined([call.inputs for call in calls]), calls[0]).to(like.dtype)
         outputs = _sorted(joined([call.outputs for call in calls]), calls[0]).to(like.dtype)
         # Where all go on, the state that was replayed is the better one: under autocast, say.
-        state = states[-1][-1] if states and going_on is None else _state(calls[0])
+        state = states[-1][-1] if states and not _changes(one) else _state(calls[0])
         state = state.to(like.dtype)
         per_step = max(1, state.numel() * state.element_size() * _NUMBERS_PER_STATE)
         block = max(1, budget // per_step)
@@ -89,22 +102,68 @@ def _replay(chain: Chain, budget: int) -> tuple[Tensor, list[Segment]]:
             after, linear = cell.replay(x, y, state)
             # Only what fits the budget stays; the rest is linearised again when a sweep asks.
             keep = total * per_step <= budget
-            rows = None if n else going_on
-            segments.append(Segment(cell, state, after, x, linear if keep else None, rows))
+            segments.append(Segment(cell, state, after, x, linear if keep else None))
+            if not n and one.gate is not None:
+                segments[-1].gates[0] = one.gate
+            if not n and one.tangent is not None:
+                segments[-1].tangents[0] = one.tangent
             states.append(after)
             state = after[-1]
     return joined(states), segments
 
 
-def _runs(chain: Chain) -> list[tuple[list[Call], Tensor | None]]:
-    """Calls in a row with the same weights, and the sequences that go on where it begins."""
-    runs: list[tuple[list[Call], Tensor | None]] = []
-    for call, rows in zip(chain.calls, chain.rows, strict=True):
-        if runs and rows is None and _same_weights(runs[-1][0][0], call):
+def _stepwise(chain: Chain, budget: int) -> tuple[Tensor, list[Segment]]:
+    """The same where every call is one step, and shows both its states: nothing is replayed."""
+    segments: list[Segment] = []
+    like = chain.calls[0].weights[0]
+    per_step = sum(part.numel() for part in chain.calls[0].initial) * like.element_size()
+    block = max(1, budget // max(1, per_step * _NUMBERS_PER_STATE))
+    keep = len(chain.calls) <= block
+    runs: list[list[int]] = []
+    for n, call in enumerate(chain.calls):
+        same = runs and _same_weights(chain.calls[runs[-1][0]], call)
+        if same and len(runs[-1]) < block:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    for run in runs:
+        calls, passages = [chain.calls[n] for n in run], [chain.passages[n] for n in run]
+        cell = calls[0].make(calls[0].weights)
+        inputs = joined([call.inputs for call in calls]).to(like.dtype)
+        before = torch.stack([torch.cat(call.initial, -1) for call in calls]).to(like.dtype)
+        after = torch.stack([torch.cat(call.final, -1) for call in calls]).to(like.dtype)
+        gates = {t: one.gate for t, one in enumerate(passages) if one.gate is not None}
+        tangents = {t: one.tangent for t, one in enumerate(passages) if one.tangent is not None}
+        linear = cell.linearise(before, inputs) if keep else None
+        segments.append(
+            Segment(
+                cell,
+                before[0],
+                after,
+                inputs,
+                linear,
+                given=before,
+                gates=gates,
+                tangents=tangents,
+            )
+        )
+    return joined([segment.states for segment in segments]), segments
+
+
+def _runs(chain: Chain) -> list[tuple[list[Call], Passage]]:
+    """Calls in a row with the same weights, and how their run goes on from the one before."""
+    runs: list[tuple[list[Call], Passage]] = []
+    for call, one in zip(chain.calls, chain.passages, strict=True):
+        if runs and not _changes(one) and _same_weights(runs[-1][0][0], call):
             runs[-1][0].append(call)
         else:
-            runs.append(([call], rows))
+            runs.append(([call], one))
     return runs
+
+
+def _changes(one: Passage) -> bool:
+    """Whether the state, or its gradient, is another behind it."""
+    return one.gate is not None
 
 
 def _same_weights(call: Call, other: Call) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
+from throughtime.capture.origins import Origin
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 from throughtime.trace import Source
 
@@ -22,8 +23,8 @@ class Passes:
 
     count: int = 0
     with_graph: set[int] = field(default_factory=set)
-    resting: bool = False
-    """Gradients that pass now are ours, not the user's: nobody takes note of them."""
+    probing: bool = False
+    """A backward pass of ours is under way, of which no hook takes notice."""
 
 
 @dataclass(eq=False)
@@ -42,7 +43,7 @@ class Weight:
 
     def receive(self, gradient: Tensor | None) -> None:
         """Add up what a backward pass brings; a copy, since ``.grad`` may be the same memory."""
-        if gradient is None or self.passes.resting:
+        if gradient is None or self.passes.probing:
             return
         held, gradient = self.gradient, gradient.detach()
         self.gradient = gradient.clone() if held is None else held.add_(gradient)
@@ -62,18 +63,22 @@ class Call:
         inputs, outputs: (T B I) and (T B P), detached; of ``unroll`` the outputs are the states.
         read: how much of the outputs, from their start, a layer above reads; None for all.
         initial, final: the parts of the state before and after, each (B, ·), copies.
-        connected: gradient can pass from ``initial`` to the computation that made it.
+        connected: by part, gradient can pass from ``initial`` to the computation that made it.
+        origin: what the graph says of ``initial``; None where it says nothing.
+        inside: the numbers of the module calls that it is a part of, the outermost first.
         differentiable: the run was recorded by autograd. ``why_not`` says why, where it was not.
         lengths, order: of a packed batch: lengths as packed, and the indices that unsort it.
         scale: dropout mask through which the inputs came from the layer below (T B I), or None.
         again: it ran during a backward pass, as a checkpoint does.
-        ends, begins: the state after and before in autograd's graph, until the trace is made.
+        ends, whole, begins: in autograd's graph, until the trace is made: the final state and all
+            outputs as the user has them, and the state before.
         reads: the calls that its input depends on.
-        received: gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0``.
         at: the place of its first step in the run. frame: which call of the outermost module.
         loop: the step of the user's loop at which it begins, and how many steps that loop has.
         named: what the model calls its weights; empty for one that was computed.
         sources: of what it read that is not finite (``input`` ``state0`` …): where that came from.
+        received: gradients by slot: ``output`` ``h`` ``c`` and, of what it read, ``h0`` ``c0``;
+            of ``h`` and ``c`` also what arrived before any hook of the user's: ``h?`` and ``c?``.
     """
 
     name: str
@@ -84,7 +89,7 @@ class Call:
     outputs: Tensor
     initial: tuple[Tensor, ...]
     final: tuple[Tensor, ...]
-    connected: bool
+    connected: tuple[bool, ...]
     differentiable: bool
     passes: Passes
     recurrent: Weight | None = None
@@ -100,7 +105,10 @@ class Call:
     seen_in: set[int] = field(default_factory=set)
     versions: tuple[tuple[Tensor, int], ...] = ()
     read: int | None = None
+    origin: Origin | None = None
+    inside: tuple[int, ...] = ()
     ends: tuple[Tensor, ...] = ()
+    whole: Tensor | None = None
     begins: tuple[Tensor, ...] = ()
     reads: tuple[Call, ...] = ()
     at: int = 0
@@ -117,16 +125,21 @@ class Call:
             return []
 
         def receive(gradient: Tensor | None) -> None:
-            if gradient is None or self.passes.resting:  # some kernels hand back None for a zero
+            if gradient is None or self.passes.probing:  # None: some kernels' word for a zero
                 return
             gradient = gradient.detach() if shape is None else shape(gradient.detach())
-            gradient = gradient[0] if slot in "hc" and self.fused else gradient
+            gradient = gradient[0] if slot[0] in "hc" and gradient.dim() == 3 else gradient
             held = self.received.get(slot)
             self.received[slot] = gradient if held is None else held + gradient
             if slot in ("output", "h", "c"):
                 self.seen_in.add(self.passes.count)
 
         return [listen(tensor, receive)]
+
+    def stand_in_for(self, first: Call) -> None:
+        """Take the place in the run of the call that this one repeats."""
+        self.at, self.frame, self.loop = first.at, first.frame, first.loop
+        self.named, self.sources = first.named, first.sources
 
     def add(self, other: Call) -> None:
         """Add up what arrived at another run of the same call."""
@@ -135,25 +148,39 @@ class Call:
             self.received[slot] = gradient if held is None else held + gradient
         self.seen_in |= other.seen_in
 
-    def stand_in_for(self, first: Call) -> None:
-        """Take the place in the run of the call that this one repeats."""
-        self.at, self.frame, self.loop = first.at, first.frame, first.loop
-        self.named, self.sources = first.named, first.sources
-
     @property
     def steps(self) -> int:
         """T."""
         return len(self.inputs)
 
     @property
+    def final_state(self) -> Tensor:
+        """The state after, all its parts side by side (B S)."""
+        return torch.cat(self.final, -1)
+
+    @property
     def reached(self) -> bool:
         """Whether a gradient came back to any of its states."""
         return any(slot in self.received for slot in ("output", "h", "c"))
 
+    @property
+    def changed_in_place(self) -> bool:
+        """Whether what it read is no longer what the record holds."""
+        return any(version(tensor) != before for tensor, before in self.versions)
+
+    @property
+    def hooked(self) -> bool:
+        """Whether a hook of the user's changed the gradient of its final state."""
+        pairs = [(self.received.get(slot + "?"), self.received.get(slot)) for slot in "hc"]
+        return any(
+            before is not None and after is not None and not same(before, after)
+            for before, after in pairs
+        )
+
     def unchecked_because(self) -> str:
         """Why the gradient of its recurrent weight cannot be rebuilt, or an empty string."""
-        if any(version(tensor) != before for tensor, before in self.versions):
-            return "its input or output was changed in place after the forward pass"
+        if self.changed_in_place:
+            return "its input was changed in place after the forward pass"
         if any(one in self.passes.with_graph for one in self.seen_in - {max(self.seen_in)}):
             return "a backward pass went through the graph of another: it has second-order terms"
         if self.recurrent is None or self.seen_in - self.recurrent.seen_in:
@@ -230,6 +257,11 @@ class Snapshots:
         watched = Weight(source.view_as(source), weight, self._passes)
         self._watched[key] = watched
         return watched, [listen(watched.alias, watched.receive)]
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Equal, where NaN is equal to NaN."""
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 def listen(tensor: Tensor, receive: Callable[[Tensor | None], None]) -> RemovableHandle:

@@ -1,34 +1,36 @@
 """Calls that continue one another become one sequence: a chain.
 
 A cell in a Python loop, a layer called one step at a time, and windows of truncated BPTT all carry
-their state from call to call. A call continues another if it starts at the very state, value for
-value, at which the other ended. If the state was detached on the way, there is a wall in between.
+their state from call to call. A call continues another if autograd's graph leads from its start to
+the other's end, number by number; or if it starts at the very state, value for value, at which the
+other ended. If the state was detached on the way, there is a wall in between.
 
 A loop may hold, or reset, the state of some sequences of the batch (those that have ended, or that
-begin a new episode). The others go on, and the rows that do are remembered.
+begin a new episode), or of all of them: then a new episode begins within the chain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from throughtime.capture.calls import Call
+from throughtime.capture.passages import HOOKED, IN_PLACE, SKIPPED, Passage, passage
 
 
 @dataclass(eq=False)
 class Chain:
     """Calls of one layer in one direction that follow each other in time.
 
-    ``rows[n]`` (B) says which sequences of call n go on where call n − 1 ended; None: all of them.
+    ``passages[n]`` says how call n goes on from call n − 1; that of the first says nothing.
     """
 
     calls: list[Call] = field(default_factory=list)
-    rows: list[Bool[Tensor, " B"] | None] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -45,14 +47,60 @@ class Chain:
         """Whether this is one call of one step, and no more."""
         return len(self.calls) == 1 and self.calls[0].steps == 1
 
+    @property
+    def stepwise(self) -> bool:
+        """Whether every call of it is a single step."""
+        return all(call.steps == 1 for call in self.calls)
+
+    def at_steps(self) -> list[tuple[int, Passage]]:
+        """Every passage, the first call's apart, with the step that it leads to."""
+        found, start = [], 0
+        for call, one in zip(self.calls, self.passages, strict=True):
+            if start:
+                found.append((start, one))
+            start += call.steps
+        return found
+
     def walls(self) -> tuple[int, ...]:
         """The steps whose state was detached from the one before."""
-        walls, start = [], 0
-        for call in self.calls:
-            if start and not call.connected:
-                walls.append(start)
-            start += call.steps
-        return tuple(walls)
+        return tuple(t for t, one in self.at_steps() if one.wall)
+
+    def starts(self) -> Bool[Tensor, "T B"] | None:
+        """Where a sequence begins anew, in the order of computation; None: nowhere."""
+        found = [(t, one.starts) for t, one in self.at_steps() if one.starts is not None]
+        if not found:
+            return None
+        first = self.calls[0].initial[0]
+        steps = sum(call.steps for call in self.calls)
+        starts = torch.zeros(steps, len(first), dtype=torch.bool, device=first.device)
+        for t, rows in found:
+            starts[t] = rows
+        return starts
+
+    def detached(self) -> tuple[int, ...]:
+        """The parts of the state, by number, that were detached somewhere and others were not."""
+        return tuple(sorted({part for one in self.passages for part in one.detached}))
+
+    def spoilt(self) -> str:
+        """Why it must not be measured, or an empty string."""
+        if any(call.changed_in_place for call in self.calls):
+            return IN_PLACE
+        following = zip(self.calls, self.passages[1:], strict=False)
+        if any(call.hooked and not one.wall for call, one in following):
+            return HOOKED
+        return next((one.spoilt for one in self.passages if one.spoilt), self._skipped())
+
+    def _skipped(self) -> str:
+        """A sequence that was held must stay so: what goes on has skipped steps."""
+        held: Tensor | None = None
+        for one in self.passages:
+            if held is not None:
+                stays = torch.zeros_like(held) if one.held is None else one.held
+                stays = stays if one.starts is None else stays | one.starts
+                if bool((held & ~stays).any()):
+                    return SKIPPED
+            held = one.held
+        return ""
 
     def carried(self) -> tuple[int, int]:
         """The longest run of calls joined by a state that was not detached: calls, steps.
@@ -60,9 +108,11 @@ class Chain:
         Where each call is a single step it is a loop, not a run of windows: (1, 1).
         """
         longest, current = (1, 1), (1, 1)
-        for call, before in zip(self.calls[1:], self.calls, strict=False):
+        following = zip(self.calls[1:], self.passages[1:], strict=True)
+        for before, (call, one) in zip(self.calls, following, strict=False):
             calls, steps = current if current[0] > 1 else (1, before.steps)
-            current = (calls + 1, steps + call.steps) if call.connected else (1, 1)
+            broken = one.wall or (one.starts is not None and bool(one.starts.all()))
+            current = (1, 1) if broken else (calls + 1, steps + call.steps)
             if current[1] > current[0]:
                 longest = max(longest, current)
         return longest
@@ -70,37 +120,110 @@ class Chain:
     def direct(self) -> Tensor:
         """The direct gradient of every state (T B S): what arrived, less the next call's share."""
         parts = [call.direct() for call in self.calls]
-        following = zip(self.calls[1:], self.rows[1:], strict=True)
-        for part, (call, rows) in zip(parts, following, strict=False):
-            widths = [initial.shape[-1] for initial in call.initial]
-            for slot, piece in zip(("h0", "c0"), part[-1].split(widths, -1), strict=False):
-                if call.connected and slot in call.received:
-                    sent = call.received[slot].to(piece.dtype)
-                    piece.sub_(sent if rows is None else sent * rows.unsqueeze(-1))
+        following = zip(self.calls[1:], self.passages[1:], strict=True)
+        for part, (call, one) in zip(parts, following, strict=False):
+            if not one.wall:
+                part[-1] = _less(part[-1], call, one)
         return torch.cat(parts)
+
+
+def _less(total: Tensor, call: Call, one: Passage) -> Tensor:
+    """What arrived at the end of a call, less what the next one sent there."""
+    sent = torch.zeros_like(total)
+    widths = [initial.shape[-1] for initial in call.initial]
+    for slot, piece in zip(("h0", "c0"), sent.split(widths, -1), strict=False):
+        if slot in call.received:
+            piece.copy_(call.received[slot])
+    if one.gate is None:
+        return total - sent
+    left = total - sent * one.gate
+    # A factor that is applied in another order leaves a rounding where there is nothing.
+    noise = (sent * one.gate).abs().amax(-1, keepdim=True) * (32 * torch.finfo(total.dtype).eps)
+    scaled = ((one.gate != 0) & (one.gate != 1)).expand_as(left)
+    return torch.where(scaled & (left.abs() <= noise), torch.zeros_like(left), left)
 
 
 def find_chains(calls: Sequence[Call]) -> list[Chain]:
     """All chains of the calls that autograd recorded, in the order in which they began."""
     chains: list[Chain] = []
     open_by_name: dict[str, list[Chain]] = {}
-    for call in _in_order(calls):
+    ending: dict[int, Chain] = {}
+    order = _in_order(calls)
+    for call in order:
         if not call.differentiable:
             continue
         candidates = open_by_name.setdefault(call.name, [])
-        for chain in candidates:
-            rows = _continuing(call, chain.calls[-1])
-            if rows is not None:
-                chain.rows.append(None if bool(rows.all()) else rows)
+        known = call.origin.call if call.origin is not None else None
+        likely = ending.get(id(known))
+        for chain in candidates if likely is None else [likely]:
+            one = passage(call, chain.calls[-1], chain.calls[0])
+            if one is not None:
+                chain.passages.append(one)
                 break
         else:
-            chain = Chain(rows=[None])
+            chain = Chain(passages=[Passage()])
             chains.append(chain)
             # A layer rarely serves many sequences at once: the latest few are enough to look at.
             candidates.insert(0, chain)
             del candidates[8:]
         chain.calls.append(call)
-    return chains
+        ending[id(call)] = chain
+    return _with_episodes(chains, {id(call): n for n, call in enumerate(order)})
+
+
+def _with_episodes(chains: list[Chain], place: dict[int, int]) -> list[Chain]:
+    """Chains of a loop that begins anew, joined: each of them is an episode of one run."""
+    joined: list[Chain] = []
+    for name in dict.fromkeys(chain.name for chain in chains):
+        group = [chain for chain in chains if chain.name == name]
+        # Those that take turns, or hand no state on at all, are sequences of their own.
+        ends = [place[id(chain.calls[-1])] for chain in group]
+        apart = all(
+            end < place[id(chain.calls[0])] for end, chain in zip(ends, group[1:], strict=False)
+        )
+        if not apart or all(len(chain.calls) == 1 for chain in group):
+            joined += group
+            continue
+        runs = [group[0]]
+        for chain in group[1:]:
+            if _begins_anew(chain, runs[-1]):
+                everyone = torch.ones_like(chain.calls[0].initial[0][:, 0], dtype=torch.bool)
+                zero = chain.calls[0].initial[0].new_zeros(1, 1)
+                anew = Passage(zero, None, everyone)
+                runs[-1].calls += chain.calls
+                runs[-1].passages += [anew, *chain.passages[1:]]
+            else:
+                runs.append(replace(chain))
+        joined += runs
+    return sorted(joined, key=lambda chain: place[id(chain.calls[0])])
+
+
+def _begins_anew(chain: Chain, before: Chain) -> bool:
+    """Whether a chain is the next episode of the loop that ``before`` was run by."""
+    call, last = chain.calls[0], before.calls[-1]
+    if call.reverse or call.lengths is not None or last.lengths is not None:
+        return False
+    if call.kind != last.kind or call.initial[0].shape != last.initial[0].shape:
+        return False
+    if call.origin is None or call.origin.call is not None or call.origin.opaque:
+        return False
+    if any(one.single and one.calls[0].origin is None for one in (chain, before)):
+        return False
+    if not (chain.stepwise and before.stepwise):
+        return False
+    loops = [
+        shared(one.calls[0].inside, one.calls[1].inside)
+        for one in (before, chain)
+        if len(one.calls) > 1
+    ]
+    return all(shared(last.inside, call.inside) == loop for loop in loops)
+
+
+def shared(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """The module calls that both are a part of: where the loop runs that joins them."""
+    pairs = list(zip(one, other, strict=False))
+    same = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    return one[:same]
 
 
 def _in_order(calls: Sequence[Call]) -> list[Call]:
@@ -116,7 +239,8 @@ def _in_order(calls: Sequence[Call]) -> list[Call]:
         elif order[place].again:
             order[place].add(call)  # several backward passes, each of which ran it again
         else:
-            call.connected |= order[place].connected
+            pairs = zip(call.connected, order[place].connected, strict=True)
+            call.connected = tuple(a or b for a, b in pairs)
             call.stand_in_for(order[place])
             order[place] = call
     return order
@@ -127,19 +251,3 @@ def _repeats(call: Call, other: Call) -> bool:
         return False
     pairs = [(call.inputs, other.inputs), *zip(call.initial, other.initial, strict=True)]
     return all(torch.equal(a, b) for a, b in pairs)
-
-
-def _continuing(call: Call, before: Call) -> Bool[Tensor, " B"] | None:
-    """Which sequences of ``call`` start at the state at which ``before`` ended; None for none."""
-    if call.reverse or call.lengths is not None or before.lengths is not None:
-        return None
-    if call.kind != before.kind or call.initial[0].shape != before.final[0].shape:
-        return None
-    rows = torch.ones(len(call.initial[0]), dtype=torch.bool, device=call.initial[0].device)
-    zero = rows.clone()
-    for start, end in zip(call.initial, before.final, strict=True):
-        rows &= ((start == end) | (start.isnan() & end.isnan())).all(-1)
-        zero &= (start == 0).all(-1)
-    # A fresh start at zero is none that goes on, even where the other happened to end at zero.
-    known = bool((rows & ~zero).any()) or (call.connected and bool(rows.all()))
-    return rows if known else None

@@ -21,6 +21,12 @@ CUT_OFF = (
 )
 
 
+LOOSE = (
+    "neither the next step nor the loss reads the tensors that were marked: they are copies, made "
+    "by torch.cat or reshape perhaps. Mark the very tensors that are handed on: h, or (h, c)"
+)
+
+
 def check_input(module: nn.Module, name: str, given: Any) -> None:
     """Raise ``InputError`` for an input that the recurrent layer ``module`` cannot take."""
     packed = isinstance(given, PackedSequence)

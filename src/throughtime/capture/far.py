@@ -8,6 +8,7 @@ product of the recorded Jacobians.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -28,49 +29,53 @@ def look(chains: Sequence[Chain]) -> dict[int, tuple[Far, ...]]:
 
 def _of_chain(chain: Chain) -> Iterator[Far]:
     calls = chain.calls
-    ends = [n for n, call in enumerate(calls) if _sends(call)]
-    if not ends:
-        return
-    steps = [0]
-    for call in calls:
-        steps.append(steps[-1] + call.steps)
-    last, middle = ends[-1], ends[len(ends) // 2]
-    pairs = dict.fromkeys([(last, 0), (last, middle), (middle, 0)])
     if len(calls) == 1:
         if (far := _within(calls[0])) is not None:
             yield far
         return
-    for later, earlier in pairs:
-        if later > earlier and (
-            far := _between(calls[later], calls[earlier], steps, later, earlier)
-        ):
-            yield far
+    able = [n for n, call in enumerate(calls) if any(end.requires_grad for end in _ends(call))]
+    if not able:
+        return
+    steps = [0, *accumulate(call.steps for call in calls)]
+    last, middle = able[-1], able[len(able) // 2]
+    for later, earlier in dict.fromkeys([(last, 0), (last, middle), (middle, 0)]):
+        found = _between(calls[later], calls[earlier]) if later > earlier else None
+        if found is not None:
+            sent, arrived = found
+            yield Far(steps[later + 1] - 1, steps[earlier + 1] - 1, sent, arrived)
 
 
-def _between(
-    call: Call, before: Call, steps: Sequence[int], later: int, earlier: int
-) -> Far | None:
-    """From the end of a call to the end of one before it, along every route of the graph."""
-    sent = _cotangents(call.ends)
-    arrived = _pulled(call.ends, before.ends, sent)
+def _between(call: Call, before: Call) -> tuple[Tensor, Tensor] | None:
+    """From the end of a call to the end of one before it, along every route of the graph.
+
+    The last of the outputs is the same state as the final one: what arrives at either counts.
+    """
+    ends = _ends(call)
+    sent = _cotangents(ends)
+    whole = () if before.whole is None else (before.whole,)
+    arrived = _pulled(ends, (*before.ends, *whole), sent)
     if arrived is None:
         return None
-    return Far(
-        steps[later + 1] - 1, steps[earlier + 1] - 1, _state(sent, call), _state(arrived, before)
-    )
+    parts, rest = arrived[: len(before.ends)], arrived[len(before.ends) :]
+    state = _state(parts, before) if parts else torch.zeros_like(before.final_state)
+    for outputs in rest:
+        state[:, : outputs.shape[-1]] += outputs[-1]
+    return _state(sent, call), state
 
 
 def _within(call: Call) -> Far | None:
     """From the end of the only call to the state at which it began."""
-    sent = _cotangents(call.ends)
-    arrived = _pulled(call.ends, call.begins, sent)
+    ends = _ends(call)
+    sent = _cotangents(ends)
+    arrived = _pulled(ends, call.begins, sent)
     if arrived is None:
         return None
     return Far(call.steps - 1, -1, _state(sent, call), _state(arrived, call))
 
 
-def _sends(call: Call) -> bool:
-    return bool(call.ends) and any(end.requires_grad for end in call.ends)
+def _ends(call: Call) -> tuple[Tensor, ...]:
+    """The final state in the graph; where it is not handed out, the last of the outputs."""
+    return call.ends or (() if call.whole is None else (call.whole[-1],))
 
 
 def _cotangents(ends: Sequence[Tensor]) -> list[Tensor]:

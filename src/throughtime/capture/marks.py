@@ -1,43 +1,62 @@
 """A user's own recurrence, known only by its states: ``run.mark(state, "name")`` once a step.
 
-The graph that the user's code built is its linearisation: J_tᵀ is one small backward pass from
-state t to state t − 1. It is kept alive for that, also after ``backward()``.
+Which state was made from which other one is read off autograd's graph: so two sequences under one
+name are told apart, also where they take turns, and a state that was cut off from the one before is
+known for what it is: a truncation boundary, or the start of another episode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from throughtime.capture.calls import listen
-from throughtime.errors import InputError, NoGradientError, UnsupportedError
-from throughtime.recurrences import Linearised
-from throughtime.trace import Far, LayerTrace
+from throughtime.capture.calls import Passes, listen
+from throughtime.capture.chains import shared
+from throughtime.errors import InputError
 
 Root = tuple[Tensor, Tensor | None]
 """What a backward pass started from, and the gradient that it started with."""
 
+# So many sequences may take turns; so many nodes of a step's graph are looked at.
+_TURNS, _MOST_NODES = 8, 4096
+
 
 @dataclass(eq=False)
 class Marks:
-    """The states of one marked recurrence, in order; each a tuple of parts (B ·)."""
+    """The states marked under one name, in order; each a tuple of parts (B ·).
+
+    Attributes:
+        depends: by state, the numbers of the states that it was made from, and of none between.
+        continues: by state that depends on none, the one whose value it was made from, if any.
+        paths: by state, the module calls in which it was marked.
+    """
 
     name: str
+    passes: Passes
     states: list[tuple[Tensor, ...]] = field(default_factory=list)
     arrived: list[list[Tensor | None]] = field(default_factory=list)
+    depends: list[frozenset[int]] = field(default_factory=list)
+    continues: list[int | None] = field(default_factory=list)
+    paths: list[tuple[int, ...]] = field(default_factory=list)
     recording: bool = True
+    _nodes: dict[Any, int] = field(default_factory=dict)
+    _oldest: int | None = None
 
-    def add(self, state: Tensor | Sequence[Tensor]) -> list[RemovableHandle]:
+    def add(
+        self, state: Tensor | Sequence[Tensor], path: tuple[int, ...] = ()
+    ) -> list[RemovableHandle]:
         """One more state, of the shape of the first; the hooks that add up its gradients."""
-        parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+        given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+        parts = tuple(_original(part) if isinstance(part, Tensor) else part for part in given)
         self._check(parts)
+        self._look_back(parts)
+        self.paths.append(path)
         self.states.append(parts)
         self.recording &= torch.is_grad_enabled()
         sums: list[Tensor | None] = [None] * len(parts)
@@ -45,21 +64,68 @@ class Marks:
 
         def add_up(part: int, gradient: Tensor | None) -> None:
             held = sums[part]
-            if gradient is not None:
+            if gradient is not None and not self.passes.probing:
                 sums[part] = gradient.detach() if held is None else held + gradient.detach()
 
         return [
             listen(part, partial(add_up, n)) for n, part in enumerate(parts) if part.requires_grad
         ]
 
+    def _look_back(self, parts: tuple[Tensor, ...]) -> None:
+        """Which earlier states these were made from, by the graph; else by value."""
+        starts = [part.grad_fn for part in parts]
+        number = len(self.states)
+        inside: list[Any] = []
+        depends = frozenset(self._reached(starts, inside))
+        self.depends.append(depends)
+        self.continues.append(None if depends else self._held_by(inside))
+        for node in starts:
+            if node is not None:
+                self._nodes[node] = number
+                oldest = node._sequence_nr()
+                self._oldest = oldest if self._oldest is None else min(self._oldest, oldest)
+
+    def stands_at(self, node: Any) -> bool:
+        """Whether a node of the graph is that of a marked state."""
+        return node in self._nodes
+
+    def _reached(self, starts: Sequence[Any], inside: list[Any]) -> Iterator[int]:
+        """The marked states that ``starts`` lead to, past none; ``inside``: nodes on the way."""
+        waiting, seen = list(starts), {None}
+        while waiting and len(seen) < _MOST_NODES:
+            node = waiting.pop(0)
+            if node in seen:
+                continue
+            seen.add(node)
+            if node in self._nodes:
+                yield self._nodes[node]
+                continue
+            inside.append(node)
+            # What is older than the first marked state cannot have been made from one.
+            if self._oldest is None or node._sequence_nr() >= self._oldest:
+                waiting += [following for following, _ in node.next_functions]
+
+    def _held_by(self, nodes: Sequence[Any]) -> int | None:
+        """The latest marked state of which the graph of a step holds the value, detached."""
+        saved = [tensor for node in nodes for tensor in _saved(node)]
+        for number in range(len(self.states) - 1, max(-1, len(self.states) - 1 - _TURNS), -1):
+            if any(_goes_on(part, tensor) for part in self.states[number] for tensor in saved):
+                return number
+        return None
+
     def _check(self, parts: tuple[Tensor, ...]) -> None:
         if not parts or not all(isinstance(part, Tensor) for part in parts):
             raise InputError(f"mark({self.name!r}): a state is a tensor, or a tuple of tensors")
         shapes = [tuple(part.shape) for part in parts]
-        if any(len(shape) not in (1, 2) or shape[:-1] != shapes[0][:-1] for shape in shapes):
+        batched = len(shapes[0]) > 1
+        alike = all(
+            shape and (len(shape) > 1) is batched and (not batched or shape[0] == shapes[0][0])
+            for shape in shapes
+        )
+        if not alike:
             raise InputError(
                 f"mark({self.name!r}): a state is (B S), or (S) without a batch, and this one has "
-                f"shape {shapes}: flatten the axes that belong to the state"
+                f"shape {shapes}: give all parts the same batch axis, first, or none"
             )
         if self.states and shapes != (before := [tuple(part.shape) for part in self.states[0]]):
             raise InputError(
@@ -79,229 +145,172 @@ class Marks:
         )
 
     @property
+    def loose(self) -> bool:
+        """Whether neither a later state nor a loss reads any of its tensors: they are copies."""
+        if self.why_not or len(self.states) < 2:
+            return False
+        return not any(self.depends) and not self.reached
+
+    @property
     def reached(self) -> bool:
         """Whether a gradient came back to any of its states."""
         return any(gradient is not None for sums in self.arrived for gradient in sums)
 
-    def total(self) -> Float[Tensor, "T B S"]:
-        """All that arrived at each state, part by part."""
+    def runs(self) -> list[MarkedRun]:
+        """The sequences that were marked, in the order in which they began."""
+        turns = self._turns()
+        found = [run for first in range(turns) for run in self._of_one(first, turns)]
+        return sorted((run for run in found if run.reached), key=lambda run: run.numbers[0])
+
+    def _turns(self) -> int:
+        """How many sequences take turns: each state goes on from that so many marks before."""
+
+        def share(turns: int) -> float:
+            later = range(turns, len(self.states))
+            on = [n - turns in self.depends[n] or self.continues[n] == n - turns for n in later]
+            return sum(on) / len(on)
+
+        return max(range(1, min(_TURNS, len(self.states) - 1) + 1), key=share, default=1)
+
+    def _of_one(self, first: int, turns: int) -> Iterator[MarkedRun]:
+        run = MarkedRun(self, [first])
+        for n in range(first + turns, len(self.states), turns):
+            before = n - turns
+            if self._made_from(n, before):
+                run.loop = (
+                    shared(self.paths[before], self.paths[n]) if run.loop is None else run.loop
+                )
+            elif not any(part.requires_grad for part in self.states[before]):
+                pass  # an initial state, which no gradient could come back to
+            elif self.continues[n] == before:
+                run.walls.append(len(run.numbers))
+            elif not self.depends[n] and self._same_loop(run, before, n):
+                run.starts.append(len(run.numbers))
+            else:
+                yield run
+                run = MarkedRun(self, [])
+            run.numbers.append(n)
+        yield run
+
+    def _made_from(self, n: int, before: int) -> bool:
+        """Whether state n was made from an earlier one; a stack of many states leads to them all.
+
+        Where the graph leads to several, a backward pass tells whether anything arrives at this.
+        """
+        if before not in self.depends[n] or len(self.depends[n]) == 1:
+            return before in self.depends[n]
+        starts = [part for part in self.states[n] if part.requires_grad]
+        ends = [part for part in self.states[before] if part.requires_grad]
+        draw = torch.Generator().manual_seed(0)
+        sent = [torch.randn(part.shape, generator=draw).to(part) for part in starts]
+        try:
+            found = torch.autograd.grad(starts, ends, sent, retain_graph=True, allow_unused=True)
+        except RuntimeError:  # the trace says which tensor was changed
+            return True
+        return any(gradient is not None and bool((gradient != 0).any()) for gradient in found)
+
+    def _same_loop(self, run: MarkedRun, before: int, n: int) -> bool:
+        joint = shared(self.paths[before], self.paths[n])
+        return joint == (self.paths[n] if run.loop is None else run.loop)
+
+
+@dataclass(eq=False)
+class MarkedRun:
+    """One sequence of marked states.
+
+    Attributes:
+        marks: all that was marked under its name.
+        numbers: which of those states are its own, in the order of time.
+        walls, starts: its steps whose state was detached from the one before, or reset.
+        loop: the module calls that hold the loop, once two of its states are known to be joined.
+    """
+
+    marks: Marks
+    numbers: list[int]
+    walls: list[int] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    loop: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        return self.marks.name
+
+    @property
+    def states(self) -> list[tuple[Tensor, ...]]:
+        """Its states."""
+        return [self.marks.states[n] for n in self.numbers]
+
+    @property
+    def arrived(self) -> list[list[Tensor | None]]:
+        """What arrived at each part of each state."""
+        return [self.marks.arrived[n] for n in self.numbers]
+
+    @property
+    def reached(self) -> bool:
+        """Whether a gradient came back to any of its states."""
+        return any(gradient is not None for sums in self.arrived for gradient in sums)
+
+    @property
+    def reads_another(self) -> bool:
+        """Whether one of its states was made from a state of another sequence of the name."""
+        own = set(self.numbers)
+        return any(self.marks.depends[n] - own for n in self.numbers)
+
+    @property
+    def hooked(self) -> bool:
+        """Whether the user hung a hook on a state: it may change what arrived."""
+        hooks = [
+            hook
+            for parts in self.states
+            for part in parts
+            for hook in (getattr(part, "_backward_hooks", None) or {}).values()
+        ]
+        return any(not getattr(hook, "__torch_unserializable__", False) for hook in hooks)
+
+    def total(self) -> Tensor:
+        """All that arrived at each state (T B S), part by part."""
         rows = []
         for parts, sums in zip(self.states, self.arrived, strict=True):
             pairs = zip(parts, sums, strict=True)
-            rows.append(_joined([torch.zeros_like(p) if g is None else g for p, g in pairs]))
+            rows.append(flat([torch.zeros_like(p) if g is None else g for p, g in pairs]))
         return torch.stack(rows)
 
 
-class LinearisedGraph(Linearised):
-    """J_tᵀ read off autograd's own graph, one backward pass from state t to state t − 1 each.
-
-    The parts of a state are coordinates of one joint state. In the user's graph one part may be
-    made from another (an LSTM's h from its c), and what autograd finds for c counts that way too:
-    it is taken off again.
-    """
-
-    def __init__(self, name: str, states: Sequence[tuple[Tensor, ...]]) -> None:
-        self.steps, self.dtype = len(states), states[0][0].dtype
-        self._name, self._states = name, states
-        self._widths = [part.shape[-1] for part in states[0]]
-        self._flat = states[0][0].dim() == 1
-
-    def vjp(
-        self,
-        t: int,
-        rows: Float[Tensor, "... B S"],
-        plus: Float[Tensor, "... B S"] | None = None,
-        out: Float[Tensor, "... B S"] | None = None,
-    ) -> Float[Tensor, "... B S"]:
-        back = torch.zeros_like(rows)
-        if t:
-            stacked = rows.reshape(-1, *rows.shape[-2:])
-            found = [self.as_coordinates(t - 1, self._pull(t, t - 1, row)) for row in stacked]
-            back = torch.stack(found).view(rows.shape)
-        back = back if plus is None else back + plus
-        return back if out is None else out.copy_(back)
-
-    def as_coordinates(self, t: int, found: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
-        """What autograd found for each part of state t, less what it sent there through others.
-
-        With D the dependence of the parts on each other, autograd finds (1 + Dᵀ) g. D is
-        nilpotent, so that as many rounds as there are parts give g exactly.
-        """
-        true = found
-        for _ in self._widths[1:]:
-            true = true + found - self._pull(t, t, true)
-        return true
-
-    def far(self, t: int, k: int) -> Far:
-        """What autograd sends from state t to state k along every route of the graph."""
-        like = _joined([part.detach() for part in self._states[t]])
-        generator = torch.Generator().manual_seed(len(self._widths))
-        sent = torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
-        return Far(t, k, sent, self.as_coordinates(k, self._pull(t, k, sent)))
-
-    def split(self, row: Float[Tensor, "B S"]) -> list[Tensor]:
-        """The parts of a joint row, each in the shape that the user marked."""
-        parts = row.split(self._widths, -1)
-        return [part[0] if self._flat else part for part in parts]
-
-    def _pull(self, t: int, onto: int, row: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
-        """What autograd sends from state t, with the gradient ``row``, to the parts of another."""
-        states, ends = self._states[t], self._states[onto]
-        found = pull_back(self._name, states, ends, self.split(row))
-        pairs = zip(found, ends, strict=True)
-        return _joined([torch.zeros_like(end) if part is None else part for part, end in pairs])
-
-    def jvp(
-        self,
-        t: int,
-        columns: Float[Tensor, "... B S"],
-        x: Float[Tensor, "... B I"] | None = None,
-    ) -> Float[Tensor, "... B S"]:
-        raise UnsupportedError(
-            "a marked recurrence has no tangent sweep: give its step to "
-            "throughtime.recurrences.Custom"
-        )
-
-    def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
-        raise UnsupportedError(
-            "a marked recurrence does not know its input: give its step to "
-            "throughtime.recurrences.Custom"
-        )
-
-
-def marked_trace(marks: Marks, roots: Sequence[Root]) -> LayerTrace:
-    """The trace of a marked recurrence; ``roots``: what the backward passes started from."""
-    linear = LinearisedGraph(marks.name, marks.states)
-    states = torch.stack([_joined([p.detach() for p in parts]) for parts in marks.states])
-    found = marks.total()
-    total = torch.stack([linear.as_coordinates(t, row) for t, row in enumerate(found)])
-    passed_back = torch.zeros_like(total)
-    for t in range(len(states) - 1, 0, -1):
-        passed_back[t - 1] = linear.vjp(t, total[t])
-    direct = difference(total, passed_back)
-    autograds, rebuilt, reason = _parameter_check(marks, direct, linear, roots)
-    return LayerTrace(
-        marks.name,
-        "marked",
-        _parts(marks.states[0]),
-        states,
-        direct,
-        total,
-        linear,
-        parameter_gradient=autograds,
-        rebuilt_gradient=rebuilt,
-        unchecked_because=reason,
-        far=_far(linear, len(states)),
-    )
-
-
-def _far(linear: LinearisedGraph, steps: int) -> tuple[Far, ...]:
-    """Random gradients that autograd sends the whole way, not step by step."""
-    pairs = dict.fromkeys([(steps - 1, 0), (steps - 1, steps // 2), (steps // 2, 0)])
-    return tuple(linear.far(t, k) for t, k in pairs if t > k)
-
-
-def difference(total: Float[Tensor, "T B S"], passed_back: Tensor) -> Float[Tensor, "T B S"]:
-    """``total − passed_back``, exactly zero where it is nothing but the rounding of the two."""
-    noise = passed_back.abs().amax(-1, keepdim=True) * (32 * torch.finfo(total.dtype).eps)
-    left = total - passed_back
-    return torch.where(left.abs() <= noise, torch.zeros_like(left), left)
-
-
-def pull_back(
-    name: str,
-    outputs: Sequence[Tensor],
-    inputs: Sequence[Tensor],
-    cotangents: Sequence[Tensor | None],
-) -> list[Tensor | None]:
-    """One backward pass through the graph that the user's code built, which is kept.
-
-    Raises:
-        NoGradientError: if a weight in it was changed since.
-    """
-    known = [n for n, tensor in enumerate(inputs) if tensor.requires_grad]
-    starts = [n for n, tensor in enumerate(outputs) if tensor.requires_grad]
-    found: list[Tensor | None] = [None] * len(inputs)
-    if not known or not starts:
-        return found
-    try:
-        with torch.enable_grad():
-            gradients = torch.autograd.grad(
-                [outputs[n] for n in starts],
-                [inputs[n] for n in known],
-                [cotangents[n] for n in starts],
-                retain_graph=True,
-                allow_unused=True,
-            )
-    except RuntimeError as error:
-        if "inplace operation" not in str(error):
-            raise
-        raise NoGradientError(
-            f"the marked recurrence {name!r} cannot be read: a tensor in its graph was changed in "
-            "place since, by optimizer.step() perhaps: measure the trace before the step"
-        ) from error
-    for n, gradient in zip(known, gradients, strict=True):
-        found[n] = gradient
-    return found
-
-
-def _parts(state: tuple[Tensor, ...]) -> dict[str, slice]:
-    parts, start = {}, 0
-    names = ["h", "c"] if len(state) == 2 else ["h", *(f"s{n}" for n in range(1, len(state)))]
-    for name, part in zip(names, state, strict=True):
-        parts[name] = slice(start, start + part.shape[-1])
-        start += part.shape[-1]
-    return parts
-
-
-def _joined(parts: list[Tensor]) -> Float[Tensor, "B S"]:
-    joined = torch.cat(parts, -1)
+def flat(parts: Sequence[Tensor]) -> Tensor:
+    """Parts side by side (B S), every axis behind the batch flattened."""
+    joined = torch.cat([part.flatten(1) if part.dim() > 1 else part for part in parts], -1)
     return joined.unsqueeze(0) if joined.dim() == 1 else joined
 
 
-def _parameter_check(
-    marks: Marks, direct: Tensor, linear: LinearisedGraph, roots: Sequence[Root]
-) -> tuple[Tensor | None, Tensor | None, str]:
-    """The gradient of the recurrence's own parameters, from the trace and from autograd.
+def _original(part: Tensor) -> Tensor:
+    """The tensor that ``part`` is another shape of, such as ``h`` of ``h.flatten(1)``.
 
-    Its own are the parameters that the loss reaches through the marked states alone. If a state
-    depends on more than the one before it, the rebuilt gradient counts paths twice and shows it.
+    The next step reads ``h``: nothing that it sends back would pass the flattened view.
     """
-    ends = {part.grad_fn for parts in marks.states for part in parts}
-    elsewhere = _leaves([root.grad_fn for root, _ in roots], ends)
-    inside = _leaves([part.grad_fn for parts in marks.states for part in parts], set())
-    own = [leaf for key, leaf in inside.items() if key not in elsewhere]
-    if not own or not roots:
-        return None, None, "every parameter of the recurrence is also used outside of it"
-    outputs = [part for parts in marks.states for part in parts]
-    cotangents = [piece for row in direct for piece in linear.split(row)]
-    rebuilt = pull_back(marks.name, outputs, own, cotangents)
-    starts, given = zip(*roots, strict=True)
-    theirs = pull_back(marks.name, starts, own, given)
-    return _flattened(theirs, own), _flattened(rebuilt, own), ""
+    base = part._base
+    if base is None or base.grad_fn is None or base.numel() != part.numel() or base.dim() < 2:
+        return part
+    same = base.shape[0] == part.shape[0] and base.is_contiguous() and part.is_contiguous()
+    return base if same else part
 
 
-def _flattened(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:
-    return torch.cat(
-        [
-            (torch.zeros_like(leaf) if gradient is None else gradient).flatten().double()
-            for gradient, leaf in zip(gradients, like, strict=True)
-        ]
-    )
+def _saved(node: Any) -> Iterator[Tensor]:
+    """The tensors that a node of the graph keeps for its backward pass."""
+    for name in dir(node):
+        if name.startswith("_saved_"):
+            try:
+                value = getattr(node, name)
+            except RuntimeError:  # gone, since a backward pass went through it
+                continue
+            if isinstance(value, Tensor):
+                yield value
 
 
-def _leaves(starts: Sequence[Any], ends: set[Any]) -> dict[int, Tensor]:
-    """The leaves of autograd's graph that ``starts`` reach without crossing ``ends``."""
-    leaves: dict[int, Tensor] = {}
-    waiting = [node for node in starts if node is not None]
-    inner = set(waiting)
-    seen: set[Any] = set()  # nodes, not their ids: Python's handle of a node lives while it is held
-    while waiting:
-        node = waiting.pop()
-        if node in seen or (node in ends and node not in inner):
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            leaves[id(node.variable)] = node.variable
-        waiting += [following for following, _ in node.next_functions if following is not None]
-    return leaves
+def _goes_on(part: Tensor, tensor: Tensor) -> bool:
+    """Whether ``tensor`` is the value of ``part``, of a sequence of the batch at least."""
+    if tensor.shape != part.shape or tensor.dtype != part.dtype or tensor.device != part.device:
+        return False
+    rows = (tensor == part).flatten(1) if part.dim() > 1 else (tensor == part).unsqueeze(0)
+    nonzero = (part != 0).flatten(1) if part.dim() > 1 else (part != 0).unsqueeze(0)
+    return bool((rows.all(1) & nonzero.any(1)).any())

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
+from throughtime.capture.lengths import Lengths
 from throughtime.capture.session import capture
 from throughtime.errors import NoGradientError
 from throughtime.problem import as_loss
-from throughtime.randomness import devices, kept
+from throughtime.randomness import undisturbed
 from throughtime.trace import Trace
 
 
@@ -18,12 +18,13 @@ def observe(
     model: nn.Module,
     closure: Callable[[], Tensor],
     *,
-    lengths: Sequence[int] | Tensor | None = None,
+    lengths: Lengths | None = None,
     memory: int | None = None,
 ) -> Trace:
     """Capture one call of ``closure`` and leave no mark on the model, nor on the random state.
 
-    Gradients, buffers, plain attributes and parameters are as they were afterwards.
+    Gradients, buffers, plain attributes, parameters, the modules' training mode, and the random
+    states of torch, Python and NumPy are as they were afterwards.
 
     Args:
         model: the model that the closure runs.
@@ -36,8 +37,7 @@ def observe(
             Otherwise as ``capture``.
     """
     limits = {} if memory is None else {"memory": memory}
-    states = torch.random.fork_rng(devices(model))
-    with states, kept(model), capture(model, lengths=lengths, **limits) as run:
+    with undisturbed(model), capture(model, lengths=lengths, **limits) as run:
         try:
             loss = closure()
             if not run.backwards:

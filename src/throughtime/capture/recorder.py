@@ -7,7 +7,7 @@ to torch; global module hooks, which live outside the model, say which module is
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -20,20 +20,21 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from throughtime.capture.calls import Call, Passes, Snapshots, Weight, of_torch, version
-from throughtime.capture.checks import CUT_OFF, check_input
+from throughtime.capture.checks import check_input
 from throughtime.capture.feeds import Feeds
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
-from throughtime.capture.parameters import Sweep, original
+from throughtime.capture.names import RECURRENT, Names
+from throughtime.capture.origins import Origin, Origins
+from throughtime.capture.parameters import Sweep
+from throughtime.capture.reading import explain, leads_on, roots_of, why_not
 from throughtime.capture.unrolled import Unrolled
+from throughtime.capture.unseen import USES, Unseen
 from throughtime.capture.witness import Witness
-from throughtime.cells import RecurrentLayer
-from throughtime.errors import NoGradientError, StateCarriedError
 from throughtime.recurrences import unroll
 
 _BACKWARD = (torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad)
 _BACKWARD_NAMES = {function.__name__ for function in _BACKWARD}
-_RECURRENT = (nn.RNNBase, nn.RNNCellBase, RecurrentLayer)
 
 
 class Recorder(TorchFunctionMode):
@@ -46,13 +47,18 @@ class Recorder(TorchFunctionMode):
         self.keep_graph = False
         self.roots: list[Root] = []
         self.sweep = Sweep(model)
-        self._names = {id(module): original(name) for name, module in model.named_modules()}
-        self._keep = model
+        self.witness = Witness(model)
+        self.names = Names(model)
         self._running: list[nn.Module] = []
         self._first: list[int] = []
         self._snapshots = Snapshots(self.passes)
+        self._origins = Origins(self.passes)
         self._feeds = Feeds()
-        self.witness = Witness(model)
+        self.unseen = Unseen(model)
+        self.marked: list[Callable[[Any], bool]] = []
+        # The modules that are running, each with the number of its call; all of them, anybody's.
+        self.inside: list[tuple[nn.Module, int]] = []
+        self._entered = 0
         self._handles: list[RemovableHandle] = []
         self._thread = threading.get_ident()
         # How many modules were running when the backward pass began that is under way, if one is.
@@ -70,13 +76,6 @@ class Recorder(TorchFunctionMode):
         ]
         stack.enter_context(self)
 
-    def shares(self, other: Recorder) -> str:
-        """The name of a recurrent layer that both would see, or an empty string."""
-        for module in self._keep.modules():
-            if isinstance(module, _RECURRENT) and id(module) in other._names:
-                return other._names[id(module)] or type(module).__name__.lower()
-        return ""
-
     def keep(self, handles: list[RemovableHandle]) -> None:
         """Hooks on marked states: they go with the rest, and the graph between them stays."""
         self._handles += handles
@@ -90,31 +89,37 @@ class Recorder(TorchFunctionMode):
             module_hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)
         self._feeds.forget()
         self.witness.close()
+        self._origins.clear()
+        self.unseen.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        # A checkpoint runs its modules again, inside the backward pass: there torch has put this
-        # mode aside, and the pass may be in a thread of its own.
-        if threading.get_ident() != self._thread and self._outside is None:
+        if not self._is_ours() or self.passes.probing:
             return
-        if self.passes.resting:
-            return
-        recurrent = isinstance(module, _RECURRENT)
-        if id(module) not in self._names and not (recurrent and self._running):
+        self._entered += 1
+        self.inside.append((module, self._entered))
+        recurrent = isinstance(module, RECURRENT)
+        if not self.names.knows(module) and not (recurrent and self._running):
             return
         if len(self._running) == self._outside:
             self.__enter__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self._running.append(module)
         self._first.append(len(self.calls))
-        if id(module) not in self.sweep.ran:
-            self.sweep.ran[id(module)] = (self._name(), module)
+        name = self.names.of(self._running)
+        self.sweep.ran.setdefault(id(module), (name, module))
         if recurrent and args:
-            check_input(module, self._name(), args[0])
+            check_input(module, name, args[0])
         if self._outside is None:
-            self.witness.enter(len(self._running) - 1, self._name(), module, args, recurrent)
+            self.witness.enter(len(self._running) - 1, name, module, args, recurrent)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        if not self._is_ours() or self.passes.probing:
+            return
         # After an exception torch calls it without the keywords.
         kwargs, output = rest if len(rest) == 2 else ({}, None)
+        for n in range(len(self.inside) - 1, -1, -1):
+            if self.inside[n][0] is module:
+                del self.inside[n:]
+                break
         if module not in self._running:
             return
         # What lies above it was interrupted, and the user went on.
@@ -138,19 +143,24 @@ class Recorder(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self.passes.resting:
+        if self.passes.probing:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name in _BACKWARD_NAMES and func in _BACKWARD:
             return self._backward(func, args, kwargs)
-        if self._running and not kwargs:
-            if func in FUSED:
-                return self._fused(Fused.parse(func, args))
-            if func in CELLS:
-                return self._cell(func, *args)
-            if func is unroll:
-                return self._unrolled(Unrolled(*args))
-        return func(*args, **kwargs)
+        if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
+            result = func(*args, **kwargs)
+            if func in USES and torch.is_grad_enabled():
+                self.unseen.note(args, result, self._seen)
+            return result
+        if func in FUSED:
+            fused = Fused.parse(func, args)
+            return self._fused(fused) if self._is_seen(fused.weights) else func(*args)
+        if func in CELLS:
+            weights = [one for one in args[2:] if isinstance(one, Tensor)]
+            return self._cell(func, *args) if self._is_seen(weights) else func(*args)
+        run = Unrolled(*args)
+        return self._unrolled(run) if self._is_seen(run.given) else func(*args)
 
     def _backward(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """One backward pass; torch hands the arguments over as keywords."""
@@ -161,7 +171,7 @@ class Recorder(TorchFunctionMode):
         self.witness.backward(args[0])
         if kwargs.get("create_graph"):
             self.passes.with_graph.add(self.passes.count)
-        before, self._outside = self._outside, len(self._running)
+        before, self._outside, depth = self._outside, len(self._running), len(self.inside)
         if before is None:
             self.sweep.before(func, args, kwargs)
         try:
@@ -170,41 +180,29 @@ class Recorder(TorchFunctionMode):
                 self.sweep.after(func, args, kwargs)
             return result
         except RuntimeError as error:
-            self._explain(error)
+            explain(error, self.calls, self.passes.count)
             raise
         finally:
-            del self._running[self._outside :], self._first[self._outside :]
+            del self._running[self._outside :], self._first[self._outside :], self.inside[depth:]
             self._outside = before
 
-    def _explain(self, error: RuntimeError) -> None:
-        """Say it in terms of the layer, where torch's own words speak of graphs and elements."""
-        if "backward through the graph a second time" in str(error):
-            for call in self.calls:
-                # A call that an earlier pass went through is its own reason: backward() twice.
-                if call.connected and call.differentiable and call.after == self.passes.count - 1:
-                    raise StateCarriedError(
-                        f"layer {call.name!r} started from a state that still hangs on the graph "
-                        "of an earlier forward pass, and that graph was freed by its backward(). "
-                        "Cut it between windows: state = state.detach(), for LSTM "
-                        "tuple(s.detach() for s in state)"
-                    ) from error
-        if "does not require grad" in str(error) and self.calls:
-            seen = [call for call in self.calls if call.differentiable]
-            call = (seen or self.calls)[0]
-            reason = CUT_OFF if seen else call.why_not
-            raise NoGradientError(f"no gradient reached layer {call.name!r}: {reason}") from error
+    def _is_ours(self) -> bool:
+        """Whether it is this capture's thread that calls a module.
 
-    def _name(self) -> str:
-        """The name of the module that is running, as in ``model.named_modules()``."""
-        module = self._running[-1]
-        kind = type(module).__name__.lower()
-        if id(module) in self._names:
-            return self._names[id(module)] or kind
-        parent = self._names.get(id(self._running[-2]), "")  # it hides in a list, say
-        return f"{parent}.{kind}" if parent else kind
+        A checkpoint runs its modules again inside the backward pass: there torch has put this mode
+        aside, and the pass may be in a thread of torch's own, which Python did not start.
+        """
+        if threading.get_ident() == self._thread:
+            return True
+        started = not isinstance(threading.current_thread(), threading._DummyThread)
+        return self._outside is not None and not started
+
+    def _is_seen(self, weights: Sequence[Tensor]) -> bool:
+        """Whether a kernel belongs to the model: by the module that runs it, or by its weights."""
+        return bool(self._running) or self.names.owns(weights)
 
     def _fused(self, fused: Fused) -> tuple[Tensor, ...]:
-        name, kind = self._name(), FUSED[fused.function]
+        name, kind = self.names.of(self._running, fused.weights), FUSED[fused.function]
 
         def run_one(one: One) -> Ran:
             where = name + (f".l{one.layer}" if fused.layers > 1 else "")
@@ -214,41 +212,38 @@ class Recorder(TorchFunctionMode):
         return fused.run(run_one)
 
     def _run(self, name: str, kind: str, fused: Fused, one: One) -> Ran:
+        origin = self._origin(name, one.initial)
         initial, weights, recurrent = self._aliases(name, one.inputs, one.initial, one.weights)
         ran = fused.run_one(one._replace(initial=initial, weights=weights))
         pad = (lambda data: data) if one.packed is None else one.packed.pad
-        inputs, outputs = one.inputs.detach(), ran.outputs.detach()
-        shared = (inputs, outputs) if one.packed is None else ()
+        inputs = one.inputs.detach()
+        shared = (inputs,) if one.packed is None else ()
         call = Call(
             name,
             kind,
             partial(of_torch, kind, fused.has_biases),
             tuple(map(self._snapshots.take, one.weights)),
             pad(inputs),
-            pad(outputs),
+            pad(ran.outputs.detach()),
             tuple(part.detach().clone() for part in one.initial),
             tuple(part[0].detach().clone() for part in ran.final),
-            connected=any(map(leads_on, fused.states)),
-            differentiable=ran.outputs.requires_grad,
-            passes=self.passes,
-            recurrent=recurrent,
-            why_not=_why_not(ran.outputs),
+            **self._circumstances(fused.states, origin, recurrent, ran.outputs),
             reverse=one.reverse,
             lengths=None if one.packed is None else one.packed.lengths,
             scale=one.scale if one.scale is None else pad(one.scale),
-            again=self._outside is not None,
-            after=self.passes.count,
             versions=tuple((tensor, version(tensor)) for tensor in shared),
         )
         self._handles += call.watch(ran.outputs, "output", pad)
-        self._watch(call, one.inputs, initial, ran.final, ran.outputs)
-        self._place(call, one.inputs, initial, (ran.outputs, *ran.final), ran.final)
-        return ran
+        outputs = ran.outputs.clone()
+        handed = self._watch(call, initial, ran.final, outputs)
+        self._place(call, one.inputs, initial, handed, outputs)
+        return Ran(outputs, handed)
 
     def _cell(self, func: Callable[..., Any], x: Tensor, hx: Any, *weights: Tensor | None) -> Any:
         states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         given = tuple(weight for weight in weights if weight is not None)
-        name = self._name()
+        name = self.names.of(self._running, given)
+        origin = self._origin(name, states)
         initial, aliased, recurrent = self._aliases(name, x, states, given)
         passed = [*aliased, *(None for _ in weights[len(aliased) :])]
         result = func(x, initial[0] if isinstance(hx, Tensor) else initial, *passed)
@@ -266,23 +261,19 @@ class Recorder(TorchFunctionMode):
             ended[0].unsqueeze(0),
             tuple(part.detach().clone() for part in states),
             ended,
-            connected=any(map(leads_on, states)),
-            differentiable=final[0].requires_grad,
-            passes=self.passes,
-            recurrent=recurrent,
-            why_not=_why_not(final[0]),
+            **self._circumstances(states, origin, recurrent, final[0]),
             fused=False,
-            again=self._outside is not None,
-            after=self.passes.count,
             versions=((x.detach(), version(x)),),
         )
-        self._watch(call, x, initial, final, final[0])
-        self._place(call, x, initial, final, final)
-        return result if isinstance(result, Tensor) else final
+        handed = self._watch(call, initial, final, final[0])
+        self._place(call, x, initial, handed, handed[0])
+        return handed[0] if isinstance(result, Tensor) else handed
 
     def _unrolled(self, run: Unrolled) -> Tensor:
-        name, place, given = self._name() + run.place.name, run.place, run.given
+        place, given = run.place, run.given
+        name = self.names.of(self._running, given) + place.name
         parts = (run.initial,)
+        origin = self._origin(name, parts)
         initial, aliased, proof = self._aliases(name, run.inputs, parts, given, run.proof)
         states = run.run(initial[0], aliased)
         call = Call(
@@ -294,38 +285,66 @@ class Recorder(TorchFunctionMode):
             states.detach(),
             (run.initial.detach().clone(),),
             (states[-1].detach().clone(),),
-            connected=leads_on(run.initial),
-            differentiable=states.requires_grad,
-            passes=self.passes,
-            recurrent=proof,
-            why_not=_why_not(states),
+            **self._circumstances(parts, origin, proof, states),
             reverse=place.reverse,
             lengths=place.lengths,
             order=place.order,
             scale=place.scale,
-            again=self._outside is not None,
-            after=self.passes.count,
-            versions=tuple((one, version(one)) for one in (run.inputs.detach(), states.detach())),
+            versions=((run.inputs.detach(), version(run.inputs)),),
             read=run.read(states.detach()),
         )
         self._handles += call.watch(states, "output")
-        self._watch(call, run.inputs, initial, (), states)
-        self._place(call, run.inputs, initial, (states,), () if place.lengths else (states[-1],))
-        return states
+        self._watch(call, initial, (), states)
+        handed = states.clone()
+        # The layer hands its last state on: whatever leads back to all states leads back to it.
+        self._origins.note(call, (states,), (handed,), handed)
+        self._place(call, run.inputs, initial, (), handed)
+        return handed
+
+    def _circumstances(
+        self,
+        states: Sequence[Tensor],
+        origin: Origin | None,
+        recurrent: Weight | None,
+        output: Tensor,
+    ) -> dict[str, Any]:
+        """What all calls say alike: where their state came from, and whether autograd saw them."""
+        return {
+            "connected": tuple(map(leads_on, states)),
+            "origin": origin,
+            "inside": self.path(),
+            "differentiable": output.requires_grad,
+            "passes": self.passes,
+            "recurrent": recurrent,
+            "why_not": why_not(output),
+            "again": self._outside is not None,
+            "after": self.passes.count,
+        }
 
     def _place(
         self,
         call: Call,
         inputs: Tensor,
-        begins: tuple[Tensor, ...],
-        made: tuple[Tensor, ...],
-        ends: tuple[Tensor, ...],
+        initial: tuple[Tensor, ...],
+        final: tuple[Tensor, ...],
+        outputs: Tensor,
     ) -> None:
-        """Where a call stands in autograd's graph: what it reads, began with, and ended in."""
-        if call.differentiable and not call.again:
+        """Where a call stands in the run and in the graph; ``final``, ``outputs``: as handed on."""
+        witness = self.witness
+        call.at, call.frame = witness.tick(call.steps), witness.frame
+        call.named = tuple(witness.parameter(self._snapshots.original(w)) for w in call.weights)
+        if call.again:
+            return
+        read = {"input": inputs, **{f"state{n}": part for n, part in enumerate(initial)}}
+        titles = [name or call.name for name in call.named]
+        call.sources = witness.saw(
+            call.name, read, outputs, dict(zip(titles, call.weights, strict=True))
+        )
+        if call.differentiable:
             call.reads = self._feeds.read(inputs)
-            self._feeds.add(call, made)
-            call.begins, call.ends = begins, ends
+            self._feeds.add(call, (*final, outputs))
+            call.begins, call.ends = initial, final
+            call.whole = None if call.lengths or not call.fused else outputs
 
     def _aliases(
         self,
@@ -354,54 +373,41 @@ class Recorder(TorchFunctionMode):
     def _watch(
         self,
         call: Call,
-        inputs: Tensor,
         initial: tuple[Tensor, ...],
         final: tuple[Tensor, ...],
-        outputs: Tensor,
-    ) -> None:
+        output: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Listen to both states of a call; the final one as the user may have it, a copy.
+
+        So the record stays what it was whatever is done to a state in place, and what arrives is
+        known behind the user's own hooks as well as before them.
+        """
         self.calls.append(call)
-        witness = self.witness
-        call.at, call.frame = witness.tick(call.steps), witness.frame
-        call.named = tuple(witness.parameter(self._snapshots.original(w)) for w in call.weights)
-        if not call.again:
-            read = {"input": inputs, **{f"state{n}": part for n, part in enumerate(initial)}}
-            titles = [name or call.name for name in call.named]
-            weights = dict(zip(titles, call.weights, strict=True))
-            call.sources = witness.saw(call.name, read, outputs, weights)
-        for slot, part in zip(("h", "c"), final, strict=False):
-            self._handles += call.watch(part, slot)
+        given = tuple(part.clone() for part in final)
+        for slot, part, copy in zip(("h", "c"), final, given, strict=False):
+            self._handles += [*call.watch(part, slot), *call.watch(copy, f"{slot}?")]
         for slot, part in zip(("h0", "c0"), initial, strict=False):
             self._handles += call.watch(part, slot)
+        if final:
+            self._origins.note(call, final, given, output)
+        return given
 
+    def _origin(self, name: str, initial: tuple[Tensor, ...]) -> Origin | None:
+        """Where the state came from; what a checkpoint runs again hangs on a graph of its own."""
+        return None if self._outside is not None else self._origins.of(name, initial)
 
-def leads_on(state: Tensor) -> bool:
-    """Whether gradient can pass from ``state`` to a computation, and not to a mere leaf.
+    @property
+    def backward(self) -> bool:
+        """Whether a backward pass of the user's is under way."""
+        return self._outside is not None
 
-    ``state.detach().requires_grad_()`` is a wall, and so is a learned initial state.
-    """
-    node = state.grad_fn
-    while node is not None and len(node.next_functions) == 1:
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            return True  # a function of Python's, such as a checkpoint: anything may be inside
-        node = node.next_functions[0][0]
-    return node is not None and len(node.next_functions) > 1
+    def _seen(self, node: Any) -> bool:
+        """Whether a recorded or marked state stands at this node of the graph."""
+        return self._origins.stands_at(node) or any(marked(node) for marked in self.marked)
 
-
-def roots_of(args: Any, kwargs: dict[str, Any]) -> list[Root]:
-    """What a backward pass starts from, each with the gradient that it starts with."""
-    values = args[0] if isinstance(args[0], (tuple, list)) else (args[0],)
-    names = ("gradient", "grad_tensors", "grad_outputs")  # as each of torch's functions calls it
-    given = next((kwargs[name] for name in names if kwargs.get(name) is not None), None)
-    given = given if isinstance(given, (tuple, list)) else (given,) * len(values)
-    return list(zip(values, given, strict=True))
-
-
-def _why_not(output: Tensor) -> str:
-    """Why autograd did not record the run that made ``output``, or an empty string."""
-    if output.requires_grad:
-        return ""
-    if torch.is_inference_mode_enabled():
-        return "it ran under torch.inference_mode()"
-    if not torch.is_grad_enabled():
-        return "it ran under torch.no_grad()"
-    return "it is frozen: neither its weights nor its input require a gradient"
+    def path(self) -> tuple[int, ...]:
+        """The numbers of the module calls that are running, but for that of a recurrent layer."""
+        running = self.inside
+        if running and isinstance(running[-1][0], RECURRENT):
+            running = running[:-1]
+        return tuple(number for _, number in running)

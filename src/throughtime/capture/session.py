@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,19 +23,27 @@ from throughtime.capture import far
 from throughtime.capture.assemble import find_links, layer_traces
 from throughtime.capture.calls import Call
 from throughtime.capture.chains import Chain, find_chains
-from throughtime.capture.checks import CUT_OFF, check_lengths, padded_sequences
+from throughtime.capture.checks import CUT_OFF, LOOSE, padded_sequences
 from throughtime.capture.courses import count_loops, with_courses, with_marked_course
-from throughtime.capture.marks import Marks, marked_trace
+from throughtime.capture.fragments import Fragments
+from throughtime.capture.keeping import Keeping
+from throughtime.capture.lengths import Lengths, with_lengths
+from throughtime.capture.marked import checked_jointly, marked_trace
+from throughtime.capture.marks import Marks
 from throughtime.capture.recorder import Recorder
 from throughtime.capture.tails import ends
-from throughtime.errors import InputError, NoGradientError, NothingRecordedError, ThroughtimeWarning
+from throughtime.errors import (
+    InputError,
+    NoGradientError,
+    NothingRecordedError,
+    ThroughtimeError,
+    ThroughtimeWarning,
+)
 from throughtime.trace import Far, LayerTrace, Trace
 
 _MEGABYTE = 2**20
 _DYNAMO = "torch._dynamo"
-
-# So many single steps of a layer are a loop whose state did not come through unchanged.
-_MANY_STEPS = 3
+_KERNELS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
 class _Open(threading.local):
@@ -60,7 +67,9 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
 
     Args:
         model: any ``nn.Module``, also wrapped (DDP) or compiled: then its original runs.
-        lengths: the length of each sequence of a padded batch (B); a PackedSequence has its own.
+        lengths: the length of each sequence of a padded batch (B), which the layers as long as the
+            first one get, but for a decoder's; or lengths by the name of a layer. A PackedSequence
+            has its own.
         memory: how many bytes the linearised recurrence may hold at a time (default 512 MiB);
             beyond it the trace is made in blocks of time. The result itself takes 3 tensors
             (T B S), and about as much again while it is made.
@@ -76,7 +85,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self,
         model: nn.Module,
         *,
-        lengths: Sequence[int] | Tensor | None = None,
+        lengths: Lengths | None = None,
         memory: int = 512 * _MEGABYTE,
     ) -> None:
         if not isinstance(model, nn.Module):
@@ -86,6 +95,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._model, self._lengths, self._memory = model, lengths, memory
         self._recorder = Recorder(model)
         self._marks: dict[str, Marks] = {}
+        self._keeping = Keeping(lambda: self._recorder.backward)
+        self._marked: list[LayerTrace] | ThroughtimeError = []
         self._stack: ExitStack | None = None
         self._entered = False
         self._far: dict[int, tuple[Far, ...]] = {}
@@ -94,7 +105,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         if self._entered:
             raise InputError("a capture serves one block: make a new one with capture(model)")
         for other in _open.captures:
-            if shared := self._recorder.shares(other._recorder):
+            if shared := self._recorder.names.shared(other._recorder.names):
                 raise InputError(
                     f"layer {shared!r} is already seen by a capture that is open: close that one "
                     "first, or capture the whole model once"
@@ -115,8 +126,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self.remove()
+    def __exit__(self, error: object = None, *_: object) -> None:
+        self._close(whole=error is None)
 
     def start(self) -> capture:
         """Open without a ``with`` block; ``remove()`` closes."""
@@ -124,21 +135,48 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
 
     def remove(self) -> None:
         """Close: from here on nothing is seen, and nothing is left on the model. Safe to repeat."""
+        self._close(whole=True)
+
+    def _close(self, whole: bool) -> None:
+        """``whole``: the block came to its end, and a marked recurrence is read before it moves."""
         stack, self._stack = self._stack, None
-        if stack is not None:
-            stack.close()
+        if stack is None:
+            return
+        self._keeping.close()
+        stack.close()
+        if whole and self.backwards:
+            try:
+                self._marked = self._read_marks()
+            except ThroughtimeError as error:
+                self._marked = error
+
+    def _read_marks(self) -> list[LayerTrace]:
+        runs = [run for marks in self._marks.values() for run in marks.runs()]
+        names = _unique([run.name for run in runs])
+        roots = self._recorder.roots
+        witness = self._recorder.witness
+        traces = [
+            with_marked_course(marked_trace(run, name, roots), run.states, witness)
+            for run, name in zip(runs, names, strict=True)
+        ]
+        return checked_jointly(runs, traces, roots)
 
     def mark(self, state: Tensor | Sequence[Tensor], name: str) -> None:
         """Show the state of your own recurrence, once a step, in the order of time.
 
-        ``state`` is (B S), or (S) without a batch, or a tuple of such parts, e.g. ``(h, c)``.
+        ``state`` is (B S), or (S) without a batch, or a tuple of such parts, e.g. ``(h, c)``; more
+        axes behind the batch, such as (B C H W), are flattened.
         """
         if self._stack is None:
             raise InputError(f"mark({name!r}) was called outside of the capture's block")
-        marks = self._marks.setdefault(name, Marks(name))
+        if name not in self._marks:
+            self._marks[name] = Marks(name, self._recorder.passes)
+            self._recorder.marked.append(self._marks[name].stands_at)
+        marks = self._marks[name]
         before = marks.states[-1] if marks.states else ()
-        self._recorder.keep(marks.add(state))
+        self._recorder.keep(marks.add(state, self._recorder.path()))
         self._recorder.witness.marked(marks.states[-1], before)
+        self._keeping.open()
 
     def look_far(self) -> None:
         """Before the backward pass: let autograd send a few gradients the whole way back.
@@ -146,11 +184,11 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         ``observe`` calls it. It costs about two more backward passes.
         """
         passes = self._recorder.passes
-        passes.resting = True
+        passes.probing = True
         try:
             self._far = far.look(find_chains(self._recorder.calls))
         finally:
-            passes.resting = False
+            passes.probing = False
 
     @property
     def backwards(self) -> int:
@@ -166,29 +204,27 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         count_loops(self._recorder.calls)
         chains = find_chains(self._recorder.calls)
         reached = [chain for chain in chains if chain.reached]
-        names = _unique([chain.name for chain in reached])
-        traces = layer_traces(reached, names, self._memory)
-        layers = self._with_lengths(
-            [
-                replace(trace, far=self._far.get(id(chain.calls[0]), ()))
-                for trace, chain in zip(traces, reached, strict=True)
-            ]
-        )
-        layers = with_courses(layers, reached, self._recorder.calls)
-        marks = [m for m in self._marks.values() if m.reached]
-        layers += [
-            with_marked_course(marked_trace(m, self._recorder.roots), m.states, witness)
-            for m in marks
+        fragments = Fragments.of(reached)
+        names = _unique([chain.name for chain in fragments.kept])
+        traces = [
+            replace(trace, far=self._far.get(id(chain.calls[0]), ()))
+            for trace, chain in zip(layer_traces(reached, self._memory), reached, strict=True)
         ]
+        layers = fragments.rows(reached, names, traces)
+        layers, untold = with_lengths(layers, self._lengths)
+        layers = with_courses(layers, fragments.kept, self._recorder.calls)
+        if isinstance(self._marked, ThroughtimeError):
+            raise self._marked
+        layers += self._marked
         if not layers:
             self._refuse(chains)
         return Trace(
             tuple(layers),
-            find_links(reached, names),
-            (*self._notes(chains), *self._padding(reached)),
+            find_links(fragments.kept, names),
+            (*self._notes(chains), *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
-            _about(layers[0]),
-            feeds=_feeds(reached, names),
+            _about(layers[0]) | ({"part": True} if self._unseen else {}),
+            feeds=_feeds(fragments.kept, names),
             sources=tuple(witness.sources),
             loss_finite=witness.loss_finite,
             facts=self._recorder.sweep.facts(self._ends(reached)),
@@ -199,8 +235,24 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         if not self._marks:
             self._recorder.sweep.put_back()
 
+    @cached_property
+    def _unseen(self) -> list[str]:
+        """What is recurrent in the model, and neither recorded nor marked, in a sentence each."""
+        scripts = [
+            f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen"
+            for name in scripted_recurrences(self._model)
+        ]
+        return scripts + [
+            f"the weight {name!r} is used {uses} times, each time on what it made before: a "
+            "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
+            "'name') in every step"
+            for name, uses in self._recorder.unseen.found()
+        ]
+
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
         """What is not in the trace, or not as the user wrote it, and why."""
+        for sentence in self._unseen:
+            yield f"a part of the model is measured, not all of it: {sentence}"
         if _DYNAMO in sys.modules and any(map(_is_compiled, self._model.modules())):
             yield "the model is compiled: its original ran in its place while it was captured"
         reached = {chain.name for chain in chains if chain.reached}
@@ -210,26 +262,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         silent |= {mark.name: mark.why_not for mark in self._marks.values() if mark.why_not}
         for name in sorted(silent.keys() - {chain.name for chain in chains}):
             yield f"no gradient could reach layer {name!r}: {silent[name]}"
-        for name, count in Counter(chain.name for chain in chains if chain.single).items():
-            if count >= _MANY_STEPS:
-                yield (
-                    f"each of {count} steps of layer {name!r} is a sequence of its own here, since "
-                    "its state is changed between the steps (a mask, dropout, a normalisation): "
-                    "show the state that is carried on with throughtime.mark(state, 'name')"
-                )
-
-    def _with_lengths(self, layers: list[LayerTrace]) -> list[LayerTrace]:
-        """The lengths that the user gave belong to the layers as long as the first one."""
-        if self._lengths is None or not layers:
-            return layers
-        first = layers[0]
-        lengths = check_lengths(self._lengths, first.name, first.steps, first.batch)
-        return [
-            layer.with_lengths(lengths)
-            if layer.lengths is None and layer.direct.shape[:2] == first.direct.shape[:2]
-            else layer
-            for layer in layers
-        ]
+        yield from Fragments.of([chain for chain in chains if chain.reached]).notes()
 
     def _padding(self, chains: Sequence[Chain]) -> list[str]:
         """A note, and a warning, if a batch looks padded and nobody said how long it really is."""
@@ -266,7 +299,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             raise NothingRecordedError(
                 "no recurrent layer of the model ran: is it this very model that the loss, or the "
                 "'with' block, runs? A recurrence of your own calls throughtime.mark(state, "
-                "'name') in every step"
+                "'name') in every step" + "".join(f"; {sentence}" for sentence in self._unseen)
             )
         reason = next((c.why_not for c in calls if c.why_not), "")
         reason = reason or next((m.why_not for m in self._marks.values()), "")
@@ -275,6 +308,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             reason = (
                 "backward() was not called inside the capture: call loss.backward() in the block"
             )
+        elif any(mark.loose for mark in self._marks.values()):
+            reason = LOOSE
         elif recorded:
             reason = CUT_OFF
         name = calls[0].name if calls else next(iter(self._marks))
@@ -325,6 +360,18 @@ def _feeds(chains: Sequence[Chain], names: Sequence[str]) -> tuple[tuple[str, st
 
 def _is_scripted(module: nn.Module) -> bool:
     return isinstance(module, torch.jit.ScriptModule)
+
+
+def scripted_recurrences(model: nn.Module) -> list[str]:
+    """The outermost scripts of a model in whose code a recurrent kernel or a loop stands."""
+    found: list[str] = []
+    for name, module in model.named_modules():
+        if any(name.startswith(f"{outer}.") for outer in found) or not _is_scripted(module):
+            continue
+        code = str(getattr(module, "inlined_graph", ""))
+        if any(f"aten::{kernel}" in code for kernel in _KERNELS) or "prim::Loop" in code:
+            found.append(name)
+    return found
 
 
 def _is_compiled(module: nn.Module) -> bool:

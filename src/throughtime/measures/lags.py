@@ -85,7 +85,8 @@ class LagSweep:
         norms: log10 norms (part, anchor, time, batch), in the order of computation.
         turned: the layer reads its sequence from the end, all of it.
         floor: log10 of the gain at which a loss was followed no further, or None.
-        longest: how many steps back each loss was followed; None for all.
+        longest: how many steps back each loss was followed, or the longest lag within an episode;
+            None: to the start.
     """
 
     name: str
@@ -121,9 +122,11 @@ class LagSweep:
         direct = one.turned(one.direct)
         chosen = _anchors(anchors, direct, one)
         sources = direct[list(chosen)]
-        norms = lag_norms(one.linear, sources, chosen, slices, one.walls, floor, longest)
-        turned = one.reverse and not one.packed
-        return cls(one.name, names, chosen, _defined(norms, sources), turned, floor, longest)
+        swept = lag_norms(one.linear, sources, chosen, slices, one.walls, floor, longest)
+        norms = _defined(swept, sources)
+        within = _without_other_episodes(norms, chosen, [one])
+        longest = min((lag for lag in (longest, within) if lag is not None), default=None)
+        return cls(one.name, names, chosen, norms, one.reverse and not one.packed, floor, longest)
 
     @classmethod
     def _joint(cls, trace: Trace, anchors: Anchors, floor: float | None) -> LagSweep:
@@ -140,7 +143,9 @@ class LagSweep:
         sources[..., sum(sizes[:-1]) :] = top.direct[list(chosen)]
         walls = sorted({wall for one in layers for wall in one.walls})
         norms = lag_norms(stacked(layers, links), sources, chosen, walls=walls, floor=floor)
-        return cls("all layers", ("s",), chosen, _defined(norms, sources), False, floor)
+        defined = _defined(norms, sources)
+        longest = _without_other_episodes(defined, chosen, layers)
+        return cls("all layers", ("s",), chosen, defined, False, floor, longest)
 
     def matrix(self, part: str = "s") -> Measurement:
         """The lag matrix of one part, in the time of the sequence (packed: in that of reading)."""
@@ -228,6 +233,28 @@ def _defined(norms: torch.Tensor, sources: torch.Tensor) -> Floats:
         norms.masked_fill_(silent[None, :, None, :], torch.nan)
     values: Floats = norms.numpy()
     return values
+
+
+def _without_other_episodes(
+    norms: Floats, anchors: Sequence[int], layers: Sequence[LayerTrace]
+) -> int | None:
+    """Make NaN what lies before the episode of an anchor: it is not in the capture.
+
+    Of layers taken jointly where all of them began anew. Returns the longest lag that is left;
+    None where nothing was reset.
+    """
+    began = [layer.began() for layer in layers]
+    found = [one for one in began if one is not None]
+    if len(found) < len(began) or not found:
+        return None
+    first = torch.stack(found).amin(0).cpu().numpy()
+    times = np.arange(norms.shape[2])
+    longest = 0
+    for a, t in enumerate(anchors):
+        norms[:, a, times[:, None] < first[t]] = np.nan
+        sends = ~np.isnan(norms[0, a, t])
+        longest = max([longest, *(t - first[t])[sends].tolist()])
+    return longest
 
 
 def slope(median: Floats) -> float | None:

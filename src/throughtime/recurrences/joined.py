@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +19,9 @@ class Segment:
 
     ``rows``: the sequences whose first step goes on from the segment before; None for all.
     ``variant``: which counterfactual it is linearised as; empty for what was run.
+    ``given``: the state that every step starts from, where that is not always the one before.
+    ``gates``: by step, by how much the gradient is multiplied on its way to the step before
+    (B S, or broadcast to it); ``tangents``: the same for the state itself, where that differs.
     """
 
     cell: Recurrence
@@ -28,9 +31,18 @@ class Segment:
     linear: Linearised | None = None
     rows: Bool[Tensor, " B"] | None = None
     variant: str = ""
+    given: Float[Tensor, "T B S"] | None = None
+    gates: dict[int, Float[Tensor, "#B #S"]] = field(default_factory=dict)
+    tangents: dict[int, Float[Tensor, "#B #S"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.rows is not None:
+            self.gates = {0: self.rows.to(self.states.dtype).unsqueeze(-1), **self.gates}
 
     def before(self, step: int) -> Float[Tensor, "B S"]:
         """The state that a step starts from."""
+        if self.given is not None:
+            return self.given[step]
         return self.states[step - 1] if step else self.initial
 
     def linearise(self) -> Linearised:
@@ -41,6 +53,8 @@ class Segment:
 
     def befores(self) -> Float[Tensor, "T B S"]:
         """The state that every step starts from."""
+        if self.given is not None:
+            return self.given
         return torch.cat([self.initial.unsqueeze(0), self.states[:-1]])
 
     def take(self, sequences: Sequence[int]) -> Segment:
@@ -53,6 +67,9 @@ class Segment:
             inputs=self.inputs[:, chosen],
             linear=None,
             rows=None if self.rows is None else self.rows[chosen],
+            given=None if self.given is None else self.given[:, chosen],
+            gates={t: _of(chosen, gate) for t, gate in self.gates.items()},
+            tangents={t: _of(chosen, gate) for t, gate in self.tangents.items()},
         )
 
     def to(self, dtype: torch.dtype) -> Segment:
@@ -63,7 +80,21 @@ class Segment:
         initial, states, inputs = (
             part.to(dtype) for part in (self.initial, self.states, self.inputs)
         )
-        return replace(self, cell=cell, initial=initial, states=states, inputs=inputs, linear=None)
+        return replace(
+            self,
+            cell=cell,
+            initial=initial,
+            states=states,
+            inputs=inputs,
+            linear=None,
+            given=None if self.given is None else self.given.to(dtype),
+            gates={t: gate.to(dtype) for t, gate in self.gates.items()},
+            tangents={t: gate.to(dtype) for t, gate in self.tangents.items()},
+        )
+
+
+def _of(sequences: list[int], gate: Tensor) -> Tensor:
+    return gate if len(gate) == 1 else gate[sequences]
 
 
 class Segments(Linearised):
@@ -81,6 +112,11 @@ class Segments(Linearised):
         self.dtype = self._segments[0].states.dtype
         self.variants = self._segments[0].cell.variants
         self._held: tuple[int, Linearised] | None = None
+        self._gates: dict[int, Tensor] = {}
+        self._tangents: dict[int, Tensor] = {}
+        for start, segment in zip(self._starts, self._segments, strict=True):
+            self._gates |= {start + t: gate for t, gate in segment.gates.items()}
+            self._tangents |= {start + t: gate for t, gate in segment.tangents.items()}
 
     def _linear(self, index: int) -> Linearised:
         segment = self._segments[index]
@@ -95,17 +131,16 @@ class Segments(Linearised):
         index = bisect_right(self._starts, t) - 1
         return self._linear(index), t - self._starts[index]
 
-    def _going_on(self, t: int, rows: Tensor) -> Tensor:
-        """``rows`` with zeros for the sequences of the batch that start anew at step t."""
-        index = bisect_right(self._starts, t) - 1
-        going_on = self._segments[index].rows
-        if going_on is None or t != self._starts[index]:
-            return rows
-        return rows * going_on.unsqueeze(-1)
+    def _gated(self, t: int, back: Tensor) -> Tensor:
+        """What goes back to the state before step t: zero of a sequence that starts anew there."""
+        gate = self._gates.get(t)
+        return back if gate is None else back * gate
 
     def adjoint(
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
     ) -> Float[Tensor, "T B S"]:
+        if any(t not in self._starts for t in self._gates):
+            return super().adjoint(direct, blocked)
         # Each by its own sweep, which need not be that of its vjp: a remedy may clip on the way.
         totals: list[Tensor] = []
         later: Tensor | None = None  # what the segment behind sends back
@@ -129,27 +164,41 @@ class Segments(Linearised):
         out: Float[Tensor, "... B S"] | None = None,
     ) -> Float[Tensor, "... B S"]:
         linear, step = self._at(t)
-        return linear.vjp(step, self._going_on(t, rows), plus, out)
+        if t not in self._gates:
+            return linear.vjp(step, rows, plus, out)
+        back = self._gated(t, linear.vjp(step, rows))
+        back = back if plus is None else back + plus
+        return back if out is None else out.copy_(back)
 
     def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
         back = []
         for index, segment in enumerate(self._segments):
             start = self._starts[index]
             these = rows[start : start + len(segment.states)]
-            if segment.rows is not None:
-                these = torch.cat([self._going_on(start, these[0]).unsqueeze(0), these[1:]])
-            back.append(self._linear(index).vjp_every(these))
+            sent = self._linear(index).vjp_every(these)
+            for t, gate in segment.gates.items():
+                sent[t] = sent[t] * gate
+            back.append(sent)
         return torch.cat(back)
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
         linear, step = self._at(t)
-        return linear.stages(step, self._going_on(t, rows))
+        stages = linear.stages(step, rows)
+        gate = self._gates.get(t)
+        if gate is None:
+            return stages
+        if gate.shape[-1] == 1:  # of whole sequences: all or nothing
+            return {name: vector * gate for name, vector in stages.items()}
+        return {**stages, "between the steps": self.vjp(t, rows)}
 
     def paths(
         self, t: int, rows: Float[Tensor, "... B S"], back: Float[Tensor, "... B S"]
     ) -> dict[str, Float[Tensor, "... B S"]]:
         linear, step = self._at(t)
-        return linear.paths(step, self._going_on(t, rows), back)
+        if t not in self._gates:
+            return linear.paths(step, rows, back)
+        parts = linear.paths(step, rows, linear.vjp(step, rows))
+        return {name: self._gated(t, part) for name, part in parts.items()}
 
     def variant(self, name: str) -> Linearised:
         if name not in self.variants:
@@ -182,7 +231,8 @@ class Segments(Linearised):
         x: Float[Tensor, "... B I"] | None = None,
     ) -> Float[Tensor, "... B S"]:
         linear, step = self._at(t)
-        return linear.jvp(step, self._going_on(t, columns), x)
+        gate = self._tangents.get(t, self._gates.get(t))
+        return linear.jvp(step, columns if gate is None else columns * gate, x)
 
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
         linear, step = self._at(t)

@@ -14,6 +14,7 @@ from throughtime.diagnosis.rules import (
     bottleneck,
     chaotic,
     decades,
+    episodes,
     exploding,
     gates_closed,
     healthy,
@@ -26,6 +27,7 @@ from throughtime.diagnosis.words import Said
 from throughtime.findings import Finding
 
 RULES: tuple[Callable[[Evidence], Finding | None], ...] = (
+    episodes.find,
     exploding.find,
     chaotic.find,
     vanishing.find,

@@ -23,6 +23,9 @@ _STAGES = {
     "gates": Said("the gates", "게이트"),
     "reset": Said("the reset gate", "리셋 게이트"),
     "step": Said("the step", "스텝"),
+    "between the steps": Said(
+        "what is done to the state between the steps", "스텝 사이의 상태 변경"
+    ),
 }
 _CHANGES = {
     "forget gate at 1": Said("with the forget gate at 1", "망각 게이트가 1이라면"),

@@ -60,6 +60,7 @@ NAMES = {
     "recurrent matrix": "순환 행렬",
     "projection": "사영",
     "read-out": "c의 출력 tanh",
+    "between the steps": "스텝 사이의 상태 변경",
     "gates": "게이트",
     "reset": "리셋 게이트",
     "step": "스텝",

@@ -1,0 +1,66 @@
+"""What can be read off names, tensors and arguments while a model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from throughtime.capture.calls import Call
+from throughtime.capture.checks import CUT_OFF
+from throughtime.capture.marks import Root
+from throughtime.errors import NoGradientError, StateCarriedError
+
+
+def leads_on(state: Tensor) -> bool:
+    """Whether gradient can pass from ``state`` to a computation, and not to a mere leaf.
+
+    ``state.detach().requires_grad_()`` is a wall, and so is a learned initial state.
+    """
+    node = state.grad_fn
+    while node is not None and len(node.next_functions) == 1:
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            return True  # a function of Python's, such as a checkpoint: anything may be inside
+        node = node.next_functions[0][0]
+    return node is not None and len(node.next_functions) > 1
+
+
+def roots_of(args: Any, kwargs: dict[str, Any]) -> list[Root]:
+    """What a backward pass starts from, each with the gradient that it starts with."""
+    values = args[0] if isinstance(args[0], (tuple, list)) else (args[0],)
+    names = ("gradient", "grad_tensors", "grad_outputs")  # as each of torch's functions calls it
+    given = next((kwargs[name] for name in names if kwargs.get(name) is not None), None)
+    given = given if isinstance(given, (tuple, list)) else (given,) * len(values)
+    return list(zip(values, given, strict=True))
+
+
+def why_not(output: Tensor) -> str:
+    """Why autograd did not record the run that made ``output``, or an empty string."""
+    if output.requires_grad:
+        return ""
+    if torch.is_inference_mode_enabled():
+        return "it ran under torch.inference_mode()"
+    if not torch.is_grad_enabled():
+        return "it ran under torch.no_grad()"
+    return "it is frozen: neither its weights nor its input require a gradient"
+
+
+def explain(error: RuntimeError, calls: Sequence[Call], passes: int) -> None:
+    """Say it in terms of the layer, where torch's own words speak of graphs and elements."""
+    if "backward through the graph a second time" in str(error):
+        for call in calls:
+            # A call that an earlier pass went through is its own reason: backward() twice.
+            if any(call.connected) and call.differentiable and call.after == passes - 1:
+                raise StateCarriedError(
+                    f"layer {call.name!r} started from a state that still hangs on the graph "
+                    "of an earlier forward pass, and that graph was freed by its backward(). "
+                    "Cut it between windows: state = state.detach(), for LSTM "
+                    "tuple(s.detach() for s in state)"
+                ) from error
+    if "does not require grad" in str(error) and calls:
+        seen = [call for call in calls if call.differentiable]
+        call = (seen or calls)[0]
+        reason = CUT_OFF if seen else call.why_not
+        raise NoGradientError(f"no gradient reached layer {call.name!r}: {reason}") from error
