@@ -267,3 +267,22 @@ def test_weights_in_a_recorded_loop_are_no_recurrence_of_their_own(feed: bool) -
         return torch.stack(values).square().mean()
 
     assert "part" not in tt.observe(model, closure).run
+
+
+def test_windows_that_begin_anew_are_one_row_with_walls_and_starts() -> None:
+    lstm, x = fill(nn.LSTM(I, H)), normal(T, B, I).float()
+
+    def closure() -> Tensor:
+        state, total = None, torch.zeros(())
+        for n, window in enumerate(x.split(2)):
+            state = None if state is None or n == 3 else tuple(part.detach() for part in state)
+            out, state = lstm(window, state)
+            total = total + out.square().mean()
+        return total
+
+    (layer,) = tt.observe(lstm, closure)
+    assert (layer.steps, layer.walls) == (T, (2, 4, 8, 10))
+    assert layer.starts is not None
+    assert layer.starts.all(1).nonzero().flatten().tolist() == [6]
+    assert layer.verified is not None
+    assert layer.verified < 1e-5

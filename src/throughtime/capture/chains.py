@@ -209,7 +209,8 @@ def _begins_anew(chain: Chain, before: Chain) -> bool:
         return False
     if any(one.single and one.calls[0].origin is None for one in (chain, before)):
         return False
-    if not (chain.stepwise and before.stepwise):
+    # Whole sequences, each a call of its own, are a batch after the other, or two inputs.
+    if not (chain.stepwise and before.stepwise) and len(before.calls) == 1:
         return False
     loops = [
         shared(one.calls[0].inside, one.calls[1].inside)
