@@ -11,7 +11,6 @@ from throughtime.capture.lengths import Lengths
 from throughtime.diagnosis import diagnose
 from throughtime.errors import NoGradientError, ReachError
 from throughtime.findings import Diagnosis
-from throughtime.trace import LayerTrace
 from throughtime.typed import checked_span
 
 
@@ -53,15 +52,10 @@ def assert_reaches(
     if found.verdict != "healthy":
         raise ReachError(f"the gradient does not reach {span} steps back: {found}")
     for layer in trace:
-        longest = _longest_lag(layer)
+        longest = layer.longest_lag()
         if layer.steps > 1 and longest < span:
             raise ReachError(
                 f"cannot tell: the longest lag that was measured of layer {layer.name!r} is "
                 f"{longest}: use a sequence of at least {span + 1} steps, with a loss at its end"
             )
     return found
-
-
-def _longest_lag(layer: LayerTrace) -> int:
-    """Steps from the last loss back to the start of its sequence, in the order of computation."""
-    return max(layer.loss_steps(), default=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from throughtime.diagnosis.checks import Check
+from throughtime.diagnosis.mistakes import not_handed_on, spoilt_record
 from throughtime.diagnosis.reach import Reach
 from throughtime.diagnosis.words import Said, finding, steps
 from throughtime.findings import Finding
@@ -17,6 +18,9 @@ from throughtime.trace import LayerTrace
 
 def find(layer: LayerTrace, reach: Reach, check: Check) -> Finding | None:
     """The reason why nothing can be said of this layer; None where its reach may be judged."""
+    mistake = spoilt_record.of_layer(layer) or not_handed_on.of_layer(layer)
+    if mistake is not None:
+        return mistake
     if check.route is not None:
         return _route(layer, check.route)
     if check.failed:
@@ -25,7 +29,8 @@ def find(layer: LayerTrace, reach: Reach, check: Check) -> Finding | None:
         return finding("no gradient", layer.name, _no_gradient(layer), {"steps": layer.steps})
     if reach.gap == "too short":
         evidence = {"longest_lag_steps": reach.longest, "span_steps": reach.span}
-        return finding("too short", layer.name, too_short(layer.name, reach), evidence)
+        said = _alone(layer) if layer.fragments > 1 else too_short(layer.name, reach)
+        return finding("too short", layer.name, said, evidence)
     if reach.verdict == "healthy" and not check.held:
         because = layer.unverified_because
         return finding("not checked", layer.name, _unchecked(layer, because), {"because": because})
@@ -70,6 +75,17 @@ def _no_gradient(layer: LayerTrace) -> Said:
         f"{layer.name!r}에 도달하는 기울기가 모두 정확히 0이어서 이득을 잴 수 없습니다. 층과 손실 "
         "사이에 꺼진 ReLU나 clamp, 0인 가중치, 마스크가 있는지, 손실이 빈 스텝만 읽는지 "
         "확인하십시오.",
+    )
+
+
+def _alone(layer: LayerTrace) -> Said:
+    return Said(
+        f"Each of the {layer.fragments} steps of {layer.name!r} stands alone: what is done to the "
+        "state between them is not followed, so no lag was measured. Show the state that is "
+        "carried on with throughtime.mark(state, 'name').",
+        f"{layer.name!r}의 스텝 {layer.fragments}개가 따로 기록되었습니다. 스텝 사이에서 상태에 "
+        "일어나는 일을 따라갈 수 없어 시차를 재지 못했습니다. 실제로 이어지는 상태를 "
+        "throughtime.mark(state, 'name')으로 표시하십시오.",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from throughtime.diagnosis import gaps, nonfinite, pictures, reach
 from throughtime.diagnosis.checks import Check, check
 from throughtime.diagnosis.evidence import Evidence
+from throughtime.diagnosis.mistakes.view import span_of
 from throughtime.diagnosis.rules import RULES, verdict_sentence
 from throughtime.findings import Finding, LayerDiagnosis, Measurement
 from throughtime.measures.lags import LagSweep
@@ -27,7 +28,7 @@ def of_layer(
     """The diagnosis of one layer; ``broken``: where it went non-finite."""
     parts = None if layer.steps <= 2 * _LONG else ("s",)
     sweep = LagSweep.run(layer, anchors=_anchors(layer), parts=parts)
-    found = reach.read(sweep.gains(), layer.steps, span)
+    found = reach.read(sweep.gains(), layer.steps, span_of(layer, span))
     evidence = Evidence(layer.name, sweep, found, layer.walls, layer.steps, layer)
     measured = pictures.pictures(layer, sweep)
     checked = check(layer)

@@ -13,23 +13,19 @@ from throughtime.diagnosis.mistakes import (
     axes_swapped,
     dead_parameters,
     non_finite,
-    not_handed_on,
     partial_loss,
     partly_detached,
-    spoilt_record,
     weights_changed,
 )
 from throughtime.diagnosis.mistakes.view import View
 from throughtime.findings import Finding
 
 MISTAKES: tuple[Callable[[View], Iterator[Finding]], ...] = (
-    spoilt_record.find,
     non_finite.find,
     weights_changed.find,
     axes_swapped.find,
     partial_loss.find,
     dead_parameters.find,
-    not_handed_on.find,
     partly_detached.find,
     assumed_span.find,
 )

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from throughtime.diagnosis.mistakes.view import View
 from throughtime.diagnosis.words import Said, finding
 from throughtime.findings import Finding
+from throughtime.trace import LayerTrace
 
 
-def find(view: View) -> Iterator[Finding]:
-    """Every layer all of whose steps start from one state."""
-    for layer in view.trace:
-        if layer.thrown_away:
-            evidence = {"calls": layer.fragments}
-            yield finding(
-                "state not handed on", layer.name, said(layer.name, layer.fragments), evidence
-            )
+def of_layer(layer: LayerTrace) -> Finding | None:
+    """Whether all steps of this layer start from one state."""
+    if not layer.thrown_away:
+        return None
+    calls = layer.fragments
+    return finding("state not handed on", layer.name, said(layer.name, calls), {"calls": calls})
 
 
 def said(name: str, calls: int) -> Said:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from throughtime.capture.passages import HOOKED, IN_PLACE, MIXED, SKIPPED
-from throughtime.diagnosis.mistakes.view import View
 from throughtime.diagnosis.words import Said, finding
 from throughtime.findings import Finding
+from throughtime.trace import LayerTrace
 
 KOREAN = {
     HOOKED: "스텝 사이에서 훅(hook)이 상태의 기울기를 바꿉니다",
@@ -18,12 +16,12 @@ KOREAN = {
 """The reasons of ``LayerTrace.spoilt``, in Korean."""
 
 
-def find(view: View) -> Iterator[Finding]:
-    """Every layer whose record cannot be used, with the reason."""
-    for layer in view.trace:
-        if layer.spoilt:
-            evidence = {"reason": layer.spoilt}
-            yield finding("spoilt record", layer.name, said(layer.name, layer.spoilt), evidence)
+def of_layer(layer: LayerTrace) -> Finding | None:
+    """The reason why the record of this layer cannot be used; None where it can."""
+    if not layer.spoilt:
+        return None
+    evidence = {"reason": layer.spoilt}
+    return finding("spoilt record", layer.name, said(layer.name, layer.spoilt), evidence)
 
 
 def said(name: str, reason: str) -> Said:

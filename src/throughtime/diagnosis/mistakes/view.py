@@ -22,5 +22,12 @@ class View:
     broken: bool = False
 
     def span_of(self, layer: LayerTrace) -> int:
-        """The span, or where none was given the longest lag of the layer, T − 1."""
-        return max(1, layer.steps - 1) if self.span is None else self.span
+        """The span, or where none was given the longest lag of the layer."""
+        return span_of(layer, self.span)
+
+
+def span_of(layer: LayerTrace, span: int | None) -> int:
+    """The span; None for T − 1, of a layer that is reset on its way the longest episode's."""
+    if span is not None:
+        return span
+    return max(1, layer.steps - 1 if layer.starts is None else layer.longest_lag())

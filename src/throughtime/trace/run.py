@@ -1,0 +1,85 @@
+"""``Trace``: everything that one captured run left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from jaxtyping import Float
+from torch import Tensor
+
+from throughtime.errors import InputError, plain
+from throughtime.findings import Finding
+from throughtime.trace.course import Source
+from throughtime.trace.facts import Facts
+from throughtime.trace.layer import LayerTrace
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """Layer ``above`` reads what the layers ``below`` wrote at the same step.
+
+    ``scale`` is the dropout mask of the run (T B I, zero or 1/(1−p)), or None.
+    """
+
+    below: tuple[str, ...]
+    above: str
+    scale: Float[Tensor, "T B I"] | None = None
+
+    def __repr__(self) -> str:
+        dropout = "" if self.scale is None else ", through dropout"
+        return plain(f"Link({' + '.join(self.below)} -> {self.above}{dropout})")
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Everything one captured run left behind.
+
+    ``sources``: where numbers that are not finite came from, in the order of the run.
+    ``loss_finite``: whether what the backward passes started from was finite.
+    """
+
+    layers: tuple[LayerTrace, ...]
+    links: tuple[Link, ...] = ()
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    run: dict[str, object] = field(default_factory=dict)
+    feeds: tuple[tuple[str, str], ...] = ()
+    """Pairs of layers: the second reads, through whatever lies between, what the first wrote."""
+    sources: tuple[Source, ...] = ()
+    loss_finite: bool = True
+    facts: Facts = field(default_factory=Facts)
+
+    def __getitem__(self, key: str | int) -> LayerTrace:
+        if isinstance(key, int):
+            return self.layers[key]
+        for layer in self.layers:
+            if layer.name == key:
+                return layer
+        raise InputError(
+            f"no layer {key!r} in this trace: it has {', '.join(map(repr, self.names))}"
+        )
+
+    def __iter__(self) -> Iterator[LayerTrace]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers' names, inputs first."""
+        return tuple(layer.name for layer in self.layers)
+
+    def __repr__(self) -> str:
+        return "Trace(\n" + "".join(f"  {layer!r},\n" for layer in self.layers) + ")"
+
+
+def one_layer(trace: Trace | LayerTrace, layer: str | int | None, what: str) -> LayerTrace:
+    """The layer that is meant, None for the only one; ``what`` is measured, for the error."""
+    if isinstance(trace, LayerTrace):
+        return trace
+    if layer is None and len(trace) > 1:
+        names = ", ".join(map(repr, trace.names))
+        raise InputError(f"{what} of one layer, choose one with layer=: {names}")
+    return trace[layer or 0]
