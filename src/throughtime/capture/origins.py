@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from throughtime.capture.keeping import Keeping
+
 if TYPE_CHECKING:
     from throughtime.capture.calls import Call, Passes
 
@@ -218,8 +220,12 @@ def _operation(node: Any) -> str:
 
 
 def _saving_elsewhere() -> bool:
-    """Whether saved tensors are packed away (a checkpoint): to look back would run it again."""
-    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+    """Whether saved tensors are packed away (a checkpoint): to look back would run it again.
+
+    Not so where the copies of a marked recurrence's weights are kept, which is our own doing.
+    """
+    hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    return hooks is not None and not isinstance(getattr(hooks[0], "__self__", None), Keeping)
 
 
 def _powers_of_two(like: Tensor, draw: torch.Generator) -> Tensor:

@@ -15,7 +15,18 @@ def find(view: View) -> Iterator[Finding]:
     if view.span is not None or longest.steps < 2:
         return
     span = view.span_of(longest)
-    yield finding("assumed span", longest.name, said(span), {"span_steps": span})
+    told = said(span) if longest.starts is None else said_of_episodes(span)
+    yield finding("assumed span", longest.name, told, {"span_steps": span})
+
+
+def said_of_episodes(span: int) -> Said:
+    """The same of a run whose state is reset on its way."""
+    return Said(
+        f"No span was given: took {span}, the longest lag within an episode. If the task needs "
+        "another one, say so with --span (span= in Python).",
+        f"span이 주어지지 않아 에피소드 안에서 가장 긴 시차인 {span}을 사용했습니다. 과제에 필요한 "
+        "거리가 다르다면 --span(파이썬에서는 span=)으로 지정하십시오.",
+    )
 
 
 def said(span: int) -> Said:
