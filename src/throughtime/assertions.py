@@ -10,6 +10,7 @@ from throughtime.capture import observe
 from throughtime.diagnosis import diagnose
 from throughtime.errors import NoGradientError, ReachError
 from throughtime.findings import Diagnosis
+from throughtime.problem import check_span, checked_pair
 from throughtime.trace import LayerTrace
 
 
@@ -40,6 +41,8 @@ def assert_reaches(
             check that failed, or a layer whose longest measured lag is below the span.
         InputError, NothingRecordedError: as ``capture``.
     """
+    checked_pair("assert_reaches", model, closure)
+    check_span(span)
     try:
         trace = observe(model, closure, lengths=lengths)
     except NoGradientError as error:

@@ -20,7 +20,11 @@ Warnings are ``ThroughtimeWarning``; the clippers' ``LostGradientWarning`` is on
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
+
+_MOST = 40  # names to choose from in one message
 
 
 class ThroughtimeError(Exception):
@@ -104,11 +108,9 @@ class MissingExtraError(ThroughtimeError, ImportError):
 
     exit_code = 3
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f'{package} is not installed: run  pip install "throughtime[{extra}]"',
-            name=package,
-        )
+    def __init__(self, package: str) -> None:
+        # Not "throughtime[...]": this package itself may have been installed from a folder.
+        super().__init__(f"{package} is not installed: run  pip install {package}", name=package)
 
 
 class ThroughtimeWarning(UserWarning):
@@ -122,3 +124,27 @@ def plain(text: object) -> str:
         for c in str(text)
         if unicodedata.category(c) != "Cf"
     )
+
+
+def unknown(what: str, name: object, known: Iterable[object], choose: str = "choose from") -> str:
+    """``unknown remedy 'cronno'; did you mean 'chrono'? choose from: chrono, gru``.
+
+    Args:
+        what: the kind of thing, in a word.
+        name: what was given.
+        known: the names that there are.
+        choose: how they are offered.
+    """
+    given, choices = plain(name), [plain(choice) for choice in known]
+    listed = ", ".join([*choices[:_MOST], *(["..."] if len(choices) > _MOST else [])])
+    near = _nearest(given, choices)
+    hint = "" if near is None else f" did you mean {near!r}?"
+    offer = f" {choose}: {listed}" if choices else f" there is no {what}"
+    return f"unknown {what} {given!r};{hint}{offer}"
+
+
+def _nearest(given: str, choices: Iterable[str]) -> str | None:
+    """The choice that was probably meant: case and the sign between words do not count."""
+    spelt = {choice.casefold().replace("_", "-"): choice for choice in choices}
+    near = difflib.get_close_matches(given.casefold().replace("_", "-"), spelt, 1)
+    return spelt[near[0]] if near else None

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from throughtime.errors import InputError, UnsupportedError
-from throughtime.findings import Finding
+from throughtime.errors import InputError, UnsupportedError, plain, unknown
+from throughtime.findings import Diagnosis, Finding
 from throughtime.recurrences import Linearised
 
 
@@ -106,8 +106,7 @@ class LayerTrace:
         if name == "s":
             return slice(None)
         if name not in self.parts:
-            has = ", ".join(map(repr, ("s", *self.parts)))
-            raise InputError(f"no part {name!r} in layer {self.name!r}: it has {has}")
+            raise InputError(f"layer {self.name!r}: {unknown('part', name, ('s', *self.parts))}")
         return self.parts[name]
 
     @property
@@ -240,13 +239,13 @@ class Trace:
 
     def __getitem__(self, key: str | int) -> LayerTrace:
         if isinstance(key, int):
+            if not -len(self) <= key < len(self):
+                raise InputError(f"no layer {key} in this trace: it has {len(self)}, from 0")
             return self.layers[key]
         for layer in self.layers:
             if layer.name == key:
                 return layer
-        raise InputError(
-            f"no layer {key!r} in this trace: it has {', '.join(map(repr, self.names))}"
-        )
+        raise InputError(unknown("layer", key, self.names))
 
     def __iter__(self) -> Iterator[LayerTrace]:
         return iter(self.layers)
@@ -265,12 +264,26 @@ class Trace:
 
 def one_layer(trace: Trace | LayerTrace, layer: str | int | None, what: str) -> LayerTrace:
     """The layer that is meant, None for the only one; ``what`` is measured, for the error."""
+    check_trace(trace)
     if isinstance(trace, LayerTrace):
         return trace
     if layer is None and len(trace) > 1:
         names = ", ".join(map(repr, trace.names))
         raise InputError(f"{what} of one layer, choose one with layer=: {names}")
     return trace[layer or 0]
+
+
+def check_trace(given: object) -> None:
+    """Raise ``InputError`` unless this is a ``Trace`` or one of its layers."""
+    if isinstance(given, (Trace, LayerTrace)):
+        return
+    hint = "tt.observe(model, closure) makes one"
+    if hasattr(given, "trace"):
+        hint = "take its .trace"
+    elif isinstance(given, Diagnosis):
+        hint = "its layers hold what was measured; a Trace is made by tt.observe(model, closure)"
+    kind = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    raise InputError(f"a measure takes a Trace, or one of its layers, not {plain(kind)}: {hint}")
 
 
 def with_tangent(layer: LayerTrace) -> LayerTrace:

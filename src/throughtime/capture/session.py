@@ -28,6 +28,7 @@ from throughtime.capture.checks import CUT_OFF, check_lengths, padded_sequences
 from throughtime.capture.marks import Marks, marked_trace
 from throughtime.capture.recorder import Recorder
 from throughtime.errors import InputError, NoGradientError, NothingRecordedError, ThroughtimeWarning
+from throughtime.problem import shown
 from throughtime.trace import Far, LayerTrace, Trace
 
 _MEGABYTE = 2**20
@@ -78,7 +79,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         memory: int = 512 * _MEGABYTE,
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise InputError(f"capture takes a torch.nn.Module, not {type(model).__name__}")
+            raise InputError(f"capture takes a torch.nn.Module, not {shown(model)}")
         if memory <= 0:
             raise InputError(f"memory must be a positive number of bytes, not {memory}")
         self._model, self._lengths, self._memory = model, lengths, memory

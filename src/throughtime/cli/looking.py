@@ -79,7 +79,8 @@ def textbook(
 @app.command(
     help=help.DIAGNOSE,
     short_help="Say how far back a model's gradient reaches.",
-    epilog="Exit code: 0 healthy; 1 a finding; 2 bad usage or input.",
+    epilog="Exit code: 0 healthy, and nothing was found; 1 a finding, or unknown; 2 bad usage or "
+    "input; 3 the environment (disk, memory, a missing package).",
 )
 def diagnose(
     context: typer.Context,
@@ -87,7 +88,7 @@ def diagnose(
     span: Annotated[
         int | None,
         number_option(
-            "--span", "How many steps back the task must see; default: the whole sequence."
+            "--span", "How many steps back the task must see; default: T - 1, the longest lag."
         ),
     ] = None,
     report: Annotated[
@@ -121,7 +122,7 @@ def diagnose(
         else:
             raise LoadError("nothing to diagnose: give FILE.py:FUNCTION, or --cell rnn|lstm|gru")
     show(found, report, as_json, language.value)
-    return 0 if found.verdict == "healthy" else 1
+    return 0 if found.diseases == ("healthy",) else 1
 
 
 def _refuse_options_of_the_cell(context: typer.Context) -> None:
@@ -156,11 +157,9 @@ def _diagnose_cell(
 def _diagnosed(
     model: Module, closure: Callable[[], Tensor], span: int | None, source: str, deep: bool
 ) -> Diagnosis:
-    from throughtime.capture import observe
-    from throughtime.diagnosis import diagnose as diagnose_trace
+    from throughtime.diagnosis import diagnose as diagnose_model
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ThroughtimeWarning)  # a note of the diagnosis says the same
-        trace = observe(model, closure)
-    found = diagnose_trace(trace, span, deep=deep)
+        found = diagnose_model(model, closure, span, deep=deep)
     return replace(found, run={"source": source, **found.run})

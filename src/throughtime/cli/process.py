@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -19,7 +20,7 @@ from typing import NoReturn
 import typer
 
 from throughtime.cli.app import app
-from throughtime.errors import ThroughtimeError, plain
+from throughtime.errors import ThroughtimeError, plain, unknown
 
 _INTERRUPTED, _TERMINATED, _BROKEN_PIPE = 130, 143, 141
 _LONGEST = 1000  # characters of an error's line
@@ -32,6 +33,9 @@ _ENVIRONMENT = {  # what a user's other choice of a path would not mend
     errno.ENOSPC,
     errno.EROFS,
 }
+
+
+_CHOICE = re.compile(r"'([^']*)' is not one of ((?:'[^']*'(?:, )?)+)")  # as typer says it
 
 
 class _Terminated(BaseException):
@@ -93,6 +97,11 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _choices(found: re.Match[str]) -> str:
+    """The same with the choice that was probably meant."""
+    return unknown("choice", found[1], re.findall("'([^']*)'", found[2]))
+
+
 def _told(error: BaseException) -> tuple[str, int]:
     """An error as a sentence, and its exit code."""
     if isinstance(error, ThroughtimeError):
@@ -101,6 +110,7 @@ def _told(error: BaseException) -> tuple[str, int]:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
         message = " ".join(error.format_message().replace("Value error, ", "").split())
+        message = _CHOICE.sub(_choices, message)
         return message.rstrip(".") + hint, 2
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return "interrupted", _INTERRUPTED

@@ -17,7 +17,7 @@ from rich.text import Text
 from throughtime.demo import sentences
 from throughtime.demo.reading import READERS, Reader, read_the_manual
 from throughtime.demo.recall import NETWORKS, Recall, recall
-from throughtime.errors import InputError, plain
+from throughtime.errors import InputError, plain, unknown
 from throughtime.report import Section, write_report
 from throughtime.report.text import side_by_side
 from throughtime.tasks.name_recall import STORYTELLERS, LanguageName
@@ -90,9 +90,7 @@ def run_demo(
         OSError: the disk refuses the report.
     """
     if language not in STORYTELLERS:
-        raise InputError(
-            f"language {language!r} is not known: choose one of {', '.join(STORYTELLERS)}"
-        )
+        raise InputError(unknown("language", language, STORYTELLERS))
     if report.is_dir() or not report.parent.is_dir():
         raise InputError(f"{plain(report)}: name a file in a folder that exists")
     effort = effort or Effort()

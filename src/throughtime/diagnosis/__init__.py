@@ -11,7 +11,7 @@ from throughtime.capture import capture, observe
 from throughtime.diagnosis import layers, mistakes, nonfinite, thresholds, whole
 from throughtime.errors import InputError, NoGradientError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
-from throughtime.problem import Problem
+from throughtime.problem import Problem, check_span, checked_pair, shown
 from throughtime.trace import Trace
 
 Closure = Callable[[], Tensor]
@@ -48,10 +48,9 @@ def diagnose(
         InputError: for a span below 1, or something that is none of these sources. For a model and
             a ``Problem`` also what ``observe`` raises, other than ``NoGradientError``.
     """
-    if isinstance(closure, int):
+    if closure is not None and not callable(closure) and not isinstance(source, nn.Module):
         closure, span = None, closure
-    if span is not None and span < 1:
-        raise InputError(f"span must be at least 1 step, not {span}")
+    check_span(span)
     if isinstance(source, Problem):
         span = source.span if span is None else span
     try:
@@ -61,7 +60,7 @@ def diagnose(
     return _of_trace(trace, span, deep)
 
 
-def _trace_of(source: object, closure: Closure | None) -> Trace:
+def _trace_of(source: object, closure: object) -> Trace:
     """The trace that is meant by what was given."""
     if isinstance(source, Trace):
         return source
@@ -69,17 +68,12 @@ def _trace_of(source: object, closure: Closure | None) -> Trace:
         return source.trace
     if isinstance(source, Problem):
         return observe(source.model, source.closure)
-    if isinstance(source, nn.Module):
-        if not callable(closure):
-            raise InputError(
-                "diagnose takes a model together with a function that returns its loss: "
-                "diagnose(model, lambda: loss_of(model(x)), span=100)"
-            )
-        return observe(source, closure)
+    if isinstance(source, nn.Module) or isinstance(closure, nn.Module):
+        return observe(*checked_pair("diagnose", source, closure))
     hint = ": it is the answer already" if isinstance(source, Diagnosis) else ""
     raise InputError(
         "diagnose takes a Trace, a Problem, a capture, or a model and its closure, not "
-        f"{type(source).__name__}{hint}"
+        f"{shown(source)}{hint}"
     )
 
 

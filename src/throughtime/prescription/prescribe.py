@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 
 import torch
+from torch import nn
 
 from throughtime.errors import InputError, plain
 from throughtime.findings import Diagnosis
@@ -19,7 +20,7 @@ from throughtime.prescription.probe import probe
 from throughtime.prescription.ranking import ranked
 from throughtime.prescription.treated import NONE, canonical, copied
 from throughtime.prescription.update import loss_on
-from throughtime.problem import Batch, Problem
+from throughtime.problem import Batch, Problem, check_problem, check_span
 from throughtime.randomness import kept, randomness
 
 Choose = Callable[[Diagnosis, Problem], Sequence[str]]
@@ -64,7 +65,10 @@ def prescribe(
         InputError: the model cannot be copied, the loss does not use the model that it is given, or
             a remedy is not known. Otherwise as ``diagnose``.
     """
+    check_span(span)
     choose = _chosen(remedies, keep_cell)
+    if isinstance(problem, (type, nn.Module)) or not callable(problem):
+        check_problem("prescribe", problem)
     if not isinstance(problem, Problem):
         with randomness(seed):
             found = _prescription(problem, span, choose, most, updates, seconds, seed)
@@ -94,6 +98,7 @@ def _prescription(
     seed: int,
 ) -> Prescription:
     patient = make()
+    check_problem("prescribe", patient)  # a function may have made something else
     batches = _drawn(patient, updates + 1, seed)
     bench = Bench(make, batches[0], patient.span if span is None else span, seed)
     before = bench.diagnosis()

@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from throughtime.cells.layer import RecurrentLayer
 from throughtime.errors import InputError
+from throughtime.problem import shown
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 from throughtime.recurrences.janet import JANET
 from throughtime.recurrences.mingru import MinGRU
@@ -143,6 +144,8 @@ def recurrent_weights(module: nn.Module) -> list[LayerWeights]:
     Raises:
         InputError: there is no such layer in it.
     """
+    if not isinstance(module, nn.Module):
+        raise InputError(f"a remedy takes a torch.nn.Module, not {shown(module)}")
     found = [weights for name, part in module.named_modules() for weights in _weights(name, part)]
     if not found:
         raise InputError(

@@ -25,6 +25,7 @@ def render_text(diagnosis: Diagnosis, console: Console | None = None, language: 
     ``language`` is ``"en"`` or ``"ko"``. Raises ``InputError`` for another one, or if a
     measurement contradicts its own axes.
     """
+    wording.check_diagnosis(diagnosis)
     with speaking(language):
         terminal = Terminal(console)
         _verdict(terminal, diagnosis)
@@ -56,6 +57,8 @@ def side_by_side(
     """
     if not diagnoses:
         raise InputError("there is nothing to compare: give at least one named diagnosis")
+    for diagnosis in diagnoses.values():
+        wording.check_diagnosis(diagnosis)
     with speaking(language):
         terminal = Terminal(console)
         _columns(terminal, diagnoses)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from throughtime.errors import plain
+from throughtime.errors import InputError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.report.language import say
 
@@ -16,6 +16,20 @@ THRESHOLD = -2.0
 """log10 of the gain at which the horizon ends: 1 %."""
 
 _UNPRINTABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
+
+
+def check_diagnosis(given: object) -> None:
+    """Raise ``InputError`` unless this is a ``Diagnosis``."""
+    if isinstance(given, Diagnosis):
+        return
+    kind = type(given).__name__
+    hint = {
+        "Trace": ": tt.diagnose(trace) makes one",
+        "LayerTrace": ": tt.diagnose makes one of its Trace",
+        "capture": ": tt.diagnose(run) makes one",
+        "Prescription": ": it has one as .before",
+    }.get(kind, "")
+    raise InputError(f"a report takes a Diagnosis, not {plain(kind)}{hint}")
 
 
 def clean(text: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from throughtime.attributes import Attributes, restore_attributes
 from throughtime.carried import moved
 from throughtime.errors import DivergedError, InputError
-from throughtime.problem import Batch, Clipper, MakeOptimizer, Problem
+from throughtime.problem import Batch, Clipper, MakeOptimizer, Problem, check_problem
 from throughtime.randomness import randomness
 from throughtime.training import checkpoint
 from throughtime.training.looking import Gauge, evaluate
@@ -82,6 +82,7 @@ def train(
         RunError, StorageError: ``run`` cannot be used, or was begun with other settings.
     """
     told = {name: value for name, value in locals().items() if name != "problem"}
+    check_problem("train", problem)
     return Loop(problem, Plan(**told)).run()
 
 

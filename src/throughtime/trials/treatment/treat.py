@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from throughtime.files import write_atomically
+from throughtime.problem import check_maker
 from throughtime.runs.lock import one_at_a_time
 from throughtime.runs.plain_json import to_json
 from throughtime.trials.one import Outcome, result_of, run_path
@@ -83,6 +84,7 @@ def treat(
         MissingExtraError, ClusterError: there is no such cluster.
     """
     told = {name: value for name, value in locals().items() if name in Plan.__dataclass_fields__}
+    check_maker("treat", make)
     here, place = Path.cwd(), Path(folder).absolute()  # what is called now may change directory
     plan = Plan(**told)
     plan.check()
