@@ -141,7 +141,7 @@ def test_every_layer_and_direction_is_tuned(make: Make) -> None:
         result = critical_(model, run, 20, tolerance=0.005)
         with tt.capture(model) as captured:
             run().backward()
-    names = [weights.traced for weights in recurrent_weights(model)]
+    names = [weights.name for weights in recurrent_weights(model)]
     found = [slope(captured.trace[name]) for name in names]
     assert found == pytest.approx([one.after for one in result.layers], abs=1e-5)
     assert max(map(abs, found)) <= 0.005

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from throughtime.capture import observe
 from throughtime.diagnosis import diagnose
-from throughtime.errors import NoGradientError, ReachError
+from throughtime.errors import NoGradientError, ReachError, counted
 from throughtime.findings import Diagnosis
 from throughtime.problem import check_span, checked_pair
 from throughtime.trace import LayerTrace
@@ -51,7 +51,7 @@ def assert_reaches(
     if found.verdict == "unknown":
         raise ReachError(f"cannot tell: {found}")
     if found.verdict != "healthy":
-        raise ReachError(f"the gradient does not reach {span} steps back: {found}")
+        raise ReachError(f"the gradient does not reach {counted(span, 'step')} back: {found}")
     for layer in trace:
         longest = _longest_lag(layer)
         if layer.steps > 1 and longest < span:

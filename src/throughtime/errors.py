@@ -126,6 +126,12 @@ def plain(text: object) -> str:
     )
 
 
+def counted(number: float, thing: str, several: str = "") -> str:
+    """``1 step``, ``9 steps``, ``1,000 steps``, ``1.5 minutes``; ``several`` of ``batch``."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {thing}" if shown == "1" else f"{shown} {several or f'{thing}s'}"
+
+
 def unknown(what: str, name: object, known: Iterable[object], choose: str = "choose from") -> str:
     """``unknown remedy 'cronno'; did you mean 'chrono'? choose from: chrono, gru``.
 

@@ -301,7 +301,8 @@ def _advice(made: Any) -> str:
     if made is None:
         return f": is a return missing? End it with  {_EXAMPLE}"
     if "LightningModule" in kinds:
-        return ", a LightningModule: give its loss on a batch as well:  return model, lambda: model.training_step(batch, 0)"
+        loss = "return model, lambda: model.training_step(batch, 0)"
+        return f", a LightningModule: give its loss on a batch as well:  {loss}"
     if isinstance(made, nn.Module):
         return f": say how its loss is computed as well:  {_EXAMPLE}"
     if kinds & {"DataLoader", "Dataset"}:

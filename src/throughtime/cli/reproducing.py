@@ -15,7 +15,7 @@ from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
 from throughtime.cli.options import AsJson, number_option
 from throughtime.cli.output import print_json, quiet, working
-from throughtime.errors import InputError, unknown
+from throughtime.errors import InputError, counted, unknown
 
 if TYPE_CHECKING:
     from throughtime.reproductions import Comparison, Reproduction, Result
@@ -103,7 +103,7 @@ def _show(one: Reproduction, compared: Comparison, results: list[Result], toy: b
 
 
 def _duration(one: Reproduction) -> str:
-    return "seconds" if one.minutes < 0.5 else f"about {one.minutes:g} minutes"
+    return "seconds" if one.minutes < 0.5 else f"about {counted(one.minutes, 'minute')}"
 
 
 def _seeds(results: list[Result]) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 from throughtime.demo import sentences
 from throughtime.demo.reading import READERS, Reader, read_the_manual
 from throughtime.demo.recall import NETWORKS, Recall, recall
-from throughtime.errors import InputError, plain, unknown
+from throughtime.errors import InputError, counted, plain, unknown
 from throughtime.report import Section, write_report
 from throughtime.report.text import side_by_side
 from throughtime.tasks.name_recall import STORYTELLERS, LanguageName
@@ -104,7 +104,9 @@ def run_demo(
     seconds = time.perf_counter() - start
     console.print()
     console.print(Text(sentence, style="bold"))
-    console.print(Text(f"The report is in {plain(written)} ({seconds:.0f} seconds in all)."))
+    console.print(
+        Text(f"The report is in {plain(written)} ({counted(round(seconds), 'second')} in all).")
+    )
     return DemoResult(readers, recalls, sentence, written, seconds)
 
 

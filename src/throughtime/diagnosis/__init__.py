@@ -14,6 +14,10 @@ from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem, check_span, checked_pair, shown
 from throughtime.trace import Trace
 
+_NO_GRADIENT = (
+    "순환층에 기울기가 전혀 도달하지 않아 판정할 수 없습니다. 층과 손실 사이에 detach(), .data, "
+    "argmax나 torch.no_grad()가 있는지, 가중치가 고정되어 있지 않은지 확인하십시오."
+)
 Closure = Callable[[], Tensor]
 Source = Trace | Problem | capture | nn.Module
 
@@ -109,10 +113,11 @@ def _without_gradient(error: NoGradientError, span: int | None) -> Diagnosis:
     """The answer where a recurrence ran and no gradient came back to it: nothing is known."""
     sentence = plain(str(error)[:1].upper() + str(error)[1:])
     sentence += "" if sentence.endswith((".", "?")) else "."
-    reason = Finding("no gradient", "the model", sentence)
+    reason = Finding("no gradient", "the model", sentence, korean=_NO_GRADIENT)
     about = {"throughtime": version("throughtime"), "thresholds": thresholds.ALL}
     return Diagnosis(
-        "unknown", None, None, False, span or 1, sentence, "the model", (), (reason,), (), about
+        "unknown", None, None, False, span or 1, sentence, "the model", (), (reason,), (), about,
+        _NO_GRADIENT,
     )  # fmt: skip  # a list, not a column
 
 

@@ -41,8 +41,8 @@ class LayerWeights:
     """The weights of one layer in one direction, as views that can be written to.
 
     Attributes:
-        name: of the module, then of its layer: ``"rnn_l0_reverse"``.
-        traced: what a ``Trace`` of the model calls the same: ``"rnn.l0.reverse"``.
+        name: as a ``Trace`` of the model calls it: ``"rnn"``; of a stack or a layer that runs both
+            ways with what tells them apart: ``"rnn.l0.reverse"``.
         recurrence: what is computed with them.
         module: that has them, under the names of torch and this ``suffix``: ``"_l0_reverse"``.
         weight_ih: reads the input, (G·H, I).
@@ -52,7 +52,6 @@ class LayerWeights:
     """
 
     name: str
-    traced: str
     recurrence: type[Recurrence]
     module: nn.Module
     suffix: str
@@ -188,8 +187,7 @@ def _weights(name: str, module: nn.Module) -> Iterator[LayerWeights]:
             layers.setdefault(match[2], {})[match[1]] = weight
     for suffix, weights in layers.items():
         yield LayerWeights(
-            name=f"{name or parametrize.type_before_parametrizations(module).__name__}{suffix}",
-            traced=_traced(name or type(module).__name__.lower(), module, suffix),
+            name=_named(name or type(module).__name__.lower(), module, suffix),
             recurrence=recurrence,
             module=module,
             suffix=suffix,
@@ -199,7 +197,7 @@ def _weights(name: str, module: nn.Module) -> Iterator[LayerWeights]:
         )
 
 
-def _traced(name: str, module: nn.Module, suffix: str) -> str:
+def _named(name: str, module: nn.Module, suffix: str) -> str:
     """What a capture calls the layer and direction of this suffix."""
     layer, _, reverse = suffix.removeprefix("_").partition("_")
     several = getattr(module, "num_layers", 1) > 1

@@ -116,7 +116,8 @@ def _curves(trace: Trace | LayerTrace, layers: Sequence[LayerTrace]) -> list[Flo
 def _chaotic(exponent: float) -> Window:
     double = math.log(2) / exponent
     reason = (
-        f"the largest Lyapunov exponent is {exponent:+.3f} nats per step: small differences double "
+        f"the largest Lyapunov exponent is {exponent:+.3f} nats or "
+        f"{exponent / math.log(10):+.3f} decades per step: small differences double "
         f"every {double:.1f} steps, and the gradient diverges beyond"
     )
     return Window(max(1, round(double)), reason, exponent=exponent)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
+from throughtime.findings import MISTAKES, Diagnosis, Finding, LayerDiagnosis
 from throughtime.report import curves, reading, wording
 from throughtime.report.language import say
 
@@ -41,6 +41,14 @@ def sentences(diagnosis: Diagnosis) -> list[Finding]:
         if cause.disease != "budget" or layer is None or cause.subject == layer.name:
             found.setdefault(cause.sentence, cause)
     return list(found.values())
+
+
+def opening(diagnosis: Diagnosis) -> list[Finding | Diagnosis]:
+    """What is told first, in this order: the first mistake, if there is one, and the verdict."""
+    first = next(iter(sentences(diagnosis)), None)
+    if first is None or first.disease not in MISTAKES or first.sentence == diagnosis.sentence:
+        return [diagnosis]
+    return [first, diagnosis]
 
 
 def needed(layer: LayerDiagnosis) -> float | None:
@@ -102,8 +110,11 @@ def _exponent(layer: LayerDiagnosis) -> str:
     mean = None if table is None else table.get("mean")
     if mean is None or not np.isfinite(mean[0]):
         return ""
-    largest = f"{mean[0]:+.3f}".replace("-", "−")
-    return say("Largest Lyapunov exponent: {number} nats per step.", number=largest)
+    return say(
+        "Largest Lyapunov exponent: {number} nats per step, which is {decades} decades.",
+        number=f"{mean[0]:+.3f}".replace("-", "−"),
+        decades=wording.decades(mean[0] / math.log(10)),
+    )
 
 
 def _norms(layer: LayerDiagnosis) -> str:

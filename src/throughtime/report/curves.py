@@ -52,7 +52,12 @@ def deciding(diagnosis: Diagnosis) -> LayerDiagnosis | None:
 
 
 def gain(layer: LayerDiagnosis, part: str = "s") -> Curve | None:
-    """Gain by lag of the whole state ``s``, or of LSTM's paths ``h`` and ``c``."""
+    """Gain by lag of the whole state ``s``, or of LSTM's paths ``h`` and ``c``.
+
+    None also of a layer whose gain is not known: its check failed, or a single step was seen.
+    """
+    if layer.verdict == "unknown" and layer.horizon is None:
+        return None
     return _curve(layer, "gain", "lag", ("part", part))
 
 

@@ -78,7 +78,8 @@ def side_by_side(
 
 def _verdict(terminal: Terminal, diagnosis: Diagnosis) -> None:
     terminal.print(terminal.badge(diagnosis))
-    terminal.print(terminal.text(told(diagnosis)))
+    for one in causes.opening(diagnosis):
+        terminal.print(terminal.text(told(one)))
     if place.first_bad(diagnosis) is None:
         terminal.print()
         for line in _reach(terminal, diagnosis, min(48, terminal.console.width // 2)):
@@ -86,7 +87,12 @@ def _verdict(terminal: Terminal, diagnosis: Diagnosis) -> None:
 
 
 def _reach(terminal: Terminal, found: Diagnosis, size: int) -> list[Text]:
-    """The share of the span within the horizon as a bar, then in figures; and the rate."""
+    """The share of the span within the horizon as a bar, then in figures; and the rate.
+
+    No bar where the horizon is not known.
+    """
+    if found.horizon is None:
+        return [terminal.text(say("horizon {number}", number=wording.reach(found)))]
     full = round(size * wording.covered(found))
     pace = wording.pace(found.rate)
     rate = say("rate {rate}", rate=wording.slope(found.rate)) + (f": {pace}" if pace else "")
@@ -99,6 +105,8 @@ def _reach(terminal: Terminal, found: Diagnosis, size: int) -> list[Text]:
 
 def _layers(terminal: Terminal, layers: tuple[LayerDiagnosis, ...]) -> None:
     """A table; on a narrow terminal a paragraph for each layer."""
+    if not layers:
+        return
     terminal.print()
     if terminal.console.width >= 84:
         _table(terminal, layers)
@@ -106,12 +114,12 @@ def _layers(terminal: Terminal, layers: tuple[LayerDiagnosis, ...]) -> None:
     for layer in layers:
         title = terminal.text(f"{layer.name} ({layer.kind})  ", "bold")
         terminal.print(title.append_text(terminal.badge(layer)))
-        facts = (
-            say("horizon {number}", number=wording.reach(layer)),
-            say("rate {rate}", rate=wording.slope(layer.rate)),
-            say("gain at span {gain}", gain=wording.power(layer.gain_at_span)),
-            wording.check(layer),
-        )
+        facts = [say("horizon {number}", number=wording.reach(layer))]
+        if layer.rate is not None:
+            facts.append(say("rate {rate}", rate=wording.slope(layer.rate)))
+        if layer.gain_at_span is not None:
+            facts.append(say("gain at span {gain}", gain=wording.power(layer.gain_at_span)))
+        facts.append(wording.check(layer))
         terminal.print(terminal.indented("; ".join(facts)))
 
 

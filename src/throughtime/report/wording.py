@@ -96,11 +96,10 @@ def horizon(found: Diagnosis | LayerDiagnosis) -> str:
 
 
 def reach(found: Diagnosis | LayerDiagnosis) -> str:
-    """``9 of 100 steps``: the horizon against the span that the task needs."""
-    span = steps(found.span)
+    """``9 of 100 steps``: the horizon against the span that the task needs; or ``unknown``."""
     if found.horizon is None:
-        return say("unknown, of {span}", span=span)
-    return say("{horizon} of {span}", horizon=horizon(found), span=span)
+        return say("unknown")
+    return say("{horizon} of {span}", horizon=horizon(found), span=steps(found.span))
 
 
 def covered(found: Diagnosis | LayerDiagnosis) -> float:
@@ -149,7 +148,10 @@ def share(value: float) -> str:
     """A share in per cent; ``< 1 %`` where it is small and not nothing."""
     if not math.isfinite(value):
         return say("unknown")
-    return "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %".replace("-", "−")
+    if 0 < value < 0.005:
+        return "< 1 %"
+    text = f"{100 * value:.0f} %".replace("-", "−")
+    return "0 %" if text == "−0 %" else text
 
 
 def confidence(found: Finding) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from throughtime.attributes import Attributes, restore_attributes
 from throughtime.carried import moved
-from throughtime.errors import DivergedError, InputError
+from throughtime.errors import DivergedError, InputError, counted
 from throughtime.problem import Batch, Clipper, MakeOptimizer, Problem, check_problem
 from throughtime.randomness import randomness
 from throughtime.training import checkpoint
@@ -171,7 +171,7 @@ class Loop:
             self._batch = next(batches)
         except StopIteration:
             raise InputError(
-                f"{self._problem.name}: its batches ended after {so_far.steps} updates: a Problem "
+                f"{self._problem.name}: its batches ended after {counted(so_far.steps, 'update')}: a Problem "
                 "gives batches without end"
             ) from None
         if so_far.steps == 0 and plan.measure_every:

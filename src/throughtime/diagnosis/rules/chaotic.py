@@ -27,6 +27,7 @@ def find(evidence: Evidence) -> Finding | None:
     window = max(1, round(math.log(2) / exponent))
     figures = {
         "largest_exponent_nats_per_step": exponent,
+        "largest_exponent_decades_per_step": exponent / math.log(10),
         "statistical_error_nats_per_step": error,
         "window_steps": window,
         "state_growth_decades_per_step": evidence.growth,
@@ -41,10 +42,12 @@ def said(exponent: float, window: int) -> Said:
     double = math.log(2) / exponent
     return Said(
         f"The network is chaotic along this data: small differences double every {double:.1f} "
-        f"steps (largest Lyapunov exponent {exponent:+.3f} nats per step) although the states stay "
+        f"steps (largest Lyapunov exponent {exponent:+.3f} nats or "
+        f"{exponent / math.log(10):+.3f} decades per step) although the states stay "
         f"bounded, so that the gradient diverges. Beyond about {steps(window)} it says nothing.",
         "이 데이터에서 네트워크는 카오스 상태입니다. 상태는 유계인데도 작은 차이가 "
         f"{double:.1f}스텝마다 "
-        f"두 배가 되어(최대 랴푸노프 지수 {exponent:+.3f} nat/스텝) 기울기가 발산합니다. 약 "
+        f"두 배가 되어(최대 랴푸노프 지수 {exponent:+.3f} nat/스텝, "
+        f"{exponent / math.log(10):+.3f} 데케이드/스텝) 기울기가 발산합니다. 약 "
         f"{window}스텝보다 먼 기울기는 의미가 없습니다.",
     )

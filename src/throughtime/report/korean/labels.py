@@ -77,7 +77,6 @@ LABELS = {
     "{number} steps": "{number}스텝",
     "{number} of {whole}": "{whole} 중 {number}",
     "{horizon} of {span}": "{horizon} / {span}",
-    "unknown, of {span}": "알 수 없음 / {span}",
     "at least {number}": "{number} 이상",
     "{low} to {high} %": "{low}–{high} %",
     "confidence {share}": "신뢰도 {share}",
