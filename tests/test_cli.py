@@ -167,9 +167,9 @@ def test_every_lesson_is_shown(run: Ran, lesson: str) -> None:
 
 RAISED = {
     "missing extra": (
-        errors.MissingExtraError("wandb", "watch"),
+        errors.MissingExtraError("wandb"),
         3,
-        'wandb is not installed: run  pip install "throughtime[watch]"',
+        "wandb is not installed: run  pip install wandb",
     ),
     "disk": (
         OSError(errno.ENOSPC, "No space left on device", "r.html"),

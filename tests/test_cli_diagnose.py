@@ -34,7 +34,7 @@ def test_the_exit_code_tells_a_finding(run: Ran, file: str, code: int) -> None:
 
 
 CLOSURES = {
-    "vector": ("return x[0, 0]", "returned shape (3,)"),
+    "vector": ("return x[0, 0]", "returned a tensor of shape (3,)"),
     "None": ("model(x)", "returned NoneType"),
     "number": ("return model(x).item()", "returned float"),
     "no_grad": ("with torch.no_grad(): return model(x)", "no gradient reached layer 'rnn'"),

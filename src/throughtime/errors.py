@@ -145,7 +145,7 @@ def unknown(what: str, name: object, known: Iterable[object], choose: str = "cho
     listed = ", ".join([*choices[:_MOST], *(["..."] if len(choices) > _MOST else [])])
     near = _nearest(given, choices)
     hint = "" if near is None else f" did you mean {near!r}?"
-    offer = f" {choose}: {listed}" if choices else f" there is no {what}"
+    offer = f" {choose}: {listed}" if choices else " there is none"
     return f"unknown {what} {given!r};{hint}{offer}"
 
 

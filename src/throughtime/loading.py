@@ -194,7 +194,7 @@ def _split(target: str) -> tuple[UserFile, str]:
         is_there, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
     except (OSError, ValueError) as error:  # a name too long, a NUL in it
         raise LoadError(f"{plain(path)} cannot be read ({plain(error)}): check the path") from error
-    if hint := _of_another_kind(path, is_folder):
+    if target and (hint := _of_another_kind(path, is_folder)):
         raise LoadError(f"{plain(path)} {hint}")
     if not file or not name:
         raise LoadError(f"{plain(target)!r} names no function: write FILE.py:FUNCTION")

@@ -262,9 +262,9 @@ class Trace:
         return "Trace(\n" + "".join(f"  {layer!r},\n" for layer in self.layers) + ")"
 
 
-def one_layer(trace: Trace | LayerTrace, layer: str | int | None, what: str) -> LayerTrace:
+def one_layer(given: object, layer: str | int | None, what: str) -> LayerTrace:
     """The layer that is meant, None for the only one; ``what`` is measured, for the error."""
-    check_trace(trace)
+    trace = checked_trace(given)
     if isinstance(trace, LayerTrace):
         return trace
     if layer is None and len(trace) > 1:
@@ -273,10 +273,10 @@ def one_layer(trace: Trace | LayerTrace, layer: str | int | None, what: str) -> 
     return trace[layer or 0]
 
 
-def check_trace(given: object) -> None:
-    """Raise ``InputError`` unless this is a ``Trace`` or one of its layers."""
+def checked_trace(given: object) -> Trace | LayerTrace:
+    """A ``Trace`` or one of its layers, if that is what this is; else ``InputError``."""
     if isinstance(given, (Trace, LayerTrace)):
-        return
+        return given
     hint = "tt.observe(model, closure) makes one"
     if hasattr(given, "trace"):
         hint = "take its .trace"

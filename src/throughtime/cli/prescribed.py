@@ -97,8 +97,8 @@ def _row(place: str, name: str, option: Option) -> tuple[str, ...]:
 def _legend(found: Prescription) -> str:
     return (
         f"After {counted(found.updates, 'update')} of each copy. gain there: of the gradient "
-        f"{counted(found.span, 'step')} back; loss: on the captured batch, which no update saw; cost: the time of an "
-        "update, untreated 1."
+        f"{counted(found.span, 'step')} back; loss: on the captured batch, which no update "
+        "saw; cost: the time of an update, untreated 1."
     )
 
 

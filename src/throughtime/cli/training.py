@@ -72,12 +72,12 @@ Schedule = Annotated[
     typer.Option(
         "--schedule",
         metavar="NAME",
-        help="Of it: constant, linear, cosine, warmup-linear or warmup-cosine.",
+        help="Learning rate schedule: constant, linear, cosine, warmup-linear or warmup-cosine.",
     ),
 ]
 Clip = Annotated[
     float | None,
-    _real_option("--clip", "Longest gradient, 0: any; default: the problem's own, or 1."),
+    _real_option("--clip", "Largest gradient norm, 0: no limit; default: the problem's, or 1."),
 ]
 Window = Annotated[
     int | None, number_option("--window", "Truncate backpropagation to so many steps.")

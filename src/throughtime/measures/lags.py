@@ -17,7 +17,7 @@ from throughtime.errors import InputError
 from throughtime.findings import Measurement
 from throughtime.recurrences import Linearised, Stacked
 from throughtime.sweeps import lag_norms
-from throughtime.trace import LayerTrace, Link, Trace, check_trace
+from throughtime.trace import LayerTrace, Link, Trace, checked_trace
 
 Anchors = int | Sequence[int] | None
 Floats = NDArray[np.float64]
@@ -105,7 +105,7 @@ class LagSweep:
         """Sweep a layer or a stack. Arguments and errors as for ``lags``; parts None: all."""
         if floor is not None and not floor < 0:
             raise InputError(f"floor must be a log10 gain below 0, such as -7, not {floor}")
-        check_trace(trace)
+        checked_trace(trace)
         if isinstance(trace, Trace) and layer is None and len(trace) > 1:
             return cls._joint(trace, anchors, floor)
         one = trace if isinstance(trace, LayerTrace) else trace[layer or 0]

@@ -11,7 +11,7 @@ from torch import Tensor
 from throughtime.errors import InputError, unknown
 from throughtime.findings import Measurement
 from throughtime.sweeps import adjoint_log_norms
-from throughtime.trace import LayerTrace, Trace, check_trace
+from throughtime.trace import LayerTrace, Trace, checked_trace
 
 Of = Literal["total", "direct", "states"]
 
@@ -53,7 +53,7 @@ def norms(
 
 
 def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> tuple[LayerTrace, ...]:
-    check_trace(trace)
+    checked_trace(trace)
     if isinstance(trace, LayerTrace):
         return (trace,)
     return trace.layers if layer is None else (trace[layer],)

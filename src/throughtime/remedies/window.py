@@ -16,7 +16,7 @@ from throughtime.errors import InputError, UnsupportedError
 from throughtime.measures import LagSweep, lyapunov
 from throughtime.measures.lags import Floats, stack_of
 from throughtime.measures.lyapunov import CHAOTIC
-from throughtime.trace import LayerTrace, Trace, check_trace
+from throughtime.trace import LayerTrace, Trace, checked_trace
 
 # Decades over the whole capture. Who falls by less than a half does not fade: nobody knows whether
 # the rest of it would.
@@ -86,7 +86,7 @@ def suggest_window(
 
 def _layers(trace: Trace | LayerTrace, layer: str | int | None) -> list[LayerTrace]:
     """The layers that are meant, as if no state had been detached: a network has no walls."""
-    check_trace(trace)
+    checked_trace(trace)
     if isinstance(trace, LayerTrace):
         return [replace(trace, walls=())]
     chosen = trace.layers if layer is None else (trace[layer],)

@@ -171,8 +171,8 @@ class Loop:
             self._batch = next(batches)
         except StopIteration:
             raise InputError(
-                f"{self._problem.name}: its batches ended after {counted(so_far.steps, 'update')}: a Problem "
-                "gives batches without end"
+                f"{self._problem.name}: its batches ended after "
+                f"{counted(so_far.steps, 'update')}: a Problem gives batches without end"
             ) from None
         if so_far.steps == 0 and plan.measure_every:
             self._measure()

@@ -6,6 +6,7 @@ it vanishes. The term is the mean of ``λ_i²`` over the k leading exponents and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from throughtime.errors import counted
 from throughtime.report.multiples import (
     Fate,
     Line,
