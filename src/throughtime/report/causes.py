@@ -20,9 +20,11 @@ def explaining(diagnosis: Diagnosis) -> LayerDiagnosis | None:
     """The layer whose measurements explain the verdict.
 
     It is the one that decided; of a stack, whose layers were measured one by one, the layer that
-    the first cause names, else the one with the shortest horizon.
+    the first cause names, else the one with the shortest horizon. None where nothing is known.
     """
     decided = curves.deciding(diagnosis)
+    if decided is not None and not curves.is_known(decided):
+        return None
     if decided is None or _explained(decided):
         return decided
     named = {layer.name: layer for layer in reversed(diagnosis.layers)}

@@ -78,7 +78,9 @@ def side_by_side(
 
 def _verdict(terminal: Terminal, diagnosis: Diagnosis) -> None:
     terminal.print(terminal.badge(diagnosis))
-    for one in causes.opening(diagnosis):
+    for number, one in enumerate(causes.opening(diagnosis)):
+        if number:
+            terminal.print()
         terminal.print(terminal.text(told(one)))
     if place.first_bad(diagnosis) is None:
         terminal.print()

@@ -192,6 +192,8 @@ def check(layer: LayerDiagnosis) -> str:
     """How far the trace agrees with autograd (relative difference), or why that is not known."""
     if trusted(layer) and layer.kind == "marked":
         return say("read from the autograd graph itself")
+    if layer.verified == 0 and trusted(layer):
+        return say("nothing to compare" if layer.verdict == "unknown" else "agrees exactly")
     if layer.verified is not None:
         by = f"{layer.verified:.0e}"
         if trusted(layer):

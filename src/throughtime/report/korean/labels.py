@@ -81,6 +81,8 @@ LABELS = {
     "{low} to {high} %": "{low}–{high} %",
     "confidence {share}": "신뢰도 {share}",
     "unknown": "알 수 없음",
+    "agrees exactly": "정확히 일치",
+    "nothing to compare": "비교할 기울기 없음",
     "none": "없음",
     "finite": "유한함",
     "not finite": "유한하지 않음",
