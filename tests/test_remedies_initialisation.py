@@ -228,7 +228,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "antisymmetric": (lambda: orthogonal_(cells.AntisymmetricRNN(2, 4)), "no recurrent matrix"),
     "orthogonal already": (lambda: orthogonal_(cells.OrthogonalRNN(2, 4)), "is parametrised"),
     "no matrix": (lambda: orthogonal_(cells.MinGRU(2, 4)), "no recurrent matrix"),
-    "no gate": (lambda: forget_bias_(nn.RNN(2, 4)), "RNN_l0 has no gate that keeps its state"),
+    "no gate": (lambda: forget_bias_(nn.RNN(2, 4)), "rnn has no gate that keeps its state"),
     "no bias": (lambda: chrono_(nn.LSTM(2, 4, bias=False), 30), "lstm has no bias"),
     "a short time": (lambda: chrono_(nn.LSTM(2, 4), 30, 1), "t_min = 1"),
     "times out of order": (lambda: chrono_(nn.LSTM(2, 4), 30, 40), "to t_max = 30"),

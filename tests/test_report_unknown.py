@@ -39,7 +39,7 @@ def test_there_is_no_bar_of_a_horizon_that_is_not_known(
 ) -> None:
     shown = told(diagnosis, width, language)
     assert not set("█░●") & set(shown)
-    assert not [word for word in ("rate", "of 100", "of 1 step", "0e+00") if word in shown]
+    assert not [word for word in ("rate none", "of 100", "of 1 step", "0e+00") if word in shown]
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])

@@ -258,12 +258,20 @@ def test_a_syllable_of_korean_is_one_character() -> None:
 @pytest.mark.parametrize(
     ("task", "wrong", "message"),
     [
-        ("addition", {}, "unknown task 'addition'; choose from: adding, copy,"),
+        (
+            "addition",
+            {},
+            "unknown task 'addition'; did you mean 'adding'? choose from: adding, copy,",
+        ),
         ("adding", {"length": 9}, "length is 9, and must be at least 10"),
         ("adding", {"batch": 0}, "batch is 0, and must be at least 1"),
         ("adding", {"hidden": 0}, "hidden is 0, and must be at least 1"),
         ("adding", {"variant": "1998"}, "unknown variant '1998'; did you mean '1997'"),
-        ("adding", {"markers": 3}, "does not take 'markers': its settings are length, variant"),
+        (
+            "adding",
+            {"markers": 3},
+            "task 'adding': unknown setting 'markers'; choose from: length, variant",
+        ),
         ("adding", {"cell": "elman"}, "choose from: rnn,"),
         ("adding", {"cell": nn.LSTM(3, 4)}, "make it with input_size=2"),
         ("adding", {"cell": nn.LSTM(2, 4, batch_first=True)}, "batch_first=False"),

@@ -25,6 +25,7 @@ import unicodedata
 from collections.abc import Iterable
 
 _MOST = 40  # names to choose from in one message
+_LONGEST = 60  # letters of a name in it
 
 
 class ThroughtimeError(Exception):
@@ -144,6 +145,7 @@ def unknown(what: str, name: object, known: Iterable[object], choose: str = "cho
     given, choices = plain(name), [plain(choice) for choice in known]
     listed = ", ".join([*choices[:_MOST], *(["..."] if len(choices) > _MOST else [])])
     near = _nearest(given, choices)
+    given = given if len(given) <= _LONGEST else f"{given[:_LONGEST]} …"
     hint = "" if near is None else f" did you mean {near!r}?"
     offer = f" {choose}: {listed}" if choices else " there is none"
     return f"unknown {what} {given!r};{hint}{offer}"
