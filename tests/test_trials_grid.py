@@ -84,7 +84,7 @@ WRONG = [
     ({"clip": float("inf")}, "clip: inf is no number above 0"),
     ({"schedule": "cosy"}, "schedule: unknown schedule 'cosy'; "),
     ({"until_solved": 1}, "until_solved: 1 is neither true nor false"),
-    ({"task": "a\x1b[31m" * 40}, "task: 'a\\x1b[31ma"),
+    ({"task": "a\x1b[31m" * 40}, "task: unknown task 'a [31ma"),
 ]
 
 
