@@ -233,7 +233,7 @@ def test_options_that_no_layer_has(options: dict[str, Any], sentence: str) -> No
 
 
 def test_an_unknown_name_is_refused_with_the_list() -> None:
-    with pytest.raises(tt.InputError, match="'lstmm' is not known: choose one of rnn, relu-rnn"):
+    with pytest.raises(tt.InputError, match="unknown cell 'lstmm'; did you mean 'lstm'"):
         make_cell("lstmm", I, H)
 
 

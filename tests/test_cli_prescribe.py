@@ -204,7 +204,7 @@ def test_the_report_has_the_ranking_and_the_code(run: Ran) -> None:
         ("own.py:build --cell rnn", "give FILE.py:FUNCTION or --cell, not both"),
         ("own.py:build --span 0", "0 is out of range"),
         ("own.py:build --report .", "is a directory: name a file in it"),
-        ("addition", "task 'addition' is not known: choose one of"),
+        ("addition", "unknown task 'addition'; choose from:"),
         ("", "Missing argument"),
     ],
 )

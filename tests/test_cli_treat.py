@@ -161,7 +161,7 @@ def test_processes_of_its_own_give_the_same(run: Ran) -> None:
 REFUSED = [
     (("nothing.py:build",), "there is no file nothing.py"),
     (("pair.py:build",), "returned (Net, function): return Problem(name, model, batches, loss"),
-    (("recall.py:build", "--remedies", "aspirin"), "'aspirin' is no remedy"),
+    (("recall.py:build", "--remedies", "aspirin"), "unknown remedy 'aspirin'"),
     (("recall.py:build", "--remedies", "chrono"), "has no gate that keeps its state"),
     (("recall.py:build", "--seeds", "0"), "0 is out of range"),
     (("recall.py:build", "--out", "full"), "full holds other files: name a new directory"),

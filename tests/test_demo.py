@@ -91,7 +91,7 @@ def test_a_report_that_cannot_be_written_is_refused_at_once(tmp_path: Path, plac
 
 
 def test_an_unknown_language_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="choose one of en, ko"):
+    with pytest.raises(InputError, match="choose from: en, ko"):
         run(tmp_path / "report.html", language="fr")
 
 

@@ -372,7 +372,7 @@ def closures(model: nn.GRU) -> dict[str, tuple[Callable[[], object], str]]:
     """What a closure can do wrong, and what the error says."""
     x = torch.randn(9, 3, 2)
     return {
-        "a vector": (lambda: model(x)[0][-1, 0], r"returned shape \(4,\)"),
+        "a vector": (lambda: model(x)[0][-1, 0], r"returned a tensor of shape \(4,\)"),
         "a number": (lambda: model(x)[0].sum().item(), "returned float"),
         "complex": (lambda: model(x)[0].sum() * 1j, "one real number"),
         "detached": (lambda: model(x)[0].sum().detach(), "is there a detach"),

@@ -74,7 +74,10 @@ def test_what_lies_beside_the_file_can_be_imported() -> None:
 
 
 def test_what_it_defines_can_be_found_by_another_process() -> None:
-    write("import torch\nclass Data: pass\ndef build():\n    return torch.nn.RNN(1, 1), Data\n")
+    write(
+        "import torch\nclass Data: pass\n"
+        "def build():\n    return torch.nn.RNN(1, 1), lambda: Data()\n"
+    )
     made = load("model.py:build").closure()
     assert type(pickle.loads(pickle.dumps(made))) is type(made)  # noqa: S301  — our own
     assert type(made).__module__ == "model"
@@ -91,6 +94,7 @@ WHAT = (
     "that returns the loss, or a "
     "throughtime.Problem; it returned"
 )
+EXAMPLE = "return model, lambda: criterion(model(x), y)"
 BAD = {
     "no function": Bad("", "'model.py' names no function: write FILE.py:FUNCTION", "model.py"),
     "empty name": Bad("", "'model.py:' names no function: write FILE.py:FUNCTION", "model.py:"),
@@ -98,16 +102,22 @@ BAD = {
     "empty": Bad("", "'' names no function: write FILE.py:FUNCTION", ""),
     "missing": Bad("", "there is no file other.py: check the path", "other.py:build"),
     "escape": Bad("", "there is no file  [31m.py: check the path", "\x1b[31m.py:build"),
-    "folder": Bad("", ". is a directory: name a Python file in it", ".:build"),
+    "folder": Bad(
+        "",
+        ". is a directory: name a Python file in it, and its function: FILE.py:FUNCTION",
+        ".:build",
+    ),
     "device": Bad("", "/dev/null is not a Python file: name one that ends in .py", "/dev/null:f"),
-    "defines none": Bad("x = 1", "model.py has no function 'x'; it has: none", "model.py:x"),
+    "defines none": Bad("x = 1", "model.py: unknown function 'x'; there is none", "model.py:x"),
     "offers": Bad(
         "def one(): ...\ndef _two(): ...\nfrom os.path import join\n",
-        "model.py has no function 'build'; it has: one",
+        "model.py: unknown function 'build'; choose from: one",
     ),
     "offers many": Bad(
-        "".join(f"def f{n}(): ...\n" for n in range(20)),
-        "model.py has no function 'build'; it has: f0, f1, f2, f3, f4, f5, f6, f7, ...",
+        "".join(f"def f{n}(): ...\n" for n in range(50)),
+        "model.py: unknown function 'build'; choose from: "
+        + ", ".join(f"f{n}" for n in range(40))
+        + ", ...",
     ),
     "syntax": Bad("def build(:\n", "model.py:1: SyntaxError: invalid syntax"),
     "import": Bad("\nimport missing_here", "model.py:2: ModuleNotFoundError: No module named "
@@ -126,11 +136,14 @@ BAD = {
         "def build(x): ...",
         "model.py: TypeError: build() missing 1 required positional argument: 'x'",
     ),
-    "nothing": Bad("def build(): ...", f"model.py:build {WHAT} None"),
+    "nothing": Bad(
+        "def build(): ...",
+        f"model.py:build {WHAT} None: is a return missing? End it with  {EXAMPLE}",
+    ),
     "number": Bad("def build():\n    return 42", f"model.py:build {WHAT} something of type int"),
     "swapped": Bad(
         f"{model()}\ndef swapped():\n    return build()[::-1]\n",
-        f"model.py:swapped {WHAT} (function, Net)",
+        f"model.py:swapped {WHAT} (function, Net): the model comes first",
         "model.py:swapped",
     ),
     "four": Bad(

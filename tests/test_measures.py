@@ -178,8 +178,8 @@ def test_a_reverse_layer_is_measured_in_the_time_of_the_sequence() -> None:
 
 
 BAD = {
-    "unknown layer": (lambda trace: lags(trace, "nope"), "no layer 'nope'"),
-    "unknown part": (lambda trace: lags(trace, 0, part="c"), "no part 'c'"),
+    "unknown layer": (lambda trace: lags(trace, "nope"), "unknown layer 'nope'"),
+    "unknown part": (lambda trace: lags(trace, 0, part="c"), "unknown part 'c'"),
     "anchor outside": (lambda trace: lags(trace, 0, anchors=[T]), f"anchor {T} lies outside"),
     "no anchors": (lambda trace: lags(trace, 0, anchors=0), "anchors must be at least 1"),
     "floor above": (lambda trace: lags(trace, 0, floor=1.0), "floor must be a log10 gain below 0"),

@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     ),
     "unknown layer": (
         lambda: lyapunov(captured(nn.GRU(I, H), torch.randn(30, 1, I)), "nope"),
-        tt.InputError, "no layer 'nope'",
+        tt.InputError, "unknown layer 'nope'",
     ),
     "too short": (
         lambda: lyapunov(captured(nn.GRU(I, H), torch.randn(8, 1, I))),

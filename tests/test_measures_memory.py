@@ -316,7 +316,7 @@ def test_states_that_never_change_fill_no_direction(value: float) -> None:
 
 BAD = {
     "several layers": ({}, "choose one with layer=: 'gru', 'gru.reverse'"),
-    "unknown layer": ({"layer": "nope"}, "no layer 'nope'"),
+    "unknown layer": ({"layer": "nope"}, "unknown layer 'nope'"),
     "longest": ({"layer": 0, "longest": 0}, "longest must be at least 1"),
     "starts": ({"layer": 0, "starts": 0}, "starts must be at least 1"),
     "probes": ({"layer": 0, "probes": 0}, "probes must be at least 1"),

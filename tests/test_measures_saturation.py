@@ -319,7 +319,7 @@ BAD = {
     "unknown layer": (
         lambda: saturation(captured(made("RNN"), normal(T, B, I)), "nope"),
         tt.InputError,
-        "no layer 'nope'",
+        "unknown layer 'nope'",
     ),
     "custom": (
         lambda: saturation(replace(linear_world(torch.eye(2), 3, torch.ones(2)), name="mine")),

@@ -256,7 +256,7 @@ BAD = {
     "unknown layer": (
         lambda: spectrum(captured(model_of("RNN"), normal(T, B, I)), "nope"),
         tt.InputError,
-        "no layer 'nope'",
+        "unknown layer 'nope'",
     ),
     "marked": (lambda: spectrum(marked()), tt.UnsupportedError, "'mine' .marked. has no recurrent"),
 }

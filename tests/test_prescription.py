@@ -107,8 +107,8 @@ def test_the_order_in_which_treatments_are_joined_does_not_matter(name: str, sam
         ("chrono+forget-bias", "chrono and forget-bias overwrite each other"),
         ("chrono+chrono", "chrono and chrono overwrite each other"),
         ("none+chrono", "none stands alone"),
-        ("sleep", "'sleep' is no remedy: join some of"),
-        ("", "'' is no remedy"),
+        ("sleep", "unknown remedy 'sleep'; combine these with"),
+        ("", "unknown remedy ''"),
     ],
 )
 def test_names_that_cannot_be_joined_are_refused(name: str, told: str) -> None:

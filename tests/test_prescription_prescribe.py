@@ -270,7 +270,7 @@ def test_a_batch_there_must_be() -> None:
 
 
 def test_an_unknown_remedy_is_refused_before_any_work() -> None:
-    with pytest.raises(tt.InputError, match="'sleep' is no remedy"):
+    with pytest.raises(tt.InputError, match="unknown remedy 'sleep'"):
         prescribe(reading("lstm"), remedies=["sleep"])
 
 

@@ -51,9 +51,12 @@ def test_what_is_no_problem_is_refused(fields: Any, said: str) -> None:
 
 
 LOSSES: dict[str, tuple[Any, str]] = {
-    "a pair": (lambda m, b: (loss(m, b), 1), r"loss\(model, batch\) must return .* returned tuple"),
+    "a pair": (
+        lambda m, b: (m(b[0]), loss(m, b)),
+        r"loss\(model, batch\) must return .* a tuple whose first element is a tensor of shape",
+    ),
     "a number": (lambda m, b: loss(m, b).item(), "one real number as a tensor, and returned float"),
-    "one for each": (lambda m, b: m(b[0]) - b[1], r"and returned shape \(4,\)"),
+    "one for each": (lambda m, b: m(b[0]) - b[1], r"and returned a tensor of shape \(4,\)"),
 }
 
 

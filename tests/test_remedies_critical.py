@@ -141,7 +141,7 @@ def test_every_layer_and_direction_is_tuned(make: Make) -> None:
         result = critical_(model, run, 20, tolerance=0.005)
         with tt.capture(model) as captured:
             run().backward()
-    names = [weights.traced for weights in recurrent_weights(model)]
+    names = [weights.name for weights in recurrent_weights(model)]
     found = [slope(captured.trace[name]) for name in names]
     assert found == pytest.approx([one.after for one in result.layers], abs=1e-5)
     assert max(map(abs, found)) <= 0.005
@@ -284,7 +284,7 @@ def test_an_error_of_the_closure_leaves_the_weights_as_they_were() -> None:
 def test_it_says_what_it_did() -> None:
     layer = made(lambda: nn.GRU(I, H))
     said = str(critical_(layer, closure(layer)))
-    assert said.startswith("GRU_l0: bias of z +")
+    assert said.startswith("gru: bias of z +")
     assert said.endswith("decades per step")
 
 
@@ -341,9 +341,9 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "another mark": (
         lambda: critical_(m := ByHand(), closure(m), own={"his": m.recur.weight}),
-        "no layer 'his'",
+        "unknown layer 'his'",
     ),
-    "a layer that does not run": (lonely, "no layer '1'"),
+    "a layer that does not run": (lonely, "unknown layer '1'"),
     "no loss": (lambda: critical_(layer := nn.RNN(I, H), lambda: layer(inputs())), "the loss"),
 }
 

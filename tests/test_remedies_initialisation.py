@@ -228,11 +228,11 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "antisymmetric": (lambda: orthogonal_(cells.AntisymmetricRNN(2, 4)), "no recurrent matrix"),
     "orthogonal already": (lambda: orthogonal_(cells.OrthogonalRNN(2, 4)), "is parametrised"),
     "no matrix": (lambda: orthogonal_(cells.MinGRU(2, 4)), "no recurrent matrix"),
-    "no gate": (lambda: forget_bias_(nn.RNN(2, 4)), "RNN_l0 has no gate that keeps its state"),
-    "no bias": (lambda: chrono_(nn.LSTM(2, 4, bias=False), 30), "LSTM_l0 has no bias"),
+    "no gate": (lambda: forget_bias_(nn.RNN(2, 4)), "rnn has no gate that keeps its state"),
+    "no bias": (lambda: chrono_(nn.LSTM(2, 4, bias=False), 30), "lstm has no bias"),
     "a short time": (lambda: chrono_(nn.LSTM(2, 4), 30, 1), "t_min = 1"),
     "times out of order": (lambda: chrono_(nn.LSTM(2, 4), 30, 40), "to t_max = 30"),
-    "a single unit": (lambda: uniform_gates_(nn.GRU(2, 1)), "GRU_l0 has too few units"),
+    "a single unit": (lambda: uniform_gates_(nn.GRU(2, 1)), "gru has too few units"),
     "uniform, no gate": (lambda: uniform_gates_(nn.RNN(2, 4)), "no gate that keeps its state"),
     "no time at all": (lambda: chrono_(nn.LSTM(2, 4), math.nan), "t_max = nan"),
 }
@@ -247,6 +247,6 @@ def test_what_does_not_fit_is_refused(asked: Callable[[], object], sentence: str
 def test_what_is_refused_is_left_as_it_was() -> None:
     model = nn.ModuleList([nn.LSTM(I, H), nn.RNN(I, H)])
     before = [weight.clone() for weight in model.parameters()]
-    with pytest.raises(InputError, match="1_l0 has no gate"):
+    with pytest.raises(InputError, match="1 has no gate"):
         chrono_(model, 30)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))

@@ -253,7 +253,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "the layer itself": (lambda: replace_(nn.LSTM(I, H), "gru"), "LSTM is the layer itself"),
     "no layer": (lambda: replace_(nn.Linear(I, H), "gru"), "no recurrent layer in this Linear"),
     "a loop over a cell": (lambda: replace_(nn.Sequential(nn.LSTMCell(I, H)), "gru"), "the loop"),
-    "no such cell": (lambda: replace_(two(), "transformer"), "cell 'transformer' is not known"),
+    "no such cell": (lambda: replace_(two(), "transformer"), "unknown cell 'transformer'"),
     "no such layer": (lambda: replace_(two(), "gru", layers=["c"]), "'c' .*: it has 'a', 'b'"),
     "no layers": (lambda: replace_(two(), "gru", layers=[]), "layers is empty"),
     "projection": (

@@ -158,7 +158,7 @@ REFUSED = {
     "all of it": (lambda: suggest_window(relu_world(0.9, 9), share=1.0), "between 0 and 1"),
     "one step": (lambda: suggest_window(relu_world(0.9, 1)), "over at least 2 steps"),
     "no layer": (
-        lambda: suggest_window(Trace((relu_world(0.9, 9),)), "nope"), "no layer 'nope'",
+        lambda: suggest_window(Trace((relu_world(0.9, 9),)), "nope"), "unknown layer 'nope'",
     ),
     "not finite": (
         lambda: suggest_window(linear_world(math.nan * EYE, 9, ONES)), "a finite gradient",

@@ -89,7 +89,7 @@ def test_a_language_ends_where_it_ends() -> None:
 
 
 def test_another_language_is_refused_in_one_line() -> None:
-    with pytest.raises(InputError, match="no language 'fr': choose one of en, ko"):
+    with pytest.raises(InputError, match="unknown language 'fr'; choose from: en, ko"):
         render_html(samples.vanishing(), language="fr")
 
 

@@ -94,7 +94,7 @@ def test_the_verdict_comes_first() -> None:
         "forget gate at 1 −0.004",
         "carousel 62 % █",
         "Less than 1 % of the update of the recurrent weights comes from more than 15 steps back",
-        "Largest Lyapunov exponent: −0.210 nats per step.",
+        "Largest Lyapunov exponent: −0.210 nats per step, which is −0.091 decades.",
         "Stuck: i",
     ],
 )

@@ -46,7 +46,7 @@ def test_a_rate_has_its_unit_and_its_pace(value: float | None, slope: str, pace:
         ({"horizon": 99, "reaches_end": True}, "at least 99 of 100 steps", 0.99),
         ({"horizon": 5000, "span": 1000}, "5,000 of 1,000 steps", 1.0),
         ({"horizon": 0, "reaches_end": True, "span": 1}, "0 of 1 step", 0.0),
-        ({"horizon": None}, "unknown, of 100 steps", 0.0),
+        ({"horizon": None}, "unknown", 0.0),
     ],
 )
 def test_the_reach_in_words_and_as_a_share(

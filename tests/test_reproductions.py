@@ -258,7 +258,7 @@ def test_json_holds_every_seed_and_the_verdict(run: Ran, monkeypatch: pytest.Mon
 def test_an_unknown_name_is_one_line_that_names_the_known(run: Ran) -> None:
     ran = run("copy-paste")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("throughtime: there is no reproduction copy-paste: choose one of ")
+    assert ran.err.startswith("throughtime: unknown reproduction 'copy-paste'; ")
     assert all(name in ran.err for name in REPRODUCTIONS)
 
 

@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -44,12 +45,13 @@ SURFACE = {
     "prescribe": "throughtime.prescription",
     "recurrences": "throughtime.recurrences",
     "remedies": "throughtime.remedies",
+    "report": "throughtime.report",
     "tasks": "throughtime.tasks",
     "train": "throughtime.training",
     "treat": "throughtime.trials",
     "write_report": "throughtime.report",
 }
-MODULES = {"cells", "measures", "recurrences", "remedies", "tasks"}
+MODULES = {"cells", "measures", "recurrences", "remedies", "report", "tasks"}
 
 
 def test_the_surface_is_this_list() -> None:
@@ -96,3 +98,12 @@ def test_capture_is_the_context_manager_in_whatever_order_things_are_imported() 
         "print(type(tt.capture).__name__, capture is tt.capture, observe is same)",
     )
     assert printed == "type True True\n"
+
+
+def test_the_version_and_the_report_are_at_hand() -> None:
+    printed = fresh(
+        "import throughtime as tt",
+        "print(tt.__version__, tt.report.write_report is tt.write_report)",
+        "print([name for name in dir(tt) if name not in tt.__all__ and name[:2] != '__'])",
+    )
+    assert printed == f"{version('throughtime')} True\n[]\n"

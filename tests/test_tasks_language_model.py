@@ -68,7 +68,7 @@ def test_a_text_of_ones_own_in_korean() -> None:
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),
     [
-        ({"cell": "transformer"}, InputError, "choose one of rnn, relu-rnn, lstm, gru"),
+        ({"cell": "transformer"}, InputError, "choose from: rnn, relu-rnn, lstm, gru"),
         ({"window": 1}, InputError, "must be at least 2"),
         ({"text": "word " * 300, "window": 400}, LoadError, "a shorter window"),
         ({"text": "book.txt"}, LoadError, "3 words"),

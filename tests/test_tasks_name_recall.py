@@ -126,8 +126,8 @@ def test_a_batch_is_time_first(language: str) -> None:
         ({"distance": 5}, "the shortest story has 6"),
         ({"distance": 4, "language": "ko"}, "the shortest story has 5"),
         ({"distance": 20, "nearest": 21}, "beyond the distance 20"),
-        ({"language": "fr"}, "'fr' is not known: choose one of en, ko"),
-        ({"cell": "elman"}, "choose one of rnn, relu-rnn, lstm, gru"),
+        ({"language": "fr"}, "unknown language 'fr'; choose from: en, ko"),
+        ({"cell": "elman"}, "choose from: rnn, relu-rnn, lstm, gru"),
         ({"cell": "rnn", "forget_bias": 1.0}, "has no gate that keeps"),
     ],
 )

@@ -133,7 +133,7 @@ def test_parts_by_name() -> None:
     made = layer()
     assert (made.part("s"), made.part("h")) == (slice(None), slice(0, H))
     assert made.part("c") == slice(H, 2 * H)
-    with pytest.raises(tt.InputError, match=r"no part 'x' in layer 'rnn': it has 's', 'h', 'c'"):
+    with pytest.raises(tt.InputError, match=r"layer 'rnn': unknown part 'x'; choose from: s, h, c"):
         made.part("x")
 
 
@@ -149,7 +149,7 @@ def test_a_trace_is_a_row_of_named_layers() -> None:
     assert trace.names == ("below", "above")
     assert (len(trace), list(trace)) == (2, [below, above])
     assert trace["above"] is trace[1] is above
-    with pytest.raises(tt.InputError, match="no layer 'x' in this trace: it has 'below', 'above'"):
+    with pytest.raises(tt.InputError, match="unknown layer 'x'; choose from: below, above"):
         _ = trace["x"]
 
 

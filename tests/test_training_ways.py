@@ -207,7 +207,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "clip": ({"clip": 0.0}, "clip is 0.0: give a norm above 0, or None to clip nothing"),
     "clip nan": ({"clip": float("nan")}, "clip is nan"),
     "lr": ({"lr": -0.1}, "lr is -0.1: give a learning rate of at least 0"),
-    "schedule": ({"schedule": "cosinus"}, "'cosinus' is not known: choose one of constant, linear"),
+    "schedule": ({"schedule": "cosinus"}, "unknown schedule 'cosinus'; did you mean 'cosine'"),
     "stop": ({"stop": "sovled"}, "stop is 'sovled': give None, 'solved' or a function"),
     "no look": ({"stop": "solved"}, "say how often to evaluate: evaluate_every=100"),
 }

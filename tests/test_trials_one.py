@@ -119,7 +119,7 @@ def test_a_setting_that_diverges_is_recorded_for_good(tmp_path: Path) -> None:
 FAULTS = [
     ({"remedies": ["chrono"]}, "has no gate that keeps its state"),
     ({"lengths": [3]}, "length is 3, and must be at least 10 for the adding problem"),
-    ({"variant": "twice"}, "adding has no variant 'twice'"),
+    ({"variant": "twice"}, "adding: unknown variant 'twice'"),
 ]
 
 

@@ -140,7 +140,7 @@ def test_the_cell_can_be_kept(tmp_path: Path) -> None:
 # What cannot be
 
 REFUSED = [
-    ({"remedies": ["aspirin"]}, "'aspirin' is no remedy"),
+    ({"remedies": ["aspirin"]}, "unknown remedy 'aspirin'"),
     ({"remedies": ["chrono"]}, "has no gate that keeps its state"),
     ({"remedies": ["none"]}, "none is no remedy"),
     ({"seeds": 0}, "there is no seed"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from throughtime.errors import (
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement
 
 if TYPE_CHECKING:
-    from throughtime import cells, measures, recurrences, remedies, tasks
+    from throughtime import cells, measures, recurrences, remedies, report, tasks
     from throughtime.assertions import assert_reaches
     from throughtime.capture import capture, mark, observe
     from throughtime.diagnosis import diagnose
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from throughtime.trace import LayerTrace, Trace
     from throughtime.training import Training, train
     from throughtime.trials import Treated, treat
+
+    __version__: str
 
 __all__ = [
     "Clipper",
@@ -72,6 +75,7 @@ __all__ = [
     "prescribe",
     "recurrences",
     "remedies",
+    "report",
     "tasks",
     "train",
     "treat",
@@ -98,6 +102,7 @@ _HOMES = {
     "prescribe": "prescription",
     "recurrences": "",
     "remedies": "",
+    "report": "",
     "tasks": "",
     "train": "training",
     "treat": "trials",
@@ -107,6 +112,8 @@ _HOMES = {
 if not TYPE_CHECKING:  # a type checker would take every misspelt name for one of these
 
     def __getattr__(name: str) -> object:
+        if name == "__version__":
+            return version(__name__)
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         home = _HOMES[name]
@@ -127,7 +134,8 @@ class _Package(ModuleType):
         return import_module, (self.__name__,)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
+        own = {name for name in super().__dir__() if name.startswith("__")}
+        return sorted({*own, *__all__, "__version__"})
 
 
 sys.modules[__name__].__class__ = _Package

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from throughtime.capture import observe
 from throughtime.capture.lengths import Lengths
 from throughtime.diagnosis import diagnose
-from throughtime.errors import NoGradientError, ReachError
+from throughtime.errors import NoGradientError, ReachError, counted
 from throughtime.findings import Diagnosis
+from throughtime.problem import checked_pair
 from throughtime.typed import checked_span
 
 
@@ -41,6 +42,7 @@ def assert_reaches(
             check that failed, or a layer whose longest measured lag is below the span.
         InputError, NothingRecordedError: as ``capture``.
     """
+    checked_pair("assert_reaches", model, closure)
     span = checked_span(span, "assert_reaches")
     try:
         trace = observe(model, closure, lengths=lengths)
@@ -50,7 +52,7 @@ def assert_reaches(
     if found.verdict == "unknown":
         raise ReachError(f"cannot tell: {found}")
     if found.verdict != "healthy":
-        raise ReachError(f"the gradient does not reach {span} steps back: {found}")
+        raise ReachError(f"the gradient does not reach {counted(span, 'step')} back: {found}")
     for layer in trace:
         longest = layer.longest_lag()
         if layer.steps > 1 and longest < span:

@@ -21,9 +21,14 @@ asks a command to end is a ``StopRequest``, which is not an error.
 
 from __future__ import annotations
 
+import difflib
 import signal
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
+
+_MOST = 40  # names to choose from in one message
+_LONGEST = 60  # letters of a name in it
 
 
 class ThroughtimeError(Exception):
@@ -112,11 +117,9 @@ class MissingExtraError(ThroughtimeError, ImportError):
 
     exit_code = 3
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f'{package} is not installed: run  pip install "throughtime[{extra}]"',
-            name=package,
-        )
+    def __init__(self, package: str) -> None:
+        # Not "throughtime[...]": this package itself may have been installed from a folder.
+        super().__init__(f"{package} is not installed: run  pip install {package}", name=package)
 
 
 class StopRequest(BaseException):
@@ -174,3 +177,34 @@ def plain(text: object) -> str:
         for c in str(text)
         if unicodedata.category(c) != "Cf"
     )
+
+
+def counted(number: float, thing: str, several: str = "") -> str:
+    """``1 step``, ``9 steps``, ``1,000 steps``, ``1.5 minutes``; ``several`` of ``batch``."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {thing}" if shown == "1" else f"{shown} {several or f'{thing}s'}"
+
+
+def unknown(what: str, name: object, known: Iterable[object], choose: str = "choose from") -> str:
+    """``unknown remedy 'cronno'; did you mean 'chrono'? choose from: chrono, gru``.
+
+    Args:
+        what: the kind of thing, in a word.
+        name: what was given.
+        known: the names that there are.
+        choose: how they are offered.
+    """
+    given, choices = plain(name), [plain(choice) for choice in known]
+    listed = ", ".join([*choices[:_MOST], *(["..."] if len(choices) > _MOST else [])])
+    near = _nearest(given, choices)
+    given = given if len(given) <= _LONGEST else f"{given[:_LONGEST]} …"
+    hint = "" if near is None else f" did you mean {near!r}?"
+    offer = f" {choose}: {listed}" if choices else " there is none"
+    return f"unknown {what} {given!r};{hint}{offer}"
+
+
+def _nearest(given: str, choices: Iterable[str]) -> str | None:
+    """The choice that was probably meant: case and the sign between words do not count."""
+    spelt = {choice.casefold().replace("_", "-"): choice for choice in choices}
+    near = difflib.get_close_matches(given.casefold().replace("_", "-"), spelt, 1)
+    return spelt[near[0]] if near else None

@@ -282,7 +282,10 @@ class Diagnosis:
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
-        lines = [*self.head, f"{self.verdict.upper()}: {self.sentence}"]
+        causes = self.causes
+        first = [one for one in causes if one.disease in MISTAKES and one.sentence != self.sentence]
+        said = [*(one.sentence for one in first[:1]), self.sentence]
+        lines = [*self.head, f"{self.verdict.upper()}: {' '.join(said)}"]
         for layer in self.layers:
             at_least = "at least " if layer.reaches_end else ""
             horizon = "unknown" if layer.horizon is None else f"{at_least}{layer.horizon}"
@@ -292,9 +295,8 @@ class Diagnosis:
                 f"  {layer.name} ({layer.kind}): {layer.verdict}, horizon {horizon} of {layer.span}"
                 f"{rate} ({check})"
             )
-        causes = self.causes
         others = [found for found in self.findings if found not in causes]
-        more = [found for found in (*causes, *others) if found.sentence != self.sentence]
+        more = [found for found in (*causes, *others) if found.sentence not in said]
         lines += [f"  {finding.disease}: {finding.sentence}" for finding in more]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(plain(line) for line in lines)
@@ -303,6 +305,8 @@ class Diagnosis:
 def _check_in_words(layer: LayerDiagnosis) -> str:
     if layer.checked_by and layer.kind == "marked":
         return "read from the autograd graph itself"
+    if layer.verified == 0 and layer.checked_by:
+        return "nothing to compare" if layer.verdict == "unknown" else "agrees exactly"
     if layer.verified is not None:
         return f"verified to {layer.verified:.0e}" if layer.checked_by else "check failed"
     if layer.checked_by:

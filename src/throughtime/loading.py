@@ -22,15 +22,24 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from throughtime.errors import LoadError, ThroughtimeError, is_stop, out_of_memory, plain, said
+from throughtime.errors import (
+    LoadError,
+    ThroughtimeError,
+    is_stop,
+    out_of_memory,
+    plain,
+    said,
+    unknown,
+)
 from throughtime.leaving import LeavingError, one_answer
-from throughtime.problem import Problem
+from throughtime.problem import Problem, checked_pair
 from throughtime.randomness import randomness
 
 _NAMELESS = "_throughtime_user_file"
 _END = object()
 _OBJECTS = ("model", "clip", "backward")  # called as well, but remembering something
-_FEW = 8  # functions to offer where another one was asked for
+_EXAMPLE = "return model, lambda: criterion(model(x), y)"
+_WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".h5", ".onnx", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -175,8 +184,7 @@ def _called(file: UserFile, name: str, seed: int | None = None) -> Any:
         module = _module(file)
     function = getattr(module, name, None)
     if not callable(function):
-        known = ", ".join(_functions(module)) or "none"
-        raise LoadError(f"{plain(file.named)} has no function {plain(name)!r}; it has: {known}")
+        raise LoadError(f"{plain(file.named)}: {unknown('function', name, _functions(module))}")
     given = {} if seed is None or not _takes_seed(function) else {"seed": seed}
     with users_code(file):
         return function(**given)
@@ -222,20 +230,52 @@ class _Guarded(Iterator[Any]):
 def _split(target: str) -> tuple[UserFile, str]:
     """The file and the name of the function; the last colon parts them."""
     file, _, name = target.rpartition(":")
-    if not file or not name:
-        raise LoadError(f"{plain(target)!r} names no function: write FILE.py:FUNCTION")
-    path = Path(file)
+    path = Path(file or target)
     try:
         is_there, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
     except (OSError, ValueError) as error:  # a name too long, a NUL in it
-        raise LoadError(f"{plain(file)} cannot be read ({plain(error)}): check the path") from error
+        raise LoadError(f"{plain(path)} cannot be read ({plain(error)}): check the path") from error
+    if target and (hint := _of_another_kind(path, is_folder)):
+        raise LoadError(f"{plain(path)} {hint}")
+    if not file or not name:
+        raise LoadError(f"{plain(target)!r} names no function: write FILE.py:FUNCTION")
     if not is_there:
-        raise LoadError(f"there is no file {plain(file)}: check the path")
-    if is_folder:
-        raise LoadError(f"{plain(file)} is a directory: name a Python file in it")
+        raise LoadError(f"there is no file {plain(file)}: {_where(path, name)}")
     if not is_file or path.suffix != ".py":
         raise LoadError(f"{plain(file)} is not a Python file: name one that ends in .py")
     return UserFile(path, path.resolve()), name
+
+
+def _of_another_kind(path: Path, is_folder: bool) -> str:
+    """What is named instead of a Python file, and what to do; empty for what may be one."""
+    if is_folder:
+        return "is a directory: name a Python file in it, and its function: FILE.py:FUNCTION"
+    if path.suffix == ".ipynb":
+        return (
+            "is a notebook: call throughtime.diagnose(model, closure) in one of its cells, or save "
+            "its code to a FILE.py (jupyter nbconvert --to script) and name FILE.py:FUNCTION"
+        )
+    if path.suffix in _WEIGHTS:
+        return (
+            "holds weights, and the gradient needs the code of the model too: write a FILE.py with "
+            "def build(): model = MyModel(); load the weights into it; "
+            f"{_EXAMPLE}, and name FILE.py:build"
+        )
+    return ""
+
+
+def _where(path: Path, name: str) -> str:
+    """What to do about a file that is not there; its place where the name is that of a module."""
+    parts = path.name.split(".")
+    if (
+        path.parent == Path()
+        and path.suffix != ".py"
+        and all(part.isidentifier() for part in parts)
+    ):
+        return f"name a file, not a module: {plain(Path(*parts))}.py:{plain(name)}"
+    if not path.suffix and path.with_suffix(".py").is_file():
+        return f"did you mean {plain(path)}.py:{plain(name)}?"
+    return "check the path"
 
 
 def _module(file: UserFile) -> ModuleType:
@@ -260,13 +300,12 @@ def _module(file: UserFile) -> ModuleType:
 
 
 def _functions(module: ModuleType) -> list[str]:
-    """The first few public functions that the module itself defines."""
-    own = [
+    """The public functions that the module itself defines."""
+    return [
         name
         for name, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__ and name[0] != "_"
     ]
-    return [*own[:_FEW], *(["..."] if len(own) > _FEW else [])]
 
 
 def _checked(made: Any, file: UserFile, target: str) -> Loaded:
@@ -278,8 +317,9 @@ def _checked(made: Any, file: UserFile, target: str) -> Loaded:
         raise LoadError(
             f"{plain(target)} must return (model, closure) or (model, closure, lengths), a torch "
             "module and a function that returns the loss, or a throughtime.Problem; it returned "
-            f"{_described(made)}"
+            f"{_described(made)}{_advice(made)}"
         )
+    checked_pair(f"the pair of {plain(target)}", model, closure, _EXAMPLE)
     lengths = _lengths(more[0] if more else getattr(closure, "lengths", None), target)
 
     trivial = made.trivial_loss if isinstance(made, Problem) else None
@@ -304,7 +344,29 @@ def _lengths(given: Any, target: str) -> tuple[int, ...] | None:
 def _described(made: Any) -> str:
     if isinstance(made, tuple):
         return "(" + ", ".join(type(item).__name__ for item in made) + ")"
+    if isinstance(made, type):
+        return f"the class {made.__name__} itself, not an instance"
     return "None" if made is None else f"something of type {type(made).__name__}"
+
+
+def _advice(made: Any) -> str:
+    """What to return instead of a few things that are often returned."""
+    kinds = {kind.__name__ for kind in type(made).__mro__}
+    if made is None:
+        return f": is a return missing? End it with  {_EXAMPLE}"
+    if "LightningModule" in kinds:
+        loss = "return model, lambda: model.training_step(batch, 0)"
+        return f", a LightningModule: give its loss on a batch as well:  {loss}"
+    if isinstance(made, nn.Module):
+        return f": say how its loss is computed as well:  {_EXAMPLE}"
+    if kinds & {"DataLoader", "Dataset"}:
+        return f": take one batch (x, y) of it, and the model:  {_EXAMPLE}"
+    if isinstance(made, tuple) and len(made) == 2:
+        if isinstance(made[1], nn.Module) and callable(made[0]):
+            return ": the model comes first"
+        if isinstance(made[0], nn.Module):
+            return f": the second must be a function:  {_EXAMPLE}"
+    return ""
 
 
 @contextmanager

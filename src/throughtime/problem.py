@@ -159,13 +159,118 @@ def make_optimizer(make: MakeOptimizer, parameters: Sequence[nn.Parameter], name
 
 
 def as_loss(found: object, who: str) -> Tensor:
-    """What ``who`` returned, if that is a loss. Raises ``InputError``, with what it is instead."""
-    if isinstance(found, Tensor) and found.numel() == 1 and not found.is_complex():
-        return found
-    got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    """The loss in what ``who`` returned; raises ``InputError``, with what came instead.
+
+    As Hugging Face models return it, the loss may also be ``.loss``, the entry ``"loss"``, or the
+    first element of a tuple.
+    """
+    loss, where = _loss_in(found)
+    if isinstance(loss, Tensor) and loss.numel() == 1 and not loss.is_complex():
+        return loss
+    got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else _kind(loss)
+    if found is None:
+        got = "None: is a return missing?"
+    elif loss is None:
+        got = "None: give the model its labels"
     raise InputError(
-        f"{plain(who)} must return the loss, one real number as a tensor, and returned {plain(got)}"
+        f"{plain(who)} must return the loss, one real number as a tensor, and returned {where}{got}"
     )
+
+
+def _loss_in(found: object) -> tuple[object, str]:
+    """What should be the loss, and where it was."""
+    if isinstance(found, Mapping):
+        if "loss" not in found:
+            entries = ", ".join(plain(repr(key)) for key in found) or "none"
+            return found, f"entries {entries} and no 'loss' in a "
+        return found["loss"], f"a {_kind(found)} whose loss is "
+    if not isinstance(found, Tensor) and hasattr(found, "loss"):
+        return found.loss, f"a {_kind(found)} whose loss is "
+    if isinstance(found, tuple) and found:
+        return found[0], "a tuple whose first element is "
+    return found, ""
+
+
+def _kind(given: object) -> str:
+    return plain(type(given).__name__)
+
+
+def checked_pair(
+    who: str, model: object, closure: object, example: str = ""
+) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """A model and a function without arguments, if that is what these are; else ``InputError``.
+
+    Args:
+        who: got them, for the message.
+        model: what was given for it.
+        closure: what was given for it.
+        example: how they are given rightly; default: as the arguments of ``who``.
+    """
+    example = example or f"{who}(model, lambda: loss_of(model(x)))"
+    if isinstance(closure, nn.Module) and callable(model) and not isinstance(model, nn.Module):
+        raise InputError(f"{who} got the closure first and then the model: write {example}")
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{who} takes a model, a torch.nn.Module, not {shown(model)}: {example}")
+    if isinstance(closure, Tensor):
+        raise InputError(
+            f"{who} got a tensor for the closure: give the function that computes the loss, which "
+            f"runs inside: {example}"
+        )
+    if isinstance(closure, type) or not callable(closure):
+        raise InputError(
+            f"{who} takes a model together with a function that returns its loss, not "
+            f"{shown(closure)}: {example}"
+        )
+    needed = _required(closure.forward if isinstance(closure, nn.Module) else closure)
+    if needed:
+        raise InputError(
+            f"{who}: the closure is called without arguments, and takes {', '.join(needed)}: "
+            f"write {example}"
+        )
+    return model, closure
+
+
+def check_problem(who: str, problem: object) -> None:
+    """Raise ``InputError`` unless this is a ``Problem``."""
+    if not isinstance(problem, Problem):
+        raise InputError(
+            f"{who} takes a throughtime.Problem, not {shown(problem)}: make one by "
+            "Problem(name, model, batches, loss, span)"
+        )
+
+
+def check_maker(who: str, make: object) -> None:
+    """Raise ``InputError`` unless this is a function, which makes a problem anew at every call."""
+    if isinstance(make, (type, nn.Module)) or not callable(make):
+        raise InputError(
+            f"{who} makes the problem anew for every training, and takes a function for that, not "
+            f"{shown(make)}: def make(seed): ... return Problem(name, model, batches, loss, span)"
+        )
+
+
+def shown(given: object) -> str:
+    """What was given, in a few words: ``the class Net: make one by Net(...)``, ``a Tensor``."""
+    if isinstance(given, type):
+        name = plain(given.__name__)
+        return f"the class {name} itself (give an instance, {name}(...))"
+    if given is None:
+        return "None"
+    kind = _kind(given)
+    return f"{'an' if kind[:1] in set('AEIOaeiou') else 'a'} {kind}"
+
+
+def _required(function: Callable[..., object]) -> list[str]:
+    """The arguments without which a function cannot be called."""
+    try:
+        arguments = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # one that cannot tell what it takes
+        return []
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        plain(repr(one.name))
+        for one in arguments
+        if one.default is inspect.Parameter.empty and one.kind not in many
+    ]
 
 
 @contextmanager

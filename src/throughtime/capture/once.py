@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from throughtime.capture.lengths import Lengths
 from throughtime.capture.session import capture
 from throughtime.errors import NoGradientError
-from throughtime.problem import as_loss
+from throughtime.problem import as_loss, checked_pair
 from throughtime.randomness import undisturbed
 from throughtime.trace import Trace
 
@@ -33,9 +33,12 @@ def observe(
         memory: as for ``capture``.
 
     Raises:
-        InputError: if the closure neither called ``backward()`` nor returned a scalar tensor.
+        InputError: if the closure is no function without arguments, or neither called
+            ``backward()`` nor returned the loss: a scalar tensor, or a tuple, dictionary or object
+            that holds it first, under ``"loss"`` or as ``.loss``.
             Otherwise as ``capture``.
     """
+    checked_pair("observe", model, closure)
     limits = {} if memory is None else {"memory": memory}
     with undisturbed(model), capture(model, lengths=lengths, **limits) as run:
         try:

@@ -39,6 +39,7 @@ from throughtime.errors import (
     ThroughtimeError,
     ThroughtimeWarning,
 )
+from throughtime.problem import shown
 from throughtime.trace import Far, LayerTrace, Trace
 
 _MEGABYTE = 2**20
@@ -89,7 +90,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         memory: int = 512 * _MEGABYTE,
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise InputError(f"capture takes a torch.nn.Module, not {type(model).__name__}")
+            raise InputError(f"capture takes a torch.nn.Module, not {shown(model)}")
         if memory <= 0:
             raise InputError(f"memory must be a positive number of bytes, not {memory}")
         self._model, self._lengths, self._memory = model, lengths, memory

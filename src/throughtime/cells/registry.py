@@ -16,7 +16,7 @@ from throughtime.cells.lem import LEM
 from throughtime.cells.lru import LRU
 from throughtime.cells.mingru import MinGRU
 from throughtime.cells.orthogonal import OrthogonalRNN
-from throughtime.errors import InputError
+from throughtime.errors import InputError, unknown
 
 CELLS: dict[str, Callable[..., nn.Module]] = {
     "rnn": nn.RNN,
@@ -49,7 +49,7 @@ def make_cell(name: str, inputs: int, hidden: int, **settings: Any) -> nn.Module
         InputError: no cell has this name, or it does not take these settings.
     """
     if name not in CELLS:
-        raise InputError(f"cell {name!r} is not known: choose one of {', '.join(CELLS)}")
+        raise InputError(unknown("cell", name, CELLS))
     try:
         return CELLS[name](inputs, hidden, **settings)
     except TypeError as error:

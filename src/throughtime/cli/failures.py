@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import traceback
 from pathlib import Path
 
 import typer
 
-from throughtime.errors import StopRequest, ThroughtimeError, out_of_memory, said
+from throughtime.errors import StopRequest, ThroughtimeError, out_of_memory, said, unknown
 from throughtime.leaving import LeavingError
 
 BROKEN_PIPE = 141
@@ -24,6 +25,7 @@ _ENVIRONMENT = {  # what a user's other choice of a path would not mend
     errno.ENOSPC,
     errno.EROFS,
 }
+_CHOICE = re.compile(r"'([^']*)' is not one of ((?:'[^']*'(?:, )?)+)")  # as typer says it
 _HERE = Path(__file__).parent.parent
 
 
@@ -67,7 +69,13 @@ def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     hint = f" (see {context.command_path} --help)" if context else ""
     message = " ".join(error.format_message().replace("Value error, ", "").split())
+    message = _CHOICE.sub(_choices, message)
     return message.rstrip(".") + hint
+
+
+def _choices(found: re.Match[str]) -> str:
+    """The same with the choice that was probably meant."""
+    return unknown("choice", found[1], re.findall("'([^']*)'", found[2]))
 
 
 def _nobody_reads(error: BaseException | None) -> bool:

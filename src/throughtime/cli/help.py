@@ -1,19 +1,23 @@
 r"""What ``--help`` says. A ``\b`` keeps the line breaks of its paragraph."""
 
-ABOUT = """See how far back the gradient of a recurrent network reaches, and mend it.
+ABOUT = """Find out how far back gradients travel in a recurrent network, what stops them, and
+what fixes it.
 
 \b
-a first look, on real text    throughtime demo
+a first demo on real text     throughtime demo
 your own model                throughtime diagnose FILE.py:FUNCTION
-a layer as torch makes it     throughtime diagnose --cell lstm
-what would mend it?           throughtime prescribe FILE.py:FUNCTION
-does that help? the proof     throughtime treat FILE.py:FUNCTION
-does a cell learn?            throughtime train adding --length 100
+a fresh layer of torch        throughtime diagnose --cell lstm
+what could fix it?            throughtime prescribe FILE.py:FUNCTION
+does that help? train both    throughtime treat FILE.py:FUNCTION
+does a cell learn a task?     throughtime train adding --length 100
 the mathematics               throughtime textbook scalar
+
+FILE.py:FUNCTION is a function in your Python file that returns (model, closure);
+throughtime diagnose --help shows one.
 """
 
 EXIT_CODES = """\b
-Exit code: 0 healthy or done; 1 a finding; 2 bad usage or input;
+Exit code: 0 healthy or done; 1 a finding, or unknown; 2 bad usage or input;
 3 the environment (disk, memory, a missing package); 129, 130 or 143 after a signal.
 """
 
@@ -32,14 +36,14 @@ powers      powers of W by its eigenvalues, and where these mislead
 nilpotent   spectral radius 0, and the gradient doubles at every step
 lm          the language model: backpropagation through time as a sum
 clip        clipping by the global norm
-lstm        the carousel of forget gates beside the whole gradient
+lstm        the cell-state path (carousel) next to the whole gradient
 """
 
-DIAGNOSE = """Say how far back the gradient of a model reaches, from one batch.
+DIAGNOSE = """Measure on one batch how far back the gradient of a model reaches.
 
-FUNCTION stands in FILE.py and returns (model, closure); where it takes an argument named seed, it
-gets --seed, which also seeds Python, NumPy and torch. The closure runs the
-model on one batch and returns the loss. The file is run, as python would run it:
+FUNCTION is defined in FILE.py and returns (model, closure); where it takes an argument named seed,
+it gets --seed, which also seeds Python, NumPy and torch. The closure takes no argument: it runs the
+model on one batch and returns the loss. Python runs FILE.py first:
 
 \b
     def build():
@@ -49,8 +53,9 @@ model on one batch and returns the loss. The file is run, as python would run it
         return model, closure
 
 For a padded batch it returns (model, closure, lengths), or sets closure.lengths: one whole number
-for each sequence. FUNCTION may return a throughtime.Problem instead. Without a file, --cell makes a
-fresh layer, as torch initialises it, that reads a text word by word.
+for each sequence. FUNCTION may return a throughtime.Problem instead, and the closure what a Hugging
+Face model returns. Without a file, --cell makes a fresh layer, as torch initialises it, that reads
+a text word by word.
 """
 
 TRAIN = """Train a network on a long-range task, on a text, or on a problem of your own.
@@ -72,14 +77,14 @@ batch by torchrun; the -- after its -m keeps --run from being taken for its own:
     torchrun --nproc-per-node 2 -m -- throughtime train adding --run DIR
 """
 
-REPRODUCE = """Get a published result again, and say whether it matches.
+REPRODUCE = """Reproduce a published result, and report whether ours matches.
 
 \b
     throughtime reproduce
     throughtime reproduce book-gradient-norms
     throughtime reproduce adding-irnn --seeds 3
 
-Without a name it lists all of them: the paper, the settings, the figure to expect, what counts as
+Without a name it lists all of them: the paper, the settings, the expected values, what counts as
 matched, and how long one seed takes on one core.
 """
 
@@ -96,12 +101,12 @@ GRID.toml names the axes; examples/grid.toml is one to start from:
     steps = 2000
 
 Each setting is trained once, in a run directory of its own under DIR. Interrupt it at any moment:
-the same command goes on. DIR gets results.csv (and results.parquet, with the extra parquet) and
+the same command goes on. DIR gets results.csv (and results.parquet, if pyarrow is installed) and
 index.html, a page of small loss curves. With --cluster the workers of a Dask cluster do the work;
 they must see DIR under the same path.
 """
 
-PRESCRIBE = """Try the remedies that fit what ails a model, each on a copy of it, and rank them.
+PRESCRIBE = """Try the remedies that fit the findings, each on a copy of the model, and rank them.
 
 \b
     throughtime prescribe FILE.py:FUNCTION --span 200
@@ -113,14 +118,14 @@ model is not touched. Prints the ranking, what a step costs, and the lines of co
 --seconds are over, the remedies that are left are named. It proves nothing.
 """
 
-TREAT = """Train a model with remedies and without, in pairs, and say which remedy helped.
+TREAT = """Train a model with each remedy and without, in pairs, and report which remedy helped.
 
 \b
     throughtime treat FILE.py:FUNCTION --span 200 --steps 2000
 
 FUNCTION returns a throughtime.Problem. With an argument seed it is called with each seed; without
 one, all that it draws from torch, numpy or random is seeded. For each seed every training starts
-from the same first weights, reads the same batches and makes the same number of updates.
+from the same initial weights, reads the same batches and makes the same number of updates.
 
 The plan and the expected time are printed first. Where no remedy does anything, at most 5 % of all
 studies say that one helped; one that helped comes with the patch that puts it into FILE.py.

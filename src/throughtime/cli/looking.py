@@ -78,7 +78,8 @@ def textbook(
 @app.command(
     help=help.DIAGNOSE,
     short_help="Say how far back a model's gradient reaches.",
-    epilog="Exit code: 0 healthy; 1 a finding; 2 bad usage or input.",
+    epilog="Exit code: 0 healthy, and nothing was found; 1 a finding, or unknown; 2 bad usage or "
+    "input; 3 the environment (disk, memory, a missing package).",
 )
 def diagnose(
     context: typer.Context,
@@ -87,7 +88,7 @@ def diagnose(
         int | None,
         number_option(
             "--span",
-            "How many steps back the task must see; default: that of the problem, else T − 1, the "
+            "How many steps back the task must see; default: that of the problem, else T - 1, the "
             "longest lag.",
         ),
     ] = None,
@@ -126,7 +127,7 @@ def diagnose(
             raise LoadError("nothing to diagnose: give FILE.py:FUNCTION, or --cell rnn|lstm|gru")
         found = diagnosed_by_seed(diagnose_one, seed, seeds)
     show(found, report, as_json, language.value)
-    return 0 if found.verdict == "healthy" else 1
+    return 0 if found.diseases == ("healthy",) else 1
 
 
 def _refuse_options_of_the_cell(context: typer.Context) -> None:
@@ -161,13 +162,16 @@ def _diagnose_cell(
 
 
 def _diagnosed(loaded: Loaded, source: str, deep: bool) -> Diagnosis:
-    from throughtime.capture import observe
-    from throughtime.diagnosis import diagnose as diagnose_trace
+    from throughtime.diagnosis import diagnose_closure
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ThroughtimeWarning)  # a note of the diagnosis says the same
-        trace = observe(loaded.model, loaded.closure, lengths=loaded.lengths)
-    if loaded.trivial_loss is not None:
-        trace = replace(trace, run={**trace.run, "trivial_loss": float(loaded.trivial_loss)})
-    found = diagnose_trace(trace, loaded.span, deep=deep)
+        found = diagnose_closure(
+            loaded.model,
+            loaded.closure,
+            loaded.span,
+            deep=deep,
+            lengths=loaded.lengths,
+            trivial_loss=loaded.trivial_loss,
+        )
     return replace(found, run={"source": source, **found.run})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,6 +61,13 @@ def report_place(report: Path | None) -> Path | None:
         raise typer.BadParameter(f"there is no folder {plain(report.parent)}: make it first")
     check_writable(report, _ROOM)
     return report.absolute()
+
+
+def names_a_file(target: str, tasks: Collection[str]) -> bool:
+    """Whether FILE.py:FUNCTION is meant, or a file of another kind, and no task."""
+    return any(sign in target for sign in ":./\\") or (
+        target not in tasks and Path(target).is_dir()
+    )
 
 
 def names_of(given: str | None) -> list[str] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from throughtime.cli.output import working
-from throughtime.errors import plain
+from throughtime.errors import counted, plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,9 +97,10 @@ def _row(place: str, name: str, option: Option) -> tuple[str, ...]:
 
 def _legend(found: Prescription) -> str:
     return (
-        f"After {found.updates} updates of each copy. gain there: of the gradient {found.span} "
-        "steps back; loss: on the captured batch, which no update saw; cost: the time of an "
-        "update, untreated 1, as measured here and now; it has no say in the order."
+        f"After {counted(found.updates, 'update')} of each copy. gain there: of the gradient "
+        f"{counted(found.span, 'step')} back; loss: on the captured batch, which no update saw; "
+        "cost: the time of an update, untreated 1, as measured here and now; it has no say in the "
+        "order."
     )
 
 

@@ -16,6 +16,7 @@ from throughtime.cli.options import (
     AsJson,
     KeepCell,
     file_option,
+    names_a_file,
     names_of,
     number_option,
     report_place,
@@ -66,7 +67,8 @@ Seed = Annotated[int, number_option("--seed", "Seed of all that is random.", lea
 @app.command(
     help=help.PRESCRIBE,
     short_help="Try remedies on copies of a model, and rank them.",
-    epilog="Exit code: 0 healthy; 1 a finding; 2 bad usage or input.",
+    epilog="Exit code: 0 healthy, and nothing was found; 1 a finding, or unknown; 2 bad usage or "
+    "input; 3 the environment.",
 )
 def prescribe(
     context: typer.Context,
@@ -88,8 +90,9 @@ def prescribe(
     with quiet(as_json), working("trying remedies on copies"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ThroughtimeWarning)  # a note of the diagnosis says the same
         from throughtime.prescription import prescribe as prescribe_for
+        from throughtime.tasks import TASKS
 
-        if ":" in target or target.endswith(".py"):
+        if names_a_file(target, TASKS):
             _refuse_options_of_a_task(context)
             problem, notes = _of_file(target, span, seed)
         else:

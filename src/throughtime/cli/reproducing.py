@@ -15,7 +15,7 @@ from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
 from throughtime.cli.options import AsJson, number_option
 from throughtime.cli.output import print_json, quiet, working
-from throughtime.errors import InputError, plain
+from throughtime.errors import InputError, counted, unknown
 
 if TYPE_CHECKING:
     from throughtime.reproductions import Comparison, Reproduction, Result
@@ -42,9 +42,7 @@ def reproduce(
         _list(list(REPRODUCTIONS.values()), as_json)
         return 0
     if name not in REPRODUCTIONS:
-        raise InputError(
-            f"there is no reproduction {plain(name)}: choose one of {', '.join(REPRODUCTIONS)}"
-        )
+        raise InputError(unknown("reproduction", name, REPRODUCTIONS))
     one = REPRODUCTIONS[name]
     shown = sys.stderr.isatty()
     with quiet(as_json):
@@ -105,7 +103,7 @@ def _show(one: Reproduction, compared: Comparison, results: list[Result], toy: b
 
 
 def _duration(one: Reproduction) -> str:
-    return "seconds" if one.minutes < 0.5 else f"about {one.minutes:g} minutes"
+    return "seconds" if one.minutes < 0.5 else f"about {counted(one.minutes, 'minute')}"
 
 
 def _seeds(results: list[Result]) -> str:

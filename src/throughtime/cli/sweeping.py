@@ -14,7 +14,7 @@ from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
 from throughtime.cli.options import Address, AsJson, Jobs, Quiet
 from throughtime.cli.output import print_json, quiet, working
-from throughtime.errors import plain
+from throughtime.errors import counted, plain
 
 if TYPE_CHECKING:
     from throughtime.trials import Sweep
@@ -84,7 +84,7 @@ def _show(done: Sweep, out: Path) -> None:
     for arm, entries in zip(summary.rows, summary.entries, strict=True):
         shown.add_row(*arm, *entries)
     ends = ", ".join(f"{number} {end}" for end, number in counts(done.rows).items())
-    sys.stdout.write(f"{done.rows[0]['task']}: {len(done.rows)} settings, {ends}\n")
+    sys.stdout.write(f"{done.rows[0]['task']}: {counted(len(done.rows), 'setting')}, {ends}\n")
     sys.stdout.write(f"{summary.means}:\n\n")
     sys.stdout.flush()
     Console().print(shown)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from throughtime.cli.output import print_json
-from throughtime.errors import plain
+from throughtime.errors import counted, plain
 
 if TYPE_CHECKING:
     from throughtime.errors import DivergedError
@@ -54,7 +54,7 @@ def _lines(done: Training, problem: Problem, steps: int, run: Path | None) -> li
         "held out": ", ".join(f"{name} {value:.4g}" for name, value in done.scores.items()),
         "horizon": _horizon(done, problem),
         "clipped": f"{100 * done.clipped:.0f} % of the updates",
-        "time": f"{done.seconds:.0f} seconds",
+        "time": counted(round(done.seconds), "second"),
         "run": "" if run is None else f"{plain(run)} ({_recorded(done)})",
     }
     head = f"{plain(problem.name)}: {_ending(done, problem, steps)}"
@@ -70,7 +70,9 @@ def _recorded(done: Training) -> str:
 
 def _ending(done: Training, problem: Problem, steps: int) -> str:
     made = (
-        f"{done.steps:,} updates" if done.steps == steps else f"{done.steps:,} of {steps:,} updates"
+        counted(done.steps, "update")
+        if done.steps == steps
+        else f"{done.steps:,} of {counted(steps, 'update')}"
     )
     if problem.solved is None:
         return f"trained, {made}"
@@ -84,7 +86,9 @@ def _training_loss(done: Training, problem: Problem) -> str:
     if not done.losses:
         return ""
     last = done.losses[-_OVER:]
-    told = f"{math.fsum(last) / len(last):.4g} over the last {len(last)} batches"
+    told = (
+        f"{math.fsum(last) / len(last):.4g} over the last {counted(len(last), 'batch', 'batches')}"
+    )
     if problem.trivial_loss is None:
         return told
     return f"{told}; {problem.trivial_loss:.4g} for an answer that never looks at its input"
@@ -95,4 +99,4 @@ def _horizon(done: Training, problem: Problem) -> str:
         return ""
     first = done.horizons[0]
     before = f", {first.horizon} before training" if first.step == 0 else ""
-    return f"{done.horizon} steps{before}; the task looks {problem.span} back"
+    return f"{counted(done.horizon, 'step')}{before}; the task looks {problem.span} back"

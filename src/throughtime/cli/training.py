@@ -15,7 +15,7 @@ import typer
 
 from throughtime.cli import help  # noqa: A004  — it is the help
 from throughtime.cli.app import app
-from throughtime.cli.options import AsJson, Quiet, file_option, number_option
+from throughtime.cli.options import AsJson, Quiet, file_option, names_a_file, number_option
 from throughtime.cli.output import quiet, working
 from throughtime.cli.trained import show_training
 from throughtime.errors import (
@@ -26,6 +26,7 @@ from throughtime.errors import (
     ThroughtimeWarning,
     is_stop,
     plain,
+    unknown,
 )
 
 if TYPE_CHECKING:
@@ -73,12 +74,12 @@ Schedule = Annotated[
     typer.Option(
         "--schedule",
         metavar="NAME",
-        help="Of it: constant, linear, cosine, warmup-linear or warmup-cosine.",
+        help="Learning rate schedule: constant, linear, cosine, warmup-linear or warmup-cosine.",
     ),
 ]
 Clip = Annotated[
     float | None,
-    _real_option("--clip", "Longest gradient, 0: any; default: the problem's own, or 1."),
+    _real_option("--clip", "Largest gradient norm, 0: no limit; default: the problem's, or 1."),
 ]
 Window = Annotated[
     int | None, number_option("--window", "Truncate backpropagation to so many steps.")
@@ -197,11 +198,12 @@ def _made(
         raise LoadError("give a task, FILE.py:FUNCTION or --text, not two of them")
     if characters and text is None:
         raise LoadError("--characters says how to read a text: give --text FILE as well")
-    if target is not None and (":" in target or target.endswith(".py")):
-        return _of_file(context, target, task, seed)
     if target is None and text is None:
         raise LoadError("nothing to train: give a task, FILE.py:FUNCTION or --text FILE")
-    from throughtime.tasks import make_task, read_text
+    from throughtime.tasks import TASKS, make_task, read_text
+
+    if target is not None and names_a_file(target, TASKS):
+        return _of_file(context, target, task, seed)
 
     name = target or ("characters" if characters else "words")
     given = {setting: value for setting, value in task.items() if value is not None}
@@ -236,8 +238,7 @@ def _initialise(made: Made, name: str, forget_bias: float | None, seed: int) -> 
     from throughtime.remedies import INITIALISATIONS, forget_bias_
 
     if name not in INITIALISATIONS:
-        known = ", ".join(INITIALISATIONS)
-        raise LoadError(f"--initialisation {name!r} is not known: choose one of {known}")
+        raise LoadError(unknown("--initialisation", name, INITIALISATIONS))
     problem = made.problem
     INITIALISATIONS[name](problem.model, problem.span, Generator().manual_seed(seed))
     if forget_bias is not None:

@@ -22,7 +22,7 @@ from throughtime.cli.options import (
     number_option,
 )
 from throughtime.cli.output import print_json, quiet, working
-from throughtime.errors import plain
+from throughtime.errors import counted, plain
 
 if TYPE_CHECKING:
     from throughtime.trials import Treated
@@ -123,8 +123,9 @@ def _show(done: Treated, out: Path) -> None:
         )
     for arm in done.arms:
         shown.add_row(*row(done, arm))
-    pairs = f"{len(done.seeds)} seeds" if len(done.seeds) > 1 else "1 seed"
-    _say(f"{done.subject}: {pairs}, {done.steps:,} updates each, looking {done.span} steps back")
+    pairs = counted(len(done.seeds), "seed")
+    each, back = counted(done.steps, "update"), counted(done.span, "step")
+    _say(f"{done.subject}: {pairs}, {each} each, looking {back} back")
     if done.criterion:
         _say(f"solved: {done.criterion} after the last update")
     _say(f"loss: {done.loss_name}, median; difference: mean of the pairs (95 % interval)\n")

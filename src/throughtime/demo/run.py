@@ -17,7 +17,7 @@ from rich.text import Text
 from throughtime.demo import sentences
 from throughtime.demo.reading import READERS, Reader, read_the_manual
 from throughtime.demo.recall import NETWORKS, Recall, recall
-from throughtime.errors import InputError, plain
+from throughtime.errors import InputError, counted, plain, unknown
 from throughtime.files import check_writable
 from throughtime.report import Section, write_report
 from throughtime.report.text import side_by_side
@@ -93,9 +93,7 @@ def run_demo(
         OSError: the disk refuses the report.
     """
     if language not in STORYTELLERS:
-        raise InputError(
-            f"language {language!r} is not known: choose one of {', '.join(STORYTELLERS)}"
-        )
+        raise InputError(unknown("language", language, STORYTELLERS))
     check_writable(report, _ROOM)  # now, not after the training
     effort = effort or Effort()
     start = time.perf_counter()
@@ -108,7 +106,9 @@ def run_demo(
     seconds = time.perf_counter() - start
     console.print()
     console.print(Text(sentence, style="bold"))
-    console.print(Text(f"The report is in {plain(written)} ({seconds:.0f} seconds in all)."))
+    console.print(
+        Text(f"The report is in {plain(written)} ({counted(round(seconds), 'second')} in all).")
+    )
     return DemoResult(readers, recalls, sentence, written, seconds)
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from torch import Tensor, nn
 
 from throughtime.capture import capture, observe
+from throughtime.capture.lengths import Lengths
 from throughtime.diagnosis import (
     head,
     joint,
@@ -21,10 +22,14 @@ from throughtime.diagnosis import (
 )
 from throughtime.errors import InputError, NoGradientError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
-from throughtime.problem import Problem
+from throughtime.problem import Problem, checked_pair, shown
 from throughtime.trace import Trace
 from throughtime.typed import checked_span
 
+_NO_GRADIENT = (
+    "순환층에 기울기가 전혀 도달하지 않아 판정할 수 없습니다. 층과 손실 사이에 detach(), .data, "
+    "argmax나 torch.no_grad()가 있는지, 가중치가 고정되어 있지 않은지 확인하십시오."
+)
 Closure = Callable[[], Tensor]
 Source = Trace | Problem | capture | nn.Module
 
@@ -35,6 +40,7 @@ def diagnose(
     span: int | None = None,
     *,
     deep: bool = False,
+    lengths: Lengths | None = None,
 ) -> Diagnosis:
     """How far back the gradient reaches, why no further, and what that means.
 
@@ -47,6 +53,7 @@ def diagnose(
             longest lag of the captured sequence, T − 1.
         deep: also measure what takes longer: Lyapunov exponents, the spectrum of W_hh, what the
             states remember, and which lags make the weight's gradient.
+        lengths: of a model and a closure, as for ``observe``.
 
     Returns:
         The verdict is ``vanishing`` where the median gain at the span is below 1 %, ``exploding``
@@ -59,38 +66,56 @@ def diagnose(
         InputError: for a span that is not a whole number from 1, or another source. For a model and
             a ``Problem`` also what ``observe`` raises, other than ``NoGradientError``.
     """
-    if closure is not None and not callable(closure):
+    if closure is not None and not callable(closure) and not isinstance(source, nn.Module):
         closure, span = None, closure
     span = None if span is None else checked_span(span, "diagnose")
     if isinstance(source, Problem):
-        span = source.span if span is None else span
+        wanted = source.span if span is None else span
+        return diagnose_closure(
+            source.model, source.closure, wanted, deep=deep, trivial_loss=source.trivial_loss
+        )
+    if isinstance(source, nn.Module) or isinstance(closure, nn.Module):
+        return diagnose_closure(
+            *checked_pair("diagnose", source, closure), span, deep=deep, lengths=lengths
+        )
+    if not isinstance(source, Trace | capture):
+        hint = ": it is the answer already" if isinstance(source, Diagnosis) else ""
+        raise InputError(
+            "diagnose takes a Trace, a Problem, a capture, or a model and its closure, not "
+            f"{shown(source)}{hint}"
+        )
     try:
-        trace = _trace_of(source, closure)
+        return _of_trace(source if isinstance(source, Trace) else source.trace, span, deep)
     except NoGradientError as error:
         return _without_gradient(error, span)
+
+
+def diagnose_closure(
+    model: nn.Module,
+    closure: Closure,
+    span: int | None = None,
+    *,
+    deep: bool = False,
+    lengths: Lengths | None = None,
+    trivial_loss: float | None = None,
+) -> Diagnosis:
+    """``diagnose`` of one pass of a closure.
+
+    Args:
+        model: as for ``observe``.
+        closure: as for ``observe``.
+        span: as for ``diagnose``.
+        deep: as for ``diagnose``.
+        lengths: as for ``observe``.
+        trivial_loss: that of the best answer that ignores its input, if it is known.
+    """
+    try:
+        trace = observe(model, closure, lengths=lengths)
+    except NoGradientError as error:
+        return _without_gradient(error, span)
+    if trivial_loss is not None:
+        trace = replace(trace, run={**trace.run, "trivial_loss": float(trivial_loss)})
     return _of_trace(trace, span, deep)
-
-
-def _trace_of(source: object, closure: Closure | None) -> Trace:
-    """The trace that is meant by what was given."""
-    if isinstance(source, Trace):
-        return source
-    if isinstance(source, capture):
-        return source.trace
-    if isinstance(source, Problem):
-        return of_problem(source)
-    if isinstance(source, nn.Module):
-        if not callable(closure):
-            raise InputError(
-                "diagnose takes a model together with a function that returns its loss: "
-                "diagnose(model, lambda: loss_of(model(x)), span=100)"
-            )
-        return observe(source, closure)
-    hint = ": it is the answer already" if isinstance(source, Diagnosis) else ""
-    raise InputError(
-        "diagnose takes a Trace, a Problem, a capture, or a model and its closure, not "
-        f"{type(source).__name__}{hint}"
-    )
 
 
 def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
@@ -124,16 +149,14 @@ def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
         },
         worst.korean,
     )
+    if trace.run.get("part"):
+        answer = replace(
+            answer,
+            sentence=f"Of the part of the model that is seen: {answer.sentence}",
+            korean=f"모델에서 기록된 부분에 대한 판정입니다. {answer.korean}",
+        )
     outside = next((fault for fault in faults if fault.disease == "non-finite"), None)
     return answer if outside is None else _non_finite(answer, outside)
-
-
-def of_problem(problem: Problem) -> Trace:
-    """The trace of one batch of a problem, which knows the problem's trivial loss."""
-    trace = observe(problem.model, problem.closure)
-    if problem.trivial_loss is None:
-        return trace
-    return replace(trace, run={**trace.run, "trivial_loss": float(problem.trivial_loss)})
 
 
 def _non_finite(answer: Diagnosis, outside: Finding) -> Diagnosis:
@@ -153,10 +176,11 @@ def _without_gradient(error: NoGradientError, span: int | None) -> Diagnosis:
     """The answer where a recurrence ran and no gradient came back to it: nothing is known."""
     sentence = plain(str(error)[:1].upper() + str(error)[1:])
     sentence += "" if sentence.endswith((".", "?")) else "."
-    reason = Finding("no gradient", "the model", sentence)
+    reason = Finding("no gradient", "the model", sentence, korean=_NO_GRADIENT)
     about = {"throughtime": version("throughtime"), "thresholds": thresholds.ALL}
     return Diagnosis(
-        "unknown", None, None, False, span or 1, sentence, "the model", (), (reason,), (), about
+        "unknown", None, None, False, span or 1, sentence, "the model", (), (reason,), (), about,
+        _NO_GRADIENT,
     )  # fmt: skip  # a list, not a column
 
 
@@ -169,4 +193,4 @@ def _notes(layers: list[LayerDiagnosis]) -> list[str]:
     ]
 
 
-__all__ = ["diagnose"]
+__all__ = ["diagnose", "diagnose_closure"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from throughtime.errors import counted
 from throughtime.findings import Finding
 
 
@@ -16,7 +17,7 @@ class Said(NamedTuple):
 
 def steps(number: int) -> str:
     """``1 step``, ``9 steps``."""
-    return f"{number} step" if number == 1 else f"{number} steps"
+    return counted(number, "step")
 
 
 def signed(rate: float) -> str:
@@ -29,7 +30,8 @@ def signed(rate: float) -> str:
 
 def percent(share: float) -> str:
     """``87 %``."""
-    return f"{100 * share:.0f} %".replace("-0 %", "0 %")
+    text = f"{100 * share:.0f} %"
+    return "0 %" if text == "-0 %" else text
 
 
 def finding(

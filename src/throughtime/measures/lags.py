@@ -17,7 +17,7 @@ from throughtime.errors import InputError
 from throughtime.findings import Measurement
 from throughtime.recurrences import Linearised, Stacked
 from throughtime.sweeps import lag_norms
-from throughtime.trace import LayerTrace, Link, Trace
+from throughtime.trace import LayerTrace, Link, Trace, checked_trace
 from throughtime.typed import checked_count
 
 Anchors = int | Sequence[int] | None
@@ -113,6 +113,7 @@ class LagSweep:
         """
         if floor is not None and not floor < 0:
             raise InputError(f"floor must be a log10 gain below 0, such as -7, not {floor}")
+        checked_trace(trace)
         if isinstance(trace, Trace) and layer is None and len(trace) > 1:
             return cls._joint(trace, anchors, floor)
         one = trace if isinstance(trace, LayerTrace) else trace[layer or 0]

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, unknown
 from throughtime.findings import Measurement
 from throughtime.sweeps import adjoint_log_norms
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace, checked_trace
 
 Of = Literal["total", "direct", "states"]
 
@@ -41,7 +41,7 @@ def norms(
         InputError: for an unknown layer, part or ``of``, or layers of different length together.
     """
     if of not in _HOW:
-        raise InputError(f"of={of!r}: choose one of {', '.join(map(repr, _HOW))}")
+        raise InputError(unknown("kind of norm", of, _HOW))
     layers = _choose(trace, layer)
     if len({(one.steps, one.batch) for one in layers}) > 1:
         sizes = ", ".join(f"{one.name!r} (T={one.steps}, B={one.batch})" for one in layers)
@@ -53,6 +53,7 @@ def norms(
 
 
 def _choose(trace: Trace | LayerTrace, layer: str | int | None) -> tuple[LayerTrace, ...]:
+    checked_trace(trace)
     if isinstance(trace, LayerTrace):
         return (trace,)
     return trace.layers if layer is None else (trace[layer],)

@@ -20,7 +20,7 @@ from throughtime.prescription.pair import Closure, from_pair, longest_lag
 from throughtime.prescription.ranking import ranked
 from throughtime.prescription.treated import canonical, copied
 from throughtime.prescription.update import loss_on
-from throughtime.problem import Batch, Problem
+from throughtime.problem import Batch, Problem, check_problem
 from throughtime.randomness import kept, randomness
 from throughtime.typed import checked_span
 
@@ -84,6 +84,8 @@ def prescribe(
             is given, or a remedy is not known. Otherwise as ``diagnose``.
     """
     choose, bounds = _chosen(remedies, keep_cell), _Bounds(most, updates, seconds, seed)
+    if not isinstance(problem, nn.Module) and not callable(problem):
+        check_problem("prescribe", problem)
     problem, span, more = _as_problem(problem, closure, span, seed)
     span = None if span is None else checked_span(span, "prescribe")
     if not isinstance(problem, Problem):
@@ -132,6 +134,7 @@ def _prescription(
     make: Callable[[], Problem], span: int | None, choose: Choose, bounds: _Bounds
 ) -> Prescription:
     patient = make()
+    check_problem("prescribe", patient)  # a function may have made something else
     batches = _drawn(patient, bounds.updates + 1, bounds.seed)
     reach = patient.span if span is None else span
     bench = Bench(make, batches[0], batches[1:], reach, bounds.seed)

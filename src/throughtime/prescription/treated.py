@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Generator, nn
 
 from throughtime.attributes import with_a_graph
-from throughtime.errors import InputError, ThroughtimeWarning
+from throughtime.errors import InputError, ThroughtimeWarning, unknown
 from throughtime.prescription.clipping import CLIPPING
 from throughtime.prescription.constraining import CONSTRAINING
 from throughtime.prescription.initialising import INITIALISING
@@ -79,8 +79,9 @@ def canonical(name: str) -> str:
         return NONE
     for part in parts:
         if part not in TREATMENTS:
-            wrong = f"{name!r}: {NONE} stands alone" if part == NONE else f"{part!r} is no remedy"
-            raise InputError(f"{wrong}: join some of {', '.join(TREATMENTS)} by +")
+            if part == NONE:
+                raise InputError(f"{name!r}: {NONE} stands alone: leave it out")
+            raise InputError(unknown("remedy", part, TREATMENTS, "combine these with +"))
     parts.sort(key=lambda part: SLOTS.index(TREATMENTS[part].slot))
     for first, second in pairwise(parts):
         if TREATMENTS[first].slot == TREATMENTS[second].slot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from throughtime.errors import counted
 from throughtime.findings import Diagnosis
 from throughtime.prescription.answer import Option, Reading
 from throughtime.prescription.treated import TREATMENTS
@@ -131,4 +132,4 @@ def _cut_short(options: Sequence[Option]) -> list[Reading]:
 
 
 def _steps(number: int) -> str:
-    return f"{number} step" if number == 1 else f"{number} steps"
+    return counted(number, "step")

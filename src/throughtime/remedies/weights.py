@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from throughtime.cells.layer import RecurrentLayer
 from throughtime.errors import InputError
+from throughtime.problem import shown
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 from throughtime.recurrences.janet import JANET
 from throughtime.recurrences.mingru import MinGRU
@@ -40,8 +41,8 @@ class LayerWeights:
     """The weights of one layer in one direction, as views that can be written to.
 
     Attributes:
-        name: of the module, then of its layer: ``"rnn_l0_reverse"``.
-        traced: what a ``Trace`` of the model calls the same: ``"rnn.l0.reverse"``.
+        name: as a ``Trace`` of the model calls it: ``"rnn"``; of a stack or a layer that runs both
+            ways with what tells them apart: ``"rnn.l0.reverse"``.
         recurrence: what is computed with them.
         module: that has them, under the names of torch and this ``suffix``: ``"_l0_reverse"``.
         weight_ih: reads the input, (G·H, I).
@@ -51,7 +52,6 @@ class LayerWeights:
     """
 
     name: str
-    traced: str
     recurrence: type[Recurrence]
     module: nn.Module
     suffix: str
@@ -143,6 +143,8 @@ def recurrent_weights(module: nn.Module) -> list[LayerWeights]:
     Raises:
         InputError: there is no such layer in it.
     """
+    if not isinstance(module, nn.Module):
+        raise InputError(f"a remedy takes a torch.nn.Module, not {shown(module)}")
     found = [weights for name, part in module.named_modules() for weights in _weights(name, part)]
     if not found:
         raise InputError(
@@ -185,8 +187,7 @@ def _weights(name: str, module: nn.Module) -> Iterator[LayerWeights]:
             layers.setdefault(match[2], {})[match[1]] = weight
     for suffix, weights in layers.items():
         yield LayerWeights(
-            name=f"{name or parametrize.type_before_parametrizations(module).__name__}{suffix}",
-            traced=_traced(name or type(module).__name__.lower(), module, suffix),
+            name=_named(name or type(module).__name__.lower(), module, suffix),
             recurrence=recurrence,
             module=module,
             suffix=suffix,
@@ -196,7 +197,7 @@ def _weights(name: str, module: nn.Module) -> Iterator[LayerWeights]:
         )
 
 
-def _traced(name: str, module: nn.Module, suffix: str) -> str:
+def _named(name: str, module: nn.Module, suffix: str) -> str:
     """What a capture calls the layer and direction of this suffix."""
     layer, _, reverse = suffix.removeprefix("_").partition("_")
     several = getattr(module, "num_layers", 1) > 1

@@ -16,7 +16,7 @@ from throughtime.errors import InputError, UnsupportedError
 from throughtime.measures import LagSweep, lyapunov
 from throughtime.measures.lags import Floats, stack_of
 from throughtime.measures.lyapunov import CHAOTIC
-from throughtime.trace import LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace, checked_trace
 
 # Decades over the whole capture. Who falls by less than a half does not fade: nobody knows whether
 # the rest of it would.
@@ -86,6 +86,7 @@ def suggest_window(
 
 def _layers(trace: Trace | LayerTrace, layer: str | int | None) -> list[LayerTrace]:
     """The layers that are meant, as if no state had been detached: a network has no walls."""
+    checked_trace(trace)
     if isinstance(trace, LayerTrace):
         return [replace(trace, walls=())]
     chosen = trace.layers if layer is None else (trace[layer],)
@@ -115,7 +116,8 @@ def _curves(trace: Trace | LayerTrace, layers: Sequence[LayerTrace]) -> list[Flo
 def _chaotic(exponent: float) -> Window:
     double = math.log(2) / exponent
     reason = (
-        f"the largest Lyapunov exponent is {exponent:+.3f} nats per step: small differences double "
+        f"the largest Lyapunov exponent is {exponent:+.3f} nats or "
+        f"{exponent / math.log(10):+.3f} decades per step: small differences double "
         f"every {double:.1f} steps, and the gradient diverges beyond"
     )
     return Window(max(1, round(double)), reason, exponent=exponent)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
+from throughtime.findings import MISTAKES, Diagnosis, Finding, LayerDiagnosis
 from throughtime.report import curves, reading, wording
 from throughtime.report.language import say
 
@@ -20,9 +20,11 @@ def explaining(diagnosis: Diagnosis) -> LayerDiagnosis | None:
     """The layer whose measurements explain the verdict.
 
     It is the one that decided; of a stack, whose layers were measured one by one, the layer that
-    the first cause names, else the one with the shortest horizon.
+    the first cause names, else the one with the shortest horizon. None where nothing is known.
     """
     decided = curves.deciding(diagnosis)
+    if decided is not None and not curves.is_known(decided):
+        return None
     if decided is None or _explained(decided):
         return decided
     named = {layer.name: layer for layer in reversed(diagnosis.layers)}
@@ -41,6 +43,14 @@ def sentences(diagnosis: Diagnosis) -> list[Finding]:
         if cause.disease != "budget" or layer is None or cause.subject == layer.name:
             found.setdefault(cause.sentence, cause)
     return list(found.values())
+
+
+def opening(diagnosis: Diagnosis) -> list[Finding | Diagnosis]:
+    """What is told first, in this order: the first mistake, if there is one, and the verdict."""
+    first = next(iter(sentences(diagnosis)), None)
+    if first is None or first.disease not in MISTAKES or first.sentence == diagnosis.sentence:
+        return [diagnosis]
+    return [first, diagnosis]
 
 
 def needed(layer: LayerDiagnosis) -> float | None:
@@ -102,8 +112,11 @@ def _exponent(layer: LayerDiagnosis) -> str:
     mean = None if table is None else table.get("mean")
     if mean is None or not np.isfinite(mean[0]):
         return ""
-    largest = f"{mean[0]:+.3f}".replace("-", "−")
-    return say("Largest Lyapunov exponent: {number} nats per step.", number=largest)
+    return say(
+        "Largest Lyapunov exponent: {number} nats per step, which is {decades} decades.",
+        number=f"{mean[0]:+.3f}".replace("-", "−"),
+        decades=wording.decades(mean[0] / math.log(10)),
+    )
 
 
 def _norms(layer: LayerDiagnosis) -> str:

@@ -51,8 +51,18 @@ def deciding(diagnosis: Diagnosis) -> LayerDiagnosis | None:
     return next(named, diagnosis.layers[0] if diagnosis.layers else None)
 
 
+def is_known(layer: LayerDiagnosis) -> bool:
+    """Whether anything is known of how far back its gradient reaches."""
+    return layer.verdict != "unknown" or layer.horizon is not None
+
+
 def gain(layer: LayerDiagnosis, part: str = "s") -> Curve | None:
-    """Gain by lag of the whole state ``s``, or of LSTM's paths ``h`` and ``c``."""
+    """Gain by lag of the whole state ``s``, or of LSTM's paths ``h`` and ``c``.
+
+    None also of a layer whose gain is not known: its check failed, or a single step was seen.
+    """
+    if not is_known(layer):
+        return None
     return _curve(layer, "gain", "lag", ("part", part))
 
 
@@ -79,7 +89,9 @@ def input_memory(layer: LayerDiagnosis) -> Curve | None:
 
 
 def lag_matrix(layer: LayerDiagnosis) -> LagMatrix | None:
-    """Norm of the gradient of each anchor's loss with respect to each state."""
+    """Norm of the gradient of each anchor's loss at each state; None also as for ``gain``."""
+    if not is_known(layer):
+        return None
     found = layer.measurement("lag matrix")
     values = None if found is None else reading.array(layer, found, ("anchor", "time"))
     if found is None or values is None:

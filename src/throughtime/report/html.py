@@ -10,6 +10,7 @@ from throughtime.errors import InputError
 from throughtime.files import write_atomically
 from throughtime.findings import Diagnosis
 from throughtime.report.section import Section
+from throughtime.report.wording import check_diagnosis
 
 
 def render_html(
@@ -32,6 +33,8 @@ def render_html(
     several = diagnosis if isinstance(diagnosis, Mapping) else {"": diagnosis}
     if not several:
         raise InputError("there is nothing to report: give at least one named diagnosis")
+    for one in several.values():
+        check_diagnosis(one)
     return page.render(several, extra, language)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from throughtime.errors import InputError, plain
+from throughtime.errors import InputError, unknown
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.report.korean import KOREAN
 
@@ -25,9 +25,7 @@ _spoken: ContextVar[str] = ContextVar("throughtime_language", default="en")
 def speaking(language: str) -> Iterator[None]:
     """Everything that is worded inside is worded in that language; ``InputError`` if unknown."""
     if language not in LANGUAGES:
-        raise InputError(
-            f"there is no language {plain(language)!r}: choose one of {', '.join(LANGUAGES)}"
-        )
+        raise InputError(unknown("language", language, LANGUAGES))
     before = _spoken.set(language)
     try:
         yield

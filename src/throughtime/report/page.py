@@ -52,10 +52,11 @@ class WhyView:
 
 @dataclass(frozen=True)
 class NetworkView:
-    """One diagnosis: why, the layer that decided it, the other layers, what else was found."""
+    """One diagnosis: what is told first, why, the layer that decided it, the others, the rest."""
 
     name: str
     diagnosis: Diagnosis
+    opening: list[Finding | Diagnosis]
     why: WhyView
     deciding: LayerView | None
     others: tuple[LayerView, ...]
@@ -128,6 +129,7 @@ def _network(
     return NetworkView(
         name,
         diagnosis,
+        causes.opening(diagnosis),
         because,
         deciding,
         tuple(_other(layer, because, album) for layer in rest[:MOST_LAYERS]),

@@ -51,7 +51,10 @@ class Table:
 
 
 def row(layer: LayerDiagnosis, name: str, axis: str) -> Row | None:
-    """A measurement with one axis of labels; the median where it has quantiles too."""
+    """A measurement with one axis of labels; the median where it has quantiles too.
+
+    Without what could not be measured (NaN).
+    """
     found = layer.measurement(name)
     if found is None:
         return None
@@ -62,7 +65,12 @@ def row(layer: LayerDiagnosis, name: str, axis: str) -> Row | None:
     if with_quantiles:
         quantiles = numbers(layer, found, "quantile", values.shape[1])
         values = values[:, int(abs(quantiles - 0.5).argmin())]
-    return Row(words(layer, found, axis, len(values)), values)
+    names, known = words(layer, found, axis, len(values)), ~np.isnan(values)
+    if not known.any():
+        return None
+    return Row(
+        tuple(name for name, is_known in zip(names, known, strict=True) if is_known), values[known]
+    )
 
 
 def table(layer: LayerDiagnosis, name: str, rows: str, columns: str) -> Table | None:

@@ -25,6 +25,7 @@ def render_text(diagnosis: Diagnosis, console: Console | None = None, language: 
     ``language`` is ``"en"`` or ``"ko"``. Raises ``InputError`` for another one, or if a
     measurement contradicts its own axes.
     """
+    wording.check_diagnosis(diagnosis)
     with speaking(language):
         terminal = Terminal(console)
         for line in wording.head(diagnosis):
@@ -58,6 +59,8 @@ def side_by_side(
     """
     if not diagnoses:
         raise InputError("there is nothing to compare: give at least one named diagnosis")
+    for diagnosis in diagnoses.values():
+        wording.check_diagnosis(diagnosis)
     with speaking(language):
         terminal = Terminal(console)
         _columns(terminal, diagnoses)
@@ -77,7 +80,10 @@ def side_by_side(
 
 def _verdict(terminal: Terminal, diagnosis: Diagnosis) -> None:
     terminal.print(terminal.badge(diagnosis))
-    terminal.print(terminal.text(told(diagnosis)))
+    for number, one in enumerate(causes.opening(diagnosis)):
+        if number:
+            terminal.print()
+        terminal.print(terminal.text(told(one)))
     if place.first_bad(diagnosis) is None:
         terminal.print()
         for line in _reach(terminal, diagnosis, min(48, terminal.console.width // 2)):
@@ -85,7 +91,12 @@ def _verdict(terminal: Terminal, diagnosis: Diagnosis) -> None:
 
 
 def _reach(terminal: Terminal, found: Diagnosis, size: int) -> list[Text]:
-    """The share of the span within the horizon as a bar, then in figures; and the rate."""
+    """The share of the span within the horizon as a bar, then in figures; and the rate.
+
+    No bar where the horizon is not known.
+    """
+    if found.horizon is None:
+        return [terminal.text(say("horizon {number}", number=wording.reach(found)))]
     full = round(size * wording.covered(found))
     pace = wording.pace(found.rate)
     rate = say("rate {rate}", rate=wording.slope(found.rate)) + (f": {pace}" if pace else "")
@@ -98,6 +109,8 @@ def _reach(terminal: Terminal, found: Diagnosis, size: int) -> list[Text]:
 
 def _layers(terminal: Terminal, layers: tuple[LayerDiagnosis, ...]) -> None:
     """A table; on a narrow terminal a paragraph for each layer."""
+    if not layers:
+        return
     terminal.print()
     if terminal.console.width >= 84:
         _table(terminal, layers)
@@ -105,12 +118,12 @@ def _layers(terminal: Terminal, layers: tuple[LayerDiagnosis, ...]) -> None:
     for layer in layers:
         title = terminal.text(f"{layer.name} ({layer.kind})  ", "bold")
         terminal.print(title.append_text(terminal.badge(layer)))
-        facts = (
-            say("horizon {number}", number=wording.reach(layer)),
-            say("rate {rate}", rate=wording.slope(layer.rate)),
-            say("gain at span {gain}", gain=wording.power(layer.gain_at_span)),
-            wording.check(layer),
-        )
+        facts = [say("horizon {number}", number=wording.reach(layer))]
+        if layer.rate is not None:
+            facts.append(say("rate {rate}", rate=wording.slope(layer.rate)))
+        if layer.gain_at_span is not None:
+            facts.append(say("gain at span {gain}", gain=wording.power(layer.gain_at_span)))
+        facts.append(wording.check(layer))
         terminal.print(terminal.indented("; ".join(facts)))
 
 

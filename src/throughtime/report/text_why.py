@@ -17,8 +17,8 @@ def show(terminal: Terminal, diagnosis: Diagnosis) -> None:
     broken = first_bad(diagnosis)
     if broken is not None:
         _place(terminal, broken)
-    said = diagnosis.sentence
-    if any(one.sentence != said for one in found):
+    said = {one.sentence for one in causes.opening(diagnosis)}
+    if any(one.sentence not in said for one in found):
         terminal.heading(say("Why"))
         for number, one in enumerate(found, 1):
             terminal.print(terminal.indented(_cause(one, said), f"{number}"))
@@ -28,12 +28,12 @@ def show(terminal: Terminal, diagnosis: Diagnosis) -> None:
         terminal.listed(say("What else was measured"), causes.in_words(layer))
 
 
-def _cause(found: Finding, said: str) -> str:
+def _cause(found: Finding, said: set[str]) -> str:
     """The disease, where, how sure; and the sentence, unless the verdict has said it already."""
     about = [wording.clean(found.subject), wording.confidence(found)]
     title = say(found.disease).capitalize()
     head = f"{title} ({', '.join(part for part in about if part)})"
-    return head if found.sentence == said else f"{head}: {told(found)}"
+    return head if found.sentence in said else f"{head}: {told(found)}"
 
 
 def _place(terminal: Terminal, broken: Place) -> None:

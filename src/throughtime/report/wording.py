@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from throughtime.errors import plain
+from throughtime.errors import InputError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.report.language import say, spoken
 
@@ -16,6 +16,20 @@ THRESHOLD = -2.0
 """log10 of the gain at which the horizon ends: 1 %."""
 
 _UNPRINTABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
+
+
+def check_diagnosis(given: object) -> None:
+    """Raise ``InputError`` unless this is a ``Diagnosis``."""
+    if isinstance(given, Diagnosis):
+        return
+    kind = type(given).__name__
+    hint = {
+        "Trace": ": tt.diagnose(trace) makes one",
+        "LayerTrace": ": tt.diagnose makes one of its Trace",
+        "capture": ": tt.diagnose(run) makes one",
+        "Prescription": ": it has one as .before",
+    }.get(kind, "")
+    raise InputError(f"a report takes a Diagnosis, not {plain(kind)}{hint}")
 
 
 def clean(text: object) -> str:
@@ -91,11 +105,10 @@ def horizon(found: Diagnosis | LayerDiagnosis) -> str:
 
 
 def reach(found: Diagnosis | LayerDiagnosis) -> str:
-    """``9 of 100 steps``: the horizon against the span that the task needs."""
-    span = steps(found.span)
+    """``9 of 100 steps``: the horizon against the span that the task needs; or ``unknown``."""
     if found.horizon is None:
-        return say("unknown, of {span}", span=span)
-    return say("{horizon} of {span}", horizon=horizon(found), span=span)
+        return say("unknown")
+    return say("{horizon} of {span}", horizon=horizon(found), span=steps(found.span))
 
 
 def covered(found: Diagnosis | LayerDiagnosis) -> float:
@@ -144,7 +157,10 @@ def share(value: float) -> str:
     """A share in per cent; ``< 1 %`` where it is small and not nothing."""
     if not math.isfinite(value):
         return say("unknown")
-    return "< 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %".replace("-", "−")
+    if 0 < value < 0.005:
+        return "< 1 %"
+    text = f"{100 * value:.0f} %".replace("-", "−")
+    return "0 %" if text == "−0 %" else text
 
 
 def confidence(found: Finding) -> str:
@@ -185,6 +201,8 @@ def check(layer: LayerDiagnosis) -> str:
     """How far the trace agrees with autograd (relative difference), or why that is not known."""
     if trusted(layer) and layer.kind == "marked":
         return say("read from the autograd graph itself")
+    if layer.verified == 0 and trusted(layer):
+        return say("nothing to compare" if layer.verdict == "unknown" else "agrees exactly")
     if layer.verified is not None:
         by = f"{layer.verified:.0e}"
         if trusted(layer):

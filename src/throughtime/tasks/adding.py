@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, unknown
 from throughtime.problem import Criterion, Problem
 from throughtime.tasks.model import Cell, at_least
 from throughtime.tasks.sequences import Batch, SequenceTask, number
@@ -60,7 +60,7 @@ def adding(
         InputError: the length is too short, or the variant or the cell is not known.
     """
     if variant not in VARIANTS:
-        raise InputError(f"adding has no variant {variant!r}: choose one of {', '.join(VARIANTS)}")
+        raise InputError(f"adding: {unknown('variant', variant, VARIANTS)}")
     at_least("length", length, SHORTEST, " for the adding problem")
     return VARIANTS[variant](length).problem(cell, hidden, batch, seed, forget_bias)
 

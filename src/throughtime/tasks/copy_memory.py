@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, unknown
 from throughtime.problem import Criterion, Problem
 from throughtime.tasks.model import Cell, at_least
 from throughtime.tasks.sequences import ONE_OF_MANY, Answer, Batch, SequenceTask
@@ -64,7 +64,7 @@ def copy_memory(
     """
     at_least("length", length, 1, ", the delay in steps")
     if variant not in VARIANTS:
-        raise InputError(f"copy has no variant {variant!r}: choose one of {', '.join(VARIANTS)}")
+        raise InputError(f"copy: {unknown('variant', variant, VARIANTS)}")
     task = SequenceTask(
         name=f"copy {length} ({variant})",
         draw=partial(_draw, delay=length, marked=VARIANTS[variant]),

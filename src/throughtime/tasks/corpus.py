@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from throughtime.errors import InputError, LoadError, plain
+from throughtime.errors import InputError, LoadError, plain, unknown
 from throughtime.tasks.tokeniser import tokenise
 
 UNKNOWN = "<unk>"
@@ -63,7 +63,7 @@ class Corpus:
             InputError: an argument is out of range.
         """
         if unit not in UNITS:
-            raise InputError(f"unit {unit!r} is not known: choose one of {', '.join(UNITS)}")
+            raise InputError(unknown("unit", unit, UNITS))
         if largest < 2:
             raise InputError(f"vocabulary of {largest}: it needs at least 2, <unk> and one word")
         if not 0 < held_out < 1:

@@ -86,7 +86,7 @@ def images(permuted: bool) -> tuple[Batch, Batch]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise MissingExtraError("scikit-learn", "digits") from error
+        raise MissingExtraError("scikit-learn") from error
     found = load_digits()
     pixels = torch.from_numpy(found.data).float().div_(BRIGHTEST).T.unsqueeze(-1).contiguous()
     kinds = torch.from_numpy(found.target).long()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, unknown
 from throughtime.problem import Criterion, Problem, seeded
 from throughtime.tasks.english import ENGLISH
 from throughtime.tasks.korean_stories import KOREAN
@@ -98,9 +98,7 @@ def storyteller(language: str) -> Storyteller:
         InputError: nobody does.
     """
     if language not in STORYTELLERS:
-        raise InputError(
-            f"language {language!r} is not known: choose one of {', '.join(STORYTELLERS)}"
-        )
+        raise InputError(unknown("language", language, STORYTELLERS))
     return STORYTELLERS[language]
 
 

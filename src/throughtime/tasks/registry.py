@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, unknown
 from throughtime.problem import Problem
 from throughtime.tasks.adding import adding
 from throughtime.tasks.copy_memory import copy_memory
@@ -67,14 +67,12 @@ def make_task(
         LoadError: a text is too short.
     """
     if name not in TASKS:
-        raise InputError(f"task {name!r} is not known: choose one of {', '.join(TASKS)}")
+        raise InputError(unknown("task", name, TASKS))
     make = TASKS[name]
     takes = [setting for setting in inspect.signature(make).parameters if setting != "cell"]
     for setting in more:
         if setting not in takes:
-            raise InputError(
-                f"task {name!r} does not take {setting!r}: its settings are {', '.join(takes)}"
-            )
+            raise InputError(f"task {name!r}: {unknown('setting', setting, takes)}")
     settings = {"hidden": hidden, "seed": seed, **more}
     if length is not None:
         settings[next(known for known in LENGTH_NAMES if known in takes)] = length

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Generator
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, unknown
 from throughtime.problem import Criterion, Problem
 from throughtime.tasks.model import Cell, at_least
 from throughtime.tasks.sequences import ONE_OF_MANY, Batch, SequenceTask
@@ -70,8 +70,7 @@ def temporal_order(
     if symbols not in TENTHS:
         raise InputError(f"symbols is {symbols}: temporal order has 2 or 3 that matter")
     if variant not in VARIANTS:
-        known = ", ".join(VARIANTS)
-        raise InputError(f"temporal order has no variant {variant!r}: choose one of {known}")
+        raise InputError(f"temporal order: {unknown('variant', variant, VARIANTS)}")
     return VARIANTS[variant](length, symbols).problem(cell, hidden, batch, seed, forget_bias)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from throughtime.errors import InputError, UnsupportedError, plain
+from throughtime.errors import InputError, UnsupportedError, plain, unknown
 from throughtime.findings import Finding
 from throughtime.recurrences import Linearised
 from throughtime.trace.course import Course
@@ -119,8 +119,7 @@ class LayerTrace:
         if name == "s":
             return slice(None)
         if name not in self.parts:
-            has = ", ".join(map(repr, ("s", *self.parts)))
-            raise InputError(f"no part {name!r} in layer {self.name!r}: it has {has}")
+            raise InputError(f"layer {self.name!r}: {unknown('part', name, ('s', *self.parts))}")
         return self.parts[name]
 
     @property

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
-from throughtime.errors import InputError, plain
-from throughtime.findings import Finding
+from throughtime.errors import InputError, plain, unknown
+from throughtime.findings import Diagnosis, Finding
 from throughtime.trace.course import Source
 from throughtime.trace.facts import Facts
 from throughtime.trace.layer import LayerTrace
@@ -52,13 +52,13 @@ class Trace:
 
     def __getitem__(self, key: str | int) -> LayerTrace:
         if isinstance(key, int):
+            if not -len(self) <= key < len(self):
+                raise InputError(f"no layer {key} in this trace: it has {len(self)}, from 0")
             return self.layers[key]
         for layer in self.layers:
             if layer.name == key:
                 return layer
-        raise InputError(
-            f"no layer {key!r} in this trace: it has {', '.join(map(repr, self.names))}"
-        )
+        raise InputError(unknown("layer", key, self.names))
 
     def __iter__(self) -> Iterator[LayerTrace]:
         return iter(self.layers)
@@ -75,11 +75,25 @@ class Trace:
         return "Trace(\n" + "".join(f"  {layer!r},\n" for layer in self.layers) + ")"
 
 
-def one_layer(trace: Trace | LayerTrace, layer: str | int | None, what: str) -> LayerTrace:
+def one_layer(given: object, layer: str | int | None, what: str) -> LayerTrace:
     """The layer that is meant, None for the only one; ``what`` is measured, for the error."""
+    trace = checked_trace(given)
     if isinstance(trace, LayerTrace):
         return trace
     if layer is None and len(trace) > 1:
         names = ", ".join(map(repr, trace.names))
         raise InputError(f"{what} of one layer, choose one with layer=: {names}")
     return trace[layer or 0]
+
+
+def checked_trace(given: object) -> Trace | LayerTrace:
+    """A ``Trace`` or one of its layers, if that is what this is; else ``InputError``."""
+    if isinstance(given, (Trace, LayerTrace)):
+        return given
+    hint = "tt.observe(model, closure) makes one"
+    if hasattr(given, "trace"):
+        hint = "take its .trace"
+    elif isinstance(given, Diagnosis):
+        hint = "its layers hold what was measured; a Trace is made by tt.observe(model, closure)"
+    kind = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    raise InputError(f"a measure takes a Trace, or one of its layers, not {plain(kind)}: {hint}")

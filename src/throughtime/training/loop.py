@@ -10,8 +10,8 @@ from typing import Any
 
 from throughtime.attributes import Attributes, restore_attributes
 from throughtime.carried import moved
-from throughtime.errors import DivergedError, InputError, plain
-from throughtime.problem import Batch, Clipper, MakeOptimizer, Problem
+from throughtime.errors import DivergedError, InputError, counted, plain
+from throughtime.problem import Batch, Clipper, MakeOptimizer, Problem, check_problem
 from throughtime.randomness import randomness
 from throughtime.training import checkpoint
 from throughtime.training.looking import Gauge, evaluate
@@ -90,6 +90,7 @@ def train(
         RunError, StorageError: ``run`` cannot be used, or was begun with other settings.
     """
     told = {name: value for name, value in locals().items() if name != "problem"}
+    check_problem("train", problem)
     return Loop(problem, Plan(**told)).run()
 
 
@@ -185,8 +186,8 @@ class Loop:
             self._batch = next(batches)
         except StopIteration:
             raise InputError(
-                f"{self._problem.name}: its batches ended after {so_far.steps} updates: a Problem "
-                "gives batches without end"
+                f"{self._problem.name}: its batches ended after "
+                f"{counted(so_far.steps, 'update')}: a Problem gives batches without end"
             ) from None
         if so_far.steps == 0 and plan.measure_every:
             self._measure()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from throughtime.errors import plain
+from throughtime.errors import counted, plain
 from throughtime.training.result import Training
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ def _lines(console: Console, name: str, steps: int) -> Show:
         line = "  ".join(part for part in told if part)
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    console.print(f"{plain(name)}: {steps} steps", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"{plain(name)}: {counted(steps, 'step')}", markup=False, highlight=False, soft_wrap=True
+    )
     return show
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, unknown
 
 Schedule = Callable[[int], float]  # updates made before this one -> factor on the learning rate
 
@@ -23,9 +23,7 @@ def make_schedule(schedule: str | Schedule | None, steps: int) -> Schedule | Non
 def check_schedule(schedule: str | Schedule | None) -> None:
     """Raises ``InputError`` if there is no schedule of that name."""
     if isinstance(schedule, str) and schedule not in SCHEDULES:
-        raise InputError(
-            f"schedule {schedule!r} is not known: choose one of {', '.join(SCHEDULES)}"
-        )
+        raise InputError(unknown("schedule", schedule, SCHEDULES))
 
 
 def constant(_done: float) -> float:

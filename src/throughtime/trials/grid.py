@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import tomllib
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from throughtime.cells.registry import CELLS
-from throughtime.errors import InputError, LoadError, plain
+from throughtime.errors import InputError, LoadError, plain, unknown
 from throughtime.files import read_plainly
 from throughtime.tasks import TASKS
 from throughtime.training import SCHEDULES
@@ -65,9 +64,7 @@ def make_grid(found: dict[str, Any]) -> Grid:
     """
     for key in found:
         if key not in CHECKS:
-            near = difflib.get_close_matches(key, CHECKS, 1)
-            hint = f"is it {near[0]!r}?" if near else f"the keys are {', '.join(CHECKS)}"
-            raise InputError(f"the key {key!r} is not known: {hint}")
+            raise InputError(unknown("key", key, CHECKS))
     for key in ("task", *AXES, "steps"):
         if key not in found:
             raise InputError(f"the key {key!r} is missing: write  {key} = {_EXAMPLES[key]}")
@@ -120,10 +117,10 @@ def _word(value: object) -> str:
     return value
 
 
-def _one_of(known: Iterable[str]) -> Check:
+def _one_of(what: str, known: Iterable[str]) -> Check:
     def check(value: object) -> str:
         if _word(value) not in known:
-            raise InputError(f"{_shown(value)} is not known: choose from {', '.join(known)}")
+            raise InputError(unknown(what, value, known))
         return str(value)
 
     return check
@@ -156,9 +153,9 @@ def _shown(value: object) -> str:
 
 
 CHECKS: dict[str, Check] = {
-    "task": _one_of(TASKS),
+    "task": _one_of("task", TASKS),
     "variant": _word,
-    "cells": _each(_one_of(CELLS)),
+    "cells": _each(_one_of("cell", CELLS)),
     "remedies": _each(_remedy),
     "lengths": _each(_whole(1)),
     "seeds": _each(_whole(0)),
@@ -166,7 +163,7 @@ CHECKS: dict[str, Check] = {
     "hidden": _whole(1),
     "batch": _whole(1),
     "lr": _positive,
-    "schedule": _one_of(SCHEDULES),
+    "schedule": _one_of("schedule", SCHEDULES),
     "clip": _positive,
     "window": _whole(1),
     "until_solved": _switch,

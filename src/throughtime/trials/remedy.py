@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Generator
 
-from throughtime.errors import InputError
+from throughtime.errors import InputError, unknown
 from throughtime.problem import Problem
 from throughtime.remedies import INITIALISATIONS
 
@@ -29,7 +29,7 @@ def canonical(name: str) -> str:
     parts = name.split("+")
     for part in parts:
         if part not in REMEDIES:
-            raise InputError(f"{part!r} is no remedy: join some of {', '.join(REMEDIES)} by +")
+            raise InputError(unknown("remedy", part, REMEDIES, "combine these with +"))
     if len(set(parts)) < len(parts):
         raise InputError(f"{name!r} names a remedy twice")
     if NONE in parts and len(parts) > 1:

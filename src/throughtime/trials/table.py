@@ -82,7 +82,7 @@ def write_parquet(table: Sequence[Row], path: Path) -> Path:
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
-        raise MissingExtraError("pyarrow", "parquet") from None
+        raise MissingExtraError("pyarrow") from None
     kinds = {str: arrow.string(), int: arrow.int64(), float: arrow.float64()}
     values = {
         name: arrow.array([row.get(name) for row in table], kinds[kind])

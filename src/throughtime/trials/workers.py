@@ -181,7 +181,7 @@ def cluster(address: str, folder: Path) -> Iterator[Cluster]:
     try:
         distributed = import_module("distributed")
     except ImportError:
-        raise MissingExtraError("distributed", "cluster") from None
+        raise MissingExtraError("distributed") from None
     with _quiet(), _connected(distributed, address) as client:
         _check_workers(client, address, folder)
         yield Cluster(client, distributed)

@@ -39,6 +39,7 @@ def find(evidence: Evidence) -> Finding | None:
     window = max(1, round(math.log(2) / exponent))
     figures = {
         "largest_exponent_nats_per_step": exponent,
+        "largest_exponent_decades_per_step": exponent / math.log(10),
         "statistical_error_nats_per_step": evidence.exponent["statistical error"],
         "second_half_nats_per_step": later.exponent,
         "second_half_low_nats_per_step": later.low,
@@ -56,12 +57,13 @@ def said(exponent: float, window: int, later: LaterHalf) -> Said:
     return Said(
         f"The network behaves chaotically along this data: over the {later.steps} steps measured, "
         f"small differences double every {double:.1f} steps (largest Lyapunov exponent "
-        f"{exponent:+.3f} nats per step; {later.exponent:+.3f} in the second half, 95 % interval "
-        f"{later.low:.3f} to {later.high:.3f}) although the states stay bounded. Gradients from "
-        f"more than about {steps(window)} back mostly reflect this growth.",
+        f"{exponent:+.3f} nats or {exponent / math.log(10):+.3f} decades per step; "
+        f"{later.exponent:+.3f} nats in the second half, 95 % interval {later.low:.3f} to "
+        f"{later.high:.3f}) although the states stay bounded. Gradients from more than about "
+        f"{steps(window)} back mostly reflect this growth.",
         f"이 데이터에서 신경망은 카오스처럼 움직입니다. 측정한 {later.steps}스텝 동안 상태는 "
         f"유계인데도 작은 차이가 {double:.1f}스텝마다 두 배가 됩니다(최대 랴푸노프 지수 "
-        f"{exponent:+.3f} nat/스텝, 후반부 {later.exponent:+.3f}, 95 % 구간 {later.low:.3f}~"
-        f"{later.high:.3f}). 약 {window}스텝보다 먼 과거에서 온 기울기는 대부분 이 증폭만 "
-        "반영합니다.",
+        f"{exponent:+.3f} nat/스텝 또는 {exponent / math.log(10):+.3f} 데케이드/스텝, 후반부 "
+        f"{later.exponent:+.3f} nat/스텝, 95 % 구간 {later.low:.3f}~{later.high:.3f}). 약 "
+        f"{window}스텝보다 먼 과거에서 온 기울기는 대부분 이 증폭만 반영합니다.",
     )

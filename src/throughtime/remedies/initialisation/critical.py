@@ -140,7 +140,7 @@ def critical_(
 
 
 def _tuned(found: Sequence[Knob], meter: _Meter, tolerance: float | None) -> Critical:
-    names = [knob.traced for knob in found]
+    names = [knob.layer for knob in found]
     before = after = meter.rates(names)
     limit = _TOLERATED / meter.span if tolerance is None else tolerance
     searches = [

@@ -29,8 +29,7 @@ class Knob(ABC):
     """One number of one layer in one direction; at 0 the layer is as it was found.
 
     Attributes:
-        layer: its name.
-        traced: what a ``Trace`` of the model calls it.
+        layer: its name, as a ``Trace`` of the model calls it.
         name: what is turned.
         start: where a search begins.
         bounds: how far down and up it may go.
@@ -38,7 +37,6 @@ class Knob(ABC):
     """
 
     layer: str
-    traced: str
     name: str
     start: float
     bounds: tuple[float, float]
@@ -59,21 +57,21 @@ class Gain(Knob):
     No squashing function is steeper than 1: there the rate is not above 0.
 
     Args:
-        layer, traced: as above.
+        layer: as above.
         weight: W_hh, (G·H H); of single units (G·H).
         blocks: of it, one for each gate.
     """
 
     stride = 0.02
 
-    def __init__(self, layer: str, traced: str, weight: Tensor, blocks: Iterable[Tensor]) -> None:
+    def __init__(self, layer: str, weight: Tensor, blocks: Iterable[Tensor]) -> None:
         largest = max(float(_singular(one).max()) for one in blocks)
         if not 0 < largest < math.inf:
             raise InputError(
                 f"{layer}: a recurrent matrix of norm {largest:g} has no gain to tune: "
                 "initialise it first, by orthogonal_"
             )
-        self.layer, self.traced, self.name = layer, traced, "gain of W_hh"
+        self.layer, self.name = layer, "gain of W_hh"
         self.start = -math.log10(largest)
         self.bounds = (self.start, self.start + _DECADES)
         self._weight, self._found = weight, weight.detach().clone()
@@ -92,7 +90,7 @@ class KeepingBias(Knob):
     stride = 1.0
 
     def __init__(self, weights: LayerWeights, gate: str, sign: int) -> None:
-        self.layer, self.traced, self.name = weights.name, weights.traced, f"bias of {gate}"
+        self.layer, self.name = weights.name, f"bias of {gate}"
         self._weights, self.start = weights, 0.0
         middle = sign * float(weights.bias(gate).mean())
         self.bounds = (min(0.0, -_FAR - middle), max(0.0, _FAR - middle))
@@ -133,7 +131,7 @@ def _knob_by_hand(name: str, weight: Tensor) -> Knob:
             f"critical_: the matrix of {name!r} has the shape {tuple(weight.shape)}: give the "
             "square one that multiplies the state"
         )
-    return Gain(name, name, weight, [weight.detach()])
+    return Gain(name, weight, [weight.detach()])
 
 
 def _knob(weights: LayerWeights) -> Knob:
@@ -143,7 +141,7 @@ def _knob(weights: LayerWeights) -> Knob:
         square_blocks(weights.module, "a gain", diagonal=True)
         assert weights.weight_hh is not None
         blocks = weights.recurrent_blocks.values()
-        return Gain(weights.name, weights.traced, weights.weight_hh, blocks)
+        return Gain(weights.name, weights.weight_hh, blocks)
     raise InputError(
         f"{weights.name}: neither a gain of W_hh nor the bias of a gate sets the rate of this "
         f"{weights.recurrence.kind}: take an RNN, an IndRNN, or a gated layer with biases"

@@ -6,6 +6,7 @@ it vanishes. The term is the mean of ``λ_i²`` over the k leading exponents and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from throughtime.capture.unrolled import Unrolled
 from throughtime.cells import RecurrentLayer
-from throughtime.errors import InputError
+from throughtime.errors import InputError, counted
 from throughtime.remedies.clipping import clip_grad_norm_
 from throughtime.remedies.regularisation.exponents import exponents
 from throughtime.remedies.regularisation.frame import Plan
@@ -157,7 +158,11 @@ class Flossed:
         lines = []
         for before, after in zip(self.before, self.after, strict=True):
             was, now = (", ".join(f"{value:+.3f}" for value in each) for each in (before, after))
-            lines.append(f"{was} -> {now} nats per step, after {self.steps} steps")
+            decades = ", ".join(f"{value / math.log(10):+.3f}" for value in after)
+            lines.append(
+                f"{was} -> {now} nats per step (now {decades} decades), after "
+                f"{counted(self.steps, 'step')}"
+            )
         return "\n".join(lines)
 
 

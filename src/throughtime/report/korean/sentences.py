@@ -12,8 +12,8 @@ SENTENCES = {
         "오래된 것은 가중치를 움직이지 못합니다."
     ),
     "Stuck: {shares}.": "포화: {shares}.",
-    "Largest Lyapunov exponent: {number} nats per step.": (
-        "최대 랴푸노프 지수: 스텝당 {number} nat."
+    "Largest Lyapunov exponent: {number} nats per step, which is {decades} decades.": (
+        "최대 랴푸노프 지수: 스텝당 {number} nat, 곧 {decades} 데케이드."
     ),
     "The norm of W_hh allows at most {bound} decades per step; measured were {measured}.": (
         "W_hh의 노름이 허용하는 상한은 스텝당 {bound}자릿수이고, 측정값은 {measured}자릿수입니다."

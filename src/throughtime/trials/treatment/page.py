@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from throughtime.errors import counted
 from throughtime.report.multiples import (
     Fate,
     Line,
@@ -96,7 +97,7 @@ def _note(end: End) -> str:
     if not end.has_result:
         return end.status
     if end.status == "diverged":
-        return f"diverged after {end.updates:,} updates"
+        return f"diverged after {counted(end.updates, 'update')}"
     solved = "" if end.solved is None else "solved, " if end.solved else "not solved, "
     return f"{solved}loss {end.loss:.3g}"
 
@@ -119,7 +120,7 @@ def _facts(treated: Treated) -> list[tuple[str, str]]:
     few = len(treated.seeds) <= 8
     seeds = ", ".join(map(str, treated.seeds)) if few else f"{len(treated.seeds)}"
     return [
-        ("Looks back", f"{treated.span:,} steps"),
+        ("Looks back", counted(treated.span, "step")),
         ("Updates", f"{treated.steps:,}"),
         ("Seeds", seeds),
     ]

@@ -13,7 +13,7 @@ from torch import nn
 from throughtime.errors import InputError, plain
 from throughtime.files import write_atomically
 from throughtime.prescription.pair import Closure
-from throughtime.problem import MakeOptimizer
+from throughtime.problem import MakeOptimizer, check_maker
 from throughtime.runs.lock import one_at_a_time
 from throughtime.runs.plain_json import to_json
 from throughtime.trials.one import Outcome, known_of
@@ -92,6 +92,8 @@ def treat(
         InputError, RunError, StorageError, ClusterError: with what does not fit, and why.
     """
     told = {name: value for name, value in locals().items() if name in Plan.__annotations__}
+    if not isinstance(make, nn.Module):
+        check_maker("treat", make)
     here, place = Path.cwd(), Path(folder).absolute()  # what is called now may change directory
     plan = Plan(**{**told, "make": _maker(make, closure, span, seeds, optimizer)})
     plan.check()
