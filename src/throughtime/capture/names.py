@@ -62,3 +62,10 @@ class Names:
             if isinstance(module, RECURRENT) and other.knows(module):
                 return other._names[id(module)] or type(module).__name__.lower()
         return ""
+
+
+def path_of(inside: Sequence[tuple[nn.Module, int]]) -> tuple[int, ...]:
+    """The numbers of the module calls that are running, but for that of a recurrent layer."""
+    if inside and isinstance(inside[-1][0], RECURRENT):
+        inside = inside[:-1]
+    return tuple(number for _, number in inside)

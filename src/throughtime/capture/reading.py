@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,18 @@ def leads_on(state: Tensor) -> bool:
             return True  # a function of Python's, such as a checkpoint: anything may be inside
         node = node.next_functions[0][0]
     return node is not None and len(node.next_functions) > 1
+
+
+def is_ours(thread: int, *, backward: bool) -> bool:
+    """Whether it is the thread of a capture that calls a module.
+
+    A checkpoint runs its modules again inside the ``backward`` pass: there torch has put the
+    capture's mode aside, and the pass may be in a thread of torch's, which Python did not start.
+    """
+    if threading.get_ident() == thread:
+        return True
+    started = not isinstance(threading.current_thread(), threading._DummyThread)
+    return backward and not started
 
 
 def roots_of(args: Any, kwargs: dict[str, Any]) -> list[Root]:

@@ -24,10 +24,10 @@ from throughtime.capture.checks import check_input
 from throughtime.capture.feeds import Feeds
 from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.capture.marks import Root
-from throughtime.capture.names import RECURRENT, Names
+from throughtime.capture.names import RECURRENT, Names, path_of
 from throughtime.capture.origins import Origin, Origins
 from throughtime.capture.parameters import Sweep
-from throughtime.capture.reading import explain, leads_on, roots_of, why_not
+from throughtime.capture.reading import explain, is_ours, leads_on, roots_of, why_not
 from throughtime.capture.unrolled import Unrolled
 from throughtime.capture.unseen import USES, Unseen
 from throughtime.capture.witness import Witness
@@ -93,7 +93,7 @@ class Recorder(TorchFunctionMode):
         self.unseen.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not self._is_ours() or self.passes.probing:
+        if not is_ours(self._thread, backward=self._outside is not None) or self.passes.probing:
             return
         self._entered += 1
         self.inside.append((module, self._entered))
@@ -112,7 +112,7 @@ class Recorder(TorchFunctionMode):
             self.witness.enter(len(self._running) - 1, name, module, args, recurrent)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
-        if not self._is_ours() or self.passes.probing:
+        if not is_ours(self._thread, backward=self._outside is not None) or self.passes.probing:
             return
         # After an exception torch calls it without the keywords.
         kwargs, output = rest if len(rest) == 2 else ({}, None)
@@ -185,17 +185,6 @@ class Recorder(TorchFunctionMode):
         finally:
             del self._running[self._outside :], self._first[self._outside :], self.inside[depth:]
             self._outside = before
-
-    def _is_ours(self) -> bool:
-        """Whether it is this capture's thread that calls a module.
-
-        A checkpoint runs its modules again inside the backward pass: there torch has put this mode
-        aside, and the pass may be in a thread of torch's own, which Python did not start.
-        """
-        if threading.get_ident() == self._thread:
-            return True
-        started = not isinstance(threading.current_thread(), threading._DummyThread)
-        return self._outside is not None and not started
 
     def _is_seen(self, weights: Sequence[Tensor]) -> bool:
         """Whether a kernel belongs to the model: by the module that runs it, or by its weights."""
@@ -312,7 +301,7 @@ class Recorder(TorchFunctionMode):
         return {
             "connected": tuple(map(leads_on, states)),
             "origin": origin,
-            "inside": self.path(),
+            "inside": path_of(self.inside),
             "differentiable": output.requires_grad,
             "passes": self.passes,
             "recurrent": recurrent,
@@ -404,10 +393,3 @@ class Recorder(TorchFunctionMode):
     def _seen(self, node: Any) -> bool:
         """Whether a recorded or marked state stands at this node of the graph."""
         return self._origins.stands_at(node) or any(marked(node) for marked in self.marked)
-
-    def path(self) -> tuple[int, ...]:
-        """The numbers of the module calls that are running, but for that of a recurrent layer."""
-        running = self.inside
-        if running and isinstance(running[-1][0], RECURRENT):
-            running = running[:-1]
-        return tuple(number for _, number in running)

@@ -30,6 +30,7 @@ from throughtime.capture.keeping import Keeping
 from throughtime.capture.lengths import Lengths, with_lengths
 from throughtime.capture.marked import checked_jointly, marked_trace
 from throughtime.capture.marks import Marks
+from throughtime.capture.names import path_of
 from throughtime.capture.recorder import Recorder
 from throughtime.capture.tails import ends
 from throughtime.errors import (
@@ -175,7 +176,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             self._recorder.marked.append(self._marks[name].stands_at)
         marks = self._marks[name]
         before = marks.states[-1] if marks.states else ()
-        self._recorder.keep(marks.add(state, self._recorder.path()))
+        self._recorder.keep(marks.add(state, path_of(self._recorder.inside)))
         self._recorder.witness.marked(marks.states[-1], before)
         self._keeping.open()
 

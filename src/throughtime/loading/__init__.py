@@ -10,35 +10,25 @@ import importlib
 import importlib.util
 import inspect
 import sys
-import sysconfig
-import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
-from throughtime.errors import (
-    LoadError,
-    ThroughtimeError,
-    is_stop,
-    out_of_memory,
-    plain,
-    said,
-    unknown,
-)
-from throughtime.leaving import LeavingError, one_answer
+from throughtime.errors import LoadError, plain, unknown
+from throughtime.loading.guarding import UserFile, users_code
+from throughtime.loading.returned import EXAMPLE, advice, described
 from throughtime.problem import Problem, checked_pair
 from throughtime.randomness import randomness
 
 _NAMELESS = "_throughtime_user_file"
 _END = object()
 _OBJECTS = ("model", "clip", "backward")  # called as well, but remembering something
-_EXAMPLE = "return model, lambda: criterion(model(x), y)"
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".h5", ".onnx", ".pkl")
 
 
@@ -59,13 +49,6 @@ class Loaded:
     span: int | None
     lengths: tuple[int, ...] | None = None
     trivial_loss: float | None = None
-
-
-class UserFile(NamedTuple):
-    """A Python file as its user named it, and where that is, wherever the file may ``chdir`` to."""
-
-    named: Path
-    real: Path
 
 
 def load(target: str, seed: int | None = None) -> Loaded:
@@ -160,7 +143,7 @@ def _problem(file: UserFile, name: str, seed: int | None) -> Problem:
     if not isinstance(made, Problem):
         raise LoadError(
             f"{plain(file.named)}:{plain(name)} must return a throughtime.Problem to be trained; "
-            f"it returned {_described(made)}: return Problem(name, model, batches, loss, span), "
+            f"it returned {described(made)}: return Problem(name, model, batches, loss, span), "
             "where batches(seed) gives batches without end, and loss(model, batch) the loss of one"
         )
     return _guarded_problem(made, file)
@@ -259,7 +242,7 @@ def _of_another_kind(path: Path, is_folder: bool) -> str:
         return (
             "holds weights, and the gradient needs the code of the model too: write a FILE.py with "
             "def build(): model = MyModel(); load the weights into it; "
-            f"{_EXAMPLE}, and name FILE.py:build"
+            f"{EXAMPLE}, and name FILE.py:build"
         )
     return ""
 
@@ -317,9 +300,9 @@ def _checked(made: Any, file: UserFile, target: str) -> Loaded:
         raise LoadError(
             f"{plain(target)} must return (model, closure) or (model, closure, lengths), a torch "
             "module and a function that returns the loss, or a throughtime.Problem; it returned "
-            f"{_described(made)}{_advice(made)}"
+            f"{described(made)}{advice(made)}"
         )
-    checked_pair(f"the pair of {plain(target)}", model, closure, _EXAMPLE)
+    checked_pair(f"the pair of {plain(target)}", model, closure, EXAMPLE)
     lengths = _lengths(more[0] if more else getattr(closure, "lengths", None), target)
 
     trivial = made.trivial_loss if isinstance(made, Problem) else None
@@ -339,73 +322,3 @@ def _lengths(given: Any, target: str) -> tuple[int, ...] | None:
             "whole number for each sequence of the batch, as a list or a tensor"
         )
     return tuple(values)
-
-
-def _described(made: Any) -> str:
-    if isinstance(made, tuple):
-        return "(" + ", ".join(type(item).__name__ for item in made) + ")"
-    if isinstance(made, type):
-        return f"the class {made.__name__} itself, not an instance"
-    return "None" if made is None else f"something of type {type(made).__name__}"
-
-
-def _advice(made: Any) -> str:
-    """What to return instead of a few things that are often returned."""
-    kinds = {kind.__name__ for kind in type(made).__mro__}
-    if made is None:
-        return f": is a return missing? End it with  {_EXAMPLE}"
-    if "LightningModule" in kinds:
-        loss = "return model, lambda: model.training_step(batch, 0)"
-        return f", a LightningModule: give its loss on a batch as well:  {loss}"
-    if isinstance(made, nn.Module):
-        return f": say how its loss is computed as well:  {_EXAMPLE}"
-    if kinds & {"DataLoader", "Dataset"}:
-        return f": take one batch (x, y) of it, and the model:  {_EXAMPLE}"
-    if isinstance(made, tuple) and len(made) == 2:
-        if isinstance(made[1], nn.Module) and callable(made[0]):
-            return ": the model comes first"
-        if isinstance(made[0], nn.Module):
-            return f": the second must be a function:  {_EXAMPLE}"
-    return ""
-
-
-@contextmanager
-def users_code(file: UserFile) -> Iterator[None]:
-    """Errors of the user's own code as one line, with its file and line number.
-
-    Whatever they are: what ends a process, or is no ``Exception``, as well.
-    """
-    with one_answer():
-        try:
-            yield
-        except (ThroughtimeError, MemoryError):
-            raise
-        except BaseException as error:
-            if is_stop(error) or out_of_memory(error):
-                raise
-            raise LoadError(f"{_place(error, file)}: {_message(error)}") from error
-
-
-def _message(error: BaseException) -> str:
-    """What happened, in one line."""
-    if isinstance(error, LeavingError):
-        return f"it called {plain(error.call)}"
-    if isinstance(error, SystemExit):
-        shown = error.code if isinstance(error.code, int | str) else type(error.code).__name__
-        return f"it called exit({'' if error.code is None else plain(repr(shown))})"
-    text = said(error.msg if isinstance(error, SyntaxError) else error)
-    return f"{type(error).__name__}: {plain(text)}" if text else type(error).__name__
-
-
-def _place(error: BaseException, file: UserFile) -> str:
-    """The deepest line of the user's own files on the way to the error."""
-    home, library = file.real.parent, sysconfig.get_path("stdlib")
-    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError) and error.filename:
-        frames.append((error.filename, error.lineno))
-    for filename, line in reversed(frames):
-        path = Path(filename)
-        installed = path.is_relative_to(library) or "site-packages" in path.parts
-        if path.is_relative_to(home) and not installed and line:
-            return f"{plain(file.named.parent / path.relative_to(home))}:{line}"
-    return plain(file.named)
