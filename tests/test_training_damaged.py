@@ -24,7 +24,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda run: (run / "journal.jsonl").write_text(
             (run / "journal.jsonl").read_text().replace('"norm"', '"form"', 1)
         ),
-        r"journal\.jsonl: the record of step 1 is damaged.*KeyError: 'norm'",
+        r"journal\.jsonl, line 1: its digest is not that of this run",
     ),
 }
 

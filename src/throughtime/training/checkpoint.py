@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from throughtime.errors import RunError, plain
+from throughtime.errors import RunError
 from throughtime.problem import Batch, Problem
 from throughtime.randomness import random_states, restore
 from throughtime.runs import load_state
@@ -43,21 +43,9 @@ def scatter(
     """Put a model, its optimiser, its batches and all generators where they were at ``step``.
 
     Raises:
-        RunError: the model or the optimiser is not the one that was saved, or this is the state of
-            something else.
+        RunError: the model or the optimiser is not the one that was saved.
+        KeyError, TypeError, AttributeError: this is the state of something else.
     """
-    try:
-        _scatter(state, step, problem, updater, batches)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"what was saved at step {step} is not the state of this training of {problem.name} "
-            f"({type(error).__name__}: {plain(error)}): name a new directory"
-        ) from error
-
-
-def _scatter(
-    state: State, step: int, problem: Problem, updater: Updater, batches: Iterator[Batch]
-) -> None:
     model = updater.model
     load_state(model, state["model"])
     with torch.no_grad():

@@ -92,8 +92,6 @@ def treat(
         InputError, RunError, StorageError, ClusterError: with what does not fit, and why.
     """
     told = {name: value for name, value in locals().items() if name in Plan.__annotations__}
-    if not isinstance(make, nn.Module):
-        check_maker("treat", make)
     here, place = Path.cwd(), Path(folder).absolute()  # what is called now may change directory
     plan = Plan(**{**told, "make": _maker(make, closure, span, seeds, optimizer)})
     plan.check()
@@ -116,6 +114,8 @@ def _maker(
     """What makes the untreated problem of a seed."""
     if isinstance(make, tuple) and len(make) == 2 and closure is None:
         make, closure = make
+    if not isinstance(make, nn.Module):
+        check_maker("treat", make)
     if isinstance(make, nn.Module):
         if not callable(closure):
             raise InputError(
