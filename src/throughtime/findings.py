@@ -59,7 +59,7 @@ DISEASES = (*MISTAKES, *CONDITIONS)
 REMARKS = ("episodes", "assumed span", "state carried", "budget")
 """What a reader must know, with which nothing is wrong."""
 
-_FIRST = (*MISTAKES, "episodes")
+_FIRST = (*MISTAKES, "state carried", "episodes")
 _EXPLAINS = (*_FIRST, *CONDITIONS, "budget")
 
 

@@ -236,6 +236,8 @@ def _without_w_hh(chain: Chain) -> bool:
 
 
 def _carried(chain: Chain, name: str) -> tuple[Finding, ...]:
+    if chain.calls[0].older:
+        return (_older(name),)
     windows, steps = chain.carried()
     if windows == 1:
         return ()
@@ -244,8 +246,27 @@ def _carried(chain: Chain, name: str) -> tuple[Finding, ...]:
         f"runs through all of them, so the effective window is {steps} steps, and memory "
         "grows with it."
     )
+    korean = (
+        f"{name!r}의 상태가 detach() 없이 호출 {windows}번에 걸쳐 이어집니다. 기울기가 모든 호출을 "
+        f"지나므로 실제 구간은 {steps}스텝이며 메모리도 그만큼 늘어납니다."
+    )
     evidence = {"calls": windows, "effective_window_steps": steps}
-    return (Finding("state carried", name, sentence, evidence),)
+    return (Finding("state carried", name, sentence, evidence, korean=korean),)
+
+
+def _older(name: str) -> Finding:
+    """The first state of a layer hangs on the graph of a pass that was over before the capture."""
+    sentence = (
+        f"{name!r} starts from a state that still hangs on the graph of an earlier forward pass: "
+        "every backward pass goes through all batches before it, and needs retain_graph=True. Cut "
+        "it between batches: state = state.detach(), for LSTM tuple(s.detach() for s in state)."
+    )
+    korean = (
+        f"{name!r}이(가) 이전 순전파의 그래프에 연결된 상태에서 시작합니다. 역전파가 매번 앞선 "
+        "배치를 모두 지나가고 retain_graph=True가 필요해집니다. 배치 사이에서 state = "
+        "state.detach()로 끊으십시오. LSTM이라면 tuple(s.detach() for s in state)입니다."
+    )
+    return Finding("state carried", name, sentence, {}, korean=korean)
 
 
 def find_links(chains: Sequence[Chain], names: Sequence[str]) -> tuple[Link, ...]:

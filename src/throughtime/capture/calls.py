@@ -64,6 +64,7 @@ class Call:
         read: how much of the outputs, from their start, a layer above reads; None for all.
         initial, final: the parts of the state before and after, each (B, ·), copies.
         connected: by part, gradient can pass from ``initial`` to the computation that made it.
+        older: it starts from a state whose graph was made before the capture began.
         origin: what the graph says of ``initial``; None where it says nothing.
         inside: the numbers of the module calls that it is a part of, the outermost first.
         differentiable: the run was recorded by autograd. ``why_not`` says why, where it was not.
@@ -107,6 +108,7 @@ class Call:
     read: int | None = None
     origin: Origin | None = None
     inside: tuple[int, ...] = ()
+    older: bool = False
     ends: tuple[Tensor, ...] = ()
     whole: Tensor | None = None
     begins: tuple[Tensor, ...] = ()

@@ -40,6 +40,20 @@ def is_ours(thread: int, *, backward: bool) -> bool:
     return backward and not started
 
 
+def sequence_number() -> int:
+    """The number that autograd gives to its next node: what was made before has a smaller one."""
+    with torch.enable_grad():
+        node = torch.zeros(1, requires_grad=True).clone().grad_fn
+    assert node is not None
+    return node._sequence_nr()
+
+
+def made_before(states: Sequence[Tensor], number: int) -> bool:
+    """Whether a state hangs on a graph that is older than ``number``."""
+    nodes = (state.grad_fn for state in states)
+    return any(node is not None and node._sequence_nr() < number for node in nodes)
+
+
 def roots_of(args: Any, kwargs: dict[str, Any]) -> list[Root]:
     """What a backward pass starts from, each with the gradient that it starts with."""
     values = args[0] if isinstance(args[0], (tuple, list)) else (args[0],)
@@ -62,16 +76,20 @@ def why_not(output: Tensor) -> str:
 
 def explain(error: RuntimeError, calls: Sequence[Call], passes: int) -> None:
     """Say it in terms of the layer, where torch's own words speak of graphs and elements."""
-    if "backward through the graph a second time" in str(error):
-        for call in calls:
-            # A call that an earlier pass went through is its own reason: backward() twice.
-            if any(call.connected) and call.differentiable and call.after == passes - 1:
-                raise StateCarriedError(
-                    f"layer {call.name!r} started from a state that still hangs on the graph "
-                    "of an earlier forward pass, and that graph was freed by its backward(). "
-                    "Cut it between windows: state = state.detach(), for LSTM "
-                    "tuple(s.detach() for s in state)"
-                ) from error
+    freed = "backward through the graph a second time" in str(error)
+    moved = "modified by an inplace operation" in str(error)
+    for call in calls if freed or moved else ():
+        # A call that an earlier pass went through is its own reason: backward() twice.
+        late = call.differentiable and call.after == passes - 1
+        before = None if call.origin is None else call.origin.call
+        carried = before is not None and before.after < call.after
+        if late and any(call.connected) and (freed or carried):
+            gone = "was freed by its backward()" if freed else "has weights that moved since"
+            raise StateCarriedError(
+                f"layer {call.name!r} started from a state that still hangs on the graph of an "
+                f"earlier forward pass, and that graph {gone}. Cut it between windows: "
+                "state = state.detach(), for LSTM tuple(s.detach() for s in state)"
+            ) from error
     if "does not require grad" in str(error) and calls:
         seen = [call for call in calls if call.differentiable]
         call = (seen or calls)[0]

@@ -27,7 +27,15 @@ from throughtime.capture.marks import Root
 from throughtime.capture.names import RECURRENT, Names, path_of
 from throughtime.capture.origins import Origin, Origins
 from throughtime.capture.parameters import Sweep
-from throughtime.capture.reading import explain, is_ours, leads_on, roots_of, why_not
+from throughtime.capture.reading import (
+    explain,
+    is_ours,
+    leads_on,
+    made_before,
+    roots_of,
+    sequence_number,
+    why_not,
+)
 from throughtime.capture.unrolled import Unrolled
 from throughtime.capture.unseen import USES, Unseen
 from throughtime.capture.witness import Witness
@@ -60,13 +68,13 @@ class Recorder(TorchFunctionMode):
         self.inside: list[tuple[nn.Module, int]] = []
         self._entered = 0
         self._handles: list[RemovableHandle] = []
-        self._thread = threading.get_ident()
+        self._thread, self._since = threading.get_ident(), 0
         # How many modules were running when the backward pass began that is under way, if one is.
         self._outside: int | None = None
 
     def attach(self, stack: ExitStack) -> None:
         """Enter, and leave when ``stack`` is closed: nothing stays behind, whatever happens."""
-        self._thread = threading.get_ident()
+        self._thread, self._since = threading.get_ident(), sequence_number()
         stack.callback(self._detach)
         self._handles += [
             module_hooks.register_module_forward_pre_hook(self._before),
@@ -300,6 +308,7 @@ class Recorder(TorchFunctionMode):
         """What all calls say alike: where their state came from, and whether autograd saw them."""
         return {
             "connected": tuple(map(leads_on, states)),
+            "older": made_before(states, self._since),
             "origin": origin,
             "inside": path_of(self.inside),
             "differentiable": output.requires_grad,

@@ -139,7 +139,7 @@ def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
         worst.sentence,
         worst.name,
         pictures.slim([*single, *rows], worst.name),
-        (*trace.findings, *faults, *whole.findings(trace, single, rows)),
+        (*trace.findings, *faults, *mistakes.apart(faults, whole.findings(trace, single, rows))),
         (*trace.notes, *head.notes(trace), *_notes(single)),
         {
             **trace.run,

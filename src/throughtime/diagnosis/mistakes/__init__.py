@@ -6,7 +6,7 @@ look at one layer, and say what ails the recurrence itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from throughtime.diagnosis.mistakes import (
     assumed_span,
@@ -15,6 +15,7 @@ from throughtime.diagnosis.mistakes import (
     non_finite,
     partial_loss,
     partly_detached,
+    silent_part,
     weights_changed,
 )
 from throughtime.diagnosis.mistakes.view import View
@@ -27,6 +28,7 @@ MISTAKES: tuple[Callable[[View], Iterator[Finding]], ...] = (
     partial_loss.find,
     dead_parameters.find,
     partly_detached.find,
+    silent_part.find,
     assumed_span.find,
 )
 
@@ -36,4 +38,20 @@ def find(view: View) -> tuple[Finding, ...]:
     return tuple(finding for mistake in MISTAKES for finding in mistake(view))
 
 
-__all__ = ["MISTAKES", "View", "find"]
+def apart(faults: Sequence[Finding], findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings of the layers, without what a fault of the program says already.
+
+    A direction that the loss reads at its first step is short of lags, and a layer that it never
+    reads has no gradient: the fault says why.
+    """
+    partial = {one.subject for one in faults if one.disease == "partial loss"}
+    dead = any(one.disease == "dead parameters" for one in faults)
+    return tuple(
+        one
+        for one in findings
+        if not (one.disease == "too short" and one.subject in partial)
+        and not (one.disease == "no gradient" and dead)
+    )
+
+
+__all__ = ["MISTAKES", "View", "apart", "find"]
