@@ -32,6 +32,11 @@ CURVES = {
     "slow loss": (-0.01 * LAGS, None, ("healthy", 59, True, False, False)),
     "one percent is still there": (-2 / 59 * LAGS, None, ("healthy", 59, True, False, False)),
     "vanishing": (-0.2 * LAGS, None, ("vanishing", 10, False, False, False)),
+    "falls, then stays": (
+        np.maximum(-0.4 * LAGS, -3.0),
+        None,
+        ("vanishing", 5, False, False, False),
+    ),
     "vanishing beyond the span": (-0.2 * LAGS, 10, ("healthy", 10, False, False, False)),
     "dead at once": ([0, DEAD, DEAD], None, ("vanishing", 0, False, False, True)),
     "cut by a wall": ([0, 0, 0, DEAD, DEAD], None, ("vanishing", 2, False, False, True)),
@@ -70,11 +75,12 @@ def test_reach_of_a_known_curve(name: str) -> None:
 
 SENTENCES = {
     "flat": "still counts after 59 steps",
-    "vanishing": "to a tenth every 5.0 steps on its way back: more than 10 steps back less than",
-    "dead at once": "at once on its way back: more than 0 steps back nothing",
+    "vanishing": "to a tenth every 5.0 steps: more than 10 steps back less than",
+    "dead at once": "is gone at once: more than 0 steps back nothing",
+    "falls, then stays": "falls to 1 % within 5 steps, and then stays where it is; the task",
     "vanishing, carried on": "too few to see it die, and the task needs 500 (more",
     "healthy, carried on": "capture a sequence that long",
-    "exploding": "tenfold every 10.0 steps on its way back, by 10^5.9 over 59 steps",
+    "exploding": "grows tenfold every 10.0 steps, in all by 10^5.9 over 59 steps",
     "infinite": "NaN or infinite",
 }
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# A line that misses the curve by more than so many decades anywhere does not describe it.
-_MISSED = 0.3
+# A line that misses the curve anywhere by more than so many decades, and by more than this share of
+# its whole range, does not describe it.
+_MISSED, _OF_RANGE = 0.3, 0.05
 # The two pieces must explain at least this much of what one line leaves over.
 _EXPLAINED = 0.75
 # Places at which a bend is looked for.
@@ -49,7 +50,7 @@ def course_of(median: NDArray[np.float64]) -> Course:
     values = median[lags]
     line = _left_over(np.stack([np.ones(len(lags)), lags], 1), values)
     missed = float(np.abs(line).max())
-    if missed <= _MISSED:
+    if missed <= max(_MISSED, _OF_RANGE * float(np.ptp(values))):
         return Course()
     inner = lags[1:-2]
     places = np.unique(inner[np.linspace(0, len(inner) - 1, min(_PLACES, len(inner))).astype(int)])

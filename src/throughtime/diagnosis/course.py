@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 
-from throughtime.diagnosis.reach import Reach
-from throughtime.diagnosis.words import Said
+from throughtime.diagnosis.reach import VANISHED, Reach
+from throughtime.diagnosis.words import Said, steps
 
+# By so large a share of the horizon a pace may miss it.
+_APART = 0.25
 # Decades over a whole piece within which a gain counts as level.
 _LEVEL = 0.3
 
 
 def course(reach: Reach) -> Said:
     """A predicate whose subject is the gradient, such as "shrinks to a tenth every 5 steps"."""
+    if reach.verdict == "vanishing" and tells_the_horizon(reach):
+        return _at_the_horizon(reach)
     if reach.bend is not None:
         return _bent(reach)
     whole = min(reach.span, reach.longest)
@@ -22,6 +26,36 @@ def course(reach: Reach) -> Said:
     return Said(
         f"goes up and down by up to {reach.uneven:.1f} decades, and on the whole {pace.english}",
         f"최대 {reach.uneven:.1f} 데케이드(decade)까지 오르내리며 전체적으로 {pace.korean}",
+    )
+
+
+def _multiplies(reach: Reach) -> bool:
+    """Whether the pace leads to the horizon: a reader multiplies the steps of a decade by two."""
+    if reach.rate is None or reach.rate >= 0 or reach.bend is not None or reach.uneven:
+        return reach.rate is None
+    far = -VANISHED / -reach.rate
+    return abs(far - reach.reached) <= max(1.0, _APART * reach.reached)
+
+
+def tells_the_horizon(reach: Reach) -> bool:
+    """Whether the course of a vanishing gain is told by its horizon, in two pieces."""
+    has = reach.after is not None and not reach.cut and reach.horizon not in (None, 0)
+    return has and not _multiplies(reach)
+
+
+def _at_the_horizon(reach: Reach) -> Said:
+    """The way to the horizon, and the pace from there on."""
+    end = min(reach.span, reach.longest)
+    far, after = reach.reached, piece(reach.after, end - reach.reached)
+    swell = Said("", "")
+    if reach.largest is not None and reach.peak is not None and reach.largest > _LEVEL:
+        swell = Said(
+            f"first grows {power(reach.largest)} within {steps(reach.peak)}, ",
+            f"처음 {reach.peak}스텝 동안 {power(reach.largest)}로 커졌다가 ",
+        )
+    return Said(
+        f"{swell.english}falls to 1 % within {steps(far)}, and then {after.english}",
+        f"{swell.korean}{far}스텝 만에 1 %로 떨어지고, 그 뒤로는 {after.korean}",
     )
 
 

@@ -40,6 +40,7 @@ class Reach:
         largest: log10 of the largest median gain within the span, lag 0 left out; None if unknown.
         peak: the lag of the largest gain.
         bend: where the gain turns from one pace to another, if one line does not describe it.
+        after: slope from the horizon on, decades per step; None where it is the end, or cut.
         uneven: by how many decades the gain leaves that line, where two lines do no better; else 0.
         interval: log10 of the smallest and the largest gain at the span that the extrapolation
             allows; None where the span was measured.
@@ -58,6 +59,7 @@ class Reach:
     largest: float | None = None
     peak: int | None = None
     bend: Bend | None = None
+    after: float | None = None
     uneven: float = 0.0
     interval: tuple[float, float] | None = None
     gap: Gap = ""
@@ -120,10 +122,18 @@ def _measured(median: NDArray[np.float64], needed: int) -> Reach:
         largest=within[peak],
         peak=peak,
         bend=course.bend,
+        after=None if end else slope(_beyond(median[: needed + 1], horizon)),
         uneven=course.uneven,
         interval=interval,
         gap="too short" if verdict == "unknown" else "",
     )
+
+
+def _beyond(median: NDArray[np.float64], lag: int) -> NDArray[np.float64]:
+    """The same curve without what lies before a lag."""
+    found = median.copy()
+    found[:lag] = np.nan
+    return found
 
 
 def _judged(interval: tuple[float | None, float | None], largest: float) -> Verdict:

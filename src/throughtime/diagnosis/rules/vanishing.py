@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from throughtime.diagnosis.course import course
+from throughtime.diagnosis.course import course, tells_the_horizon
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.reach import VANISHED, Reach
 from throughtime.diagnosis.words import Said, finding, steps
@@ -37,11 +37,12 @@ def said(reach: Reach, walls: Sequence[int] = ()) -> Said:
             f"{reach.span}스텝이 필요합니다. 벽 너머에서 읽은 것은 가중치를 전혀 움직이지 "
             "못합니다.",
         )
-    pace, left, beyond = course(reach), _left(reach), _beyond(reach)
+    pace, beyond = course(reach), _beyond(reach)
+    left = Said(";", "") if tells_the_horizon(reach) else _left(reach)
     return Said(
-        f"On its way back the gradient {pace.english}: {left.english}, and the task needs "
+        f"On its way back the gradient {pace.english}{left.english} the task needs "
         f"{reach.span}{beyond.english}. What was read before that hardly moves the weights.",
-        f"기울기는 과거로 거슬러 가면서 {pace.korean}, {left.korean} 과제에는 "
+        f"기울기는 과거로 거슬러 가면서 {pace.korean},{left.korean} 과제에는 "
         f"{reach.span}스텝{beyond.korean}이 필요합니다. 그보다 앞서 읽은 입력은 가중치를 거의 "
         "움직이지 못합니다.",
     )
@@ -65,15 +66,15 @@ def _left(reach: Reach) -> Said:
     far = reach.reached
     if far == reach.longest:
         return Said(
-            f"all {steps(far)} of the capture are too few to see it die",
-            f"캡처한 {far}스텝 안에서는 아직 사라지지 않지만",
+            f": all {steps(far)} of the capture are too few to see it die, and",
+            f" 캡처한 {far}스텝 안에서는 아직 사라지지 않지만",
         )
     if reach.cut:
         return Said(
-            f"more than {steps(far)} back nothing of it comes through the recurrence",
-            f"{far}스텝보다 더 앞으로는 순환을 통해 아무것도 전달되지 않는데",
+            f": more than {steps(far)} back nothing of it comes through the recurrence, and",
+            f" {far}스텝보다 더 앞으로는 순환을 통해 아무것도 전달되지 않는데",
         )
     return Said(
-        f"more than {steps(far)} back less than 1 % of it is left",
-        f"{far}스텝보다 더 앞에는 1 %도 남지 않는데",
+        f": more than {steps(far)} back less than 1 % of it is left, and",
+        f" {far}스텝보다 더 앞에는 1 %도 남지 않는데",
     )
