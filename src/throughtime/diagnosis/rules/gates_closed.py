@@ -44,7 +44,8 @@ def said(gate: str, korean: str, mean: float, opened: float) -> Said:
     there = Said("the gradient would reach the span", "기울기는 필요한 거리까지 도달합니다")
     if opened > EXPLODED:
         there = Said(
-            f"the gradient would not vanish but explode (10^{opened:.1f} at the span): open them in part",
+            f"the gradient would not vanish but explode (10^{opened:.1f} at the span): open them "
+            "in part",
             f"기울기는 소실되는 대신 폭발합니다(그 거리에서 10^{opened:.1f}배). 일부만 여십시오",
         )
     path = Said("along the cell state", "셀 상태 경로에서")
