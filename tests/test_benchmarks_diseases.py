@@ -13,7 +13,7 @@ from benchmarks.diseases.networks import LAYERS, Network, Reader, Training
 from benchmarks.diseases.suite import SUITE
 from benchmarks.diseases.tasks import Task, adding, noise, spoilt, squared_error
 from benchmarks.diseases.truth import LABELS, Figures, Truth, diseases, labels
-from throughtime.findings import DISEASES
+from throughtime.findings import CONDITIONS
 
 SMALL = noise(0.02, steps=40, span=25)
 VECTOR = noise(0.02, steps=40, span=25, outputs=6)
@@ -290,7 +290,7 @@ def test_the_suite_is_as_large_and_as_varied_as_it_says() -> None:
 
 
 def test_the_labels_are_the_librarys() -> None:
-    assert set(LABELS) == {*DISEASES, "healthy"}
+    assert set(LABELS) == {*CONDITIONS, "truncated", "non-finite", "healthy"}
 
 
 def test_the_loss_at_the_last_step_is_the_last_of_all() -> None:

@@ -99,7 +99,7 @@ def test_a_memory_budget_of_nothing(argument: dict[str, int]) -> None:
 
 
 def test_something_else_than_a_model() -> None:
-    with pytest.raises(tt.InputError, match=r"takes a torch\.nn\.Module, not function"):
+    with pytest.raises(tt.InputError, match=r"takes a torch\.nn\.Module, not a function"):
         tt.capture(lambda x: x)
 
 

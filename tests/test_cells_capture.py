@@ -298,4 +298,4 @@ def test_a_module_that_calls_unroll_itself_is_seen() -> None:
     model = Own()
     with tt.capture(model) as run:
         model(normal(T, B, I))[-1].sum().backward()
-    assert (run.trace.names, run.trace[0].kind) == (("own",), "JANET")
+    assert (run.trace.names, run.trace[0].kind) == (("held",), "JANET")  # the owner of the weights

@@ -315,7 +315,9 @@ def test_a_diagnosis_survives_json() -> None:
     assert tt.Diagnosis.from_json(found.to_json()) == found
 
 
-@pytest.mark.parametrize(("argument", "sentence"), [(0, "span must be"), ("x", "takes a Trace")])
+@pytest.mark.parametrize(
+    ("argument", "sentence"), [(0, "span is 0: give a whole number"), ("x", "takes a Trace")]
+)
 def test_bad_arguments_are_refused(argument: int | str, sentence: str) -> None:
     trace = captured(nn.GRU(2, 4), torch.randn(9, 3, 2))
     arguments = (trace, argument) if isinstance(argument, int) else (argument,)

@@ -254,7 +254,10 @@ def test_printing_a_diagnosis_sends_no_control_character_to_the_terminal() -> No
         ),
         ({"horizon": None, "rate": None}, "horizon unknown of 100 (verified"),
         ({"reaches_end": True}, "horizon at least 9 of 100"),
-        ({"verified": None, "unverified_because": "dropout"}, "(not verified: dropout)"),
+        (
+            {"verified": None, "unverified_because": "dropout", "checked_by": ""},
+            "(not verified: dropout)",
+        ),
     ],
 )
 def test_printing_names_layer_horizon_and_check(change: dict[str, Any], expected: str) -> None:

@@ -181,10 +181,10 @@ BAD = {
     "unknown layer": (lambda trace: lags(trace, "nope"), "unknown layer 'nope'"),
     "unknown part": (lambda trace: lags(trace, 0, part="c"), "unknown part 'c'"),
     "anchor outside": (lambda trace: lags(trace, 0, anchors=[T]), f"anchor {T} lies outside"),
-    "no anchors": (lambda trace: lags(trace, 0, anchors=0), "anchors must be at least 1"),
+    "no anchors": (lambda trace: lags(trace, 0, anchors=0), "anchors is 0: give a whole number"),
     "floor above": (lambda trace: lags(trace, 0, floor=1.0), "floor must be a log10 gain below 0"),
     "no stack": (lags, "choose one"),
-    "unknown norm": (lambda trace: norms(trace, of="nope"), "of='nope'"),
+    "unknown norm": (lambda trace: norms(trace, of="nope"), "unknown kind of norm 'nope'"),
 }
 
 

@@ -155,7 +155,7 @@ def test_no_gradient_has_no_shares() -> None:
 BAD = {
     "several layers": ({}, "choose one with layer=: 'gru', 'gru.reverse'"),
     "unknown layer": ({"layer": "nope"}, "unknown layer 'nope'"),
-    "longest": ({"layer": 0, "longest": -1}, "longest must be a lag of at least 0"),
+    "longest": ({"layer": 0, "longest": -1}, "longest is -1: give a whole number"),
     "sequences": ({"layer": 0, "sequences": [B]}, f"sequence {B} lies outside"),
 }
 

@@ -54,11 +54,17 @@ GIVEN: dict[str, tuple[Callable[[Any], object], str]] = {
     "the answer": (lambda g: g.diagnose(FOUND), "not a Diagnosis: it is the answer already"),
     "a span as text": (
         lambda g: g.diagnose(TRACE, "8"),
-        "whole number of at least 1 step, not '8'",
+        "span is '8': give",
     ),
-    "half a step": (lambda g: g.diagnose(TRACE, span=1.5), "at least 1 step, not 1.5"),
-    "no number": (lambda g: g.assert_reaches(MODEL, loss, float("nan")), "1 step, not nan"),
-    "prescribe, a model": (lambda g: g.prescribe(MODEL), "takes a throughtime.Problem, not a Net"),
+    "half a step": (
+        lambda g: g.diagnose(TRACE, span=1.5),
+        "span is 1.5: give",
+    ),
+    "no number": (
+        lambda g: g.assert_reaches(MODEL, loss, float("nan")),
+        "span is nan: give",
+    ),
+    "prescribe, a model": (lambda g: g.prescribe(MODEL), "a model alone cannot be run"),
     "prescribe, a pair": (lambda g: g.prescribe(lambda: (MODEL, loss)), "Problem, not a tuple"),
     "prescribe, a tensor": (lambda g: g.prescribe(loss()), "throughtime.Problem, not a Tensor"),
     "train, a model": (lambda g: g.train(MODEL, 2), "train takes a throughtime.Problem, not a Net"),

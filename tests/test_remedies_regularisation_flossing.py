@@ -199,7 +199,7 @@ def test_a_direction_that_is_lost_leaves_a_gradient_that_is_finite() -> None:
 
 
 def test_in_chaos_the_way_through_the_states_is_left_out() -> None:
-    x, found = normal(60, 2, 2, dtype=torch.float32), {}
+    x, found = normal(60, 2, 2), {}
     for choice in (None, False, True):
         layer = driven(3.0)
         Flossing(1, through_states=choice)(layer, lambda layer=layer: 0 * layer(x)[0].sum())

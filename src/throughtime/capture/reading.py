@@ -54,6 +54,13 @@ def made_before(states: Sequence[Tensor], number: int) -> bool:
     return any(node is not None and node._sequence_nr() < number for node in nodes)
 
 
+def leaf_of(state: Tensor) -> Tensor:
+    """A leaf with this value, at which a gradient can arrive; itself inside of torch.func."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return state
+    return state.detach().requires_grad_()
+
+
 def roots_of(args: Any, kwargs: dict[str, Any]) -> list[Root]:
     """What a backward pass starts from, each with the gradient that it starts with."""
     values = args[0] if isinstance(args[0], (tuple, list)) else (args[0],)

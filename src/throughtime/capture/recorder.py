@@ -31,6 +31,7 @@ from throughtime.capture.reading import (
     explain,
     is_ours,
     leads_on,
+    leaf_of,
     made_before,
     roots_of,
     sequence_number,
@@ -361,9 +362,7 @@ class Recorder(TorchFunctionMode):
             initial = tuple(p.view_as(p) if p.requires_grad else p for p in initial)
             return initial, weights, None
         # One that needs no gradient is given a leaf of ours, at which a check can arrive.
-        initial = tuple(
-            p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for p in initial
-        )
+        initial = tuple(p.view_as(p) if p.requires_grad else leaf_of(p) for p in initial)
         watched, handles = self._snapshots.watch(name, weights[proof])
         self._handles += handles
         return initial, (*weights[:proof], watched.alias, *weights[proof + 1 :]), watched

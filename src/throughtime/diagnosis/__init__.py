@@ -10,16 +10,8 @@ from torch import Tensor, nn
 
 from throughtime.capture import capture, observe
 from throughtime.capture.lengths import Lengths
-from throughtime.diagnosis import (
-    head,
-    joint,
-    layers,
-    mistakes,
-    nonfinite,
-    pictures,
-    thresholds,
-    whole,
-)
+from throughtime.diagnosis import head, mistakes, pictures, thresholds, whole
+from throughtime.diagnosis.decided import decide
 from throughtime.errors import InputError, NoGradientError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem, checked_pair, shown
@@ -119,17 +111,8 @@ def diagnose_closure(
 
 
 def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
-    broken = {finding.subject: finding for finding in nonfinite.find(trace)}
-    single = [layers.of_layer(layer, span, deep, broken.get(layer.name)) for layer in trace]
-    stack = joint.of_stack(trace, span)
-    if stack is not None:
-        candidates = [stack, *(one for one in single if one.verdict == "non-finite")]
-        rows = [stack]
-    else:
-        candidates = whole.deciding(trace, single)
-        rows = [one for one in candidates if one not in single]
-    worst = min(candidates, key=whole.severity)
-    faults = mistakes.find(mistakes.View(trace, span, bool(broken)))
+    worst, single, rows, broken = decide(trace, span, "deep" if deep else "why")
+    faults = mistakes.find(mistakes.View(trace, span, broken))
     answer = Diagnosis(
         worst.verdict,
         worst.rate,

@@ -96,9 +96,10 @@ def swept(layer: LayerTrace, far: Far) -> Tensor:
     starts = torch.full((layer.batch,), far.anchor)
     if layer.packed and layer.lengths:
         starts = torch.tensor(layer.lengths) - 1
-    row, walls = torch.zeros_like(far.sent), set(layer.walls)
+    sent = far.sent.to(layer.linear.dtype)  # half precision is swept in float32
+    row, walls = torch.zeros_like(sent), set(layer.walls)
     for t in range(far.anchor, far.origin, -1):
-        row = row + far.sent * (starts == t).to(far.sent).unsqueeze(-1)
+        row = row + sent * (starts == t).to(sent).unsqueeze(-1)
         row = torch.zeros_like(row) if t in walls else layer.linear.vjp(t, row)
     return row
 

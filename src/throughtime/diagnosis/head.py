@@ -19,7 +19,8 @@ def of(trace: Trace) -> dict[str, object]:
     run: dict[str, object] = {}
     lines = []
     if facts.losses:
-        run["loss"] = sum(facts.losses) / len(facts.losses)
+        loss = sum(facts.losses) / len(facts.losses)
+        run["loss"] = math.nan if math.isnan(loss) else loss  # one NaN for all compares equal
     if top is not None:
         run["reads"] = {
             "layer": top.module,

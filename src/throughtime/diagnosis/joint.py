@@ -9,8 +9,8 @@ import torch
 from throughtime.diagnosis import gaps, pictures, reach
 from throughtime.diagnosis.checks import Check, check
 from throughtime.diagnosis.evidence import Evidence
-from throughtime.diagnosis.layers import ANCHORS, assembled, in_time, judged
-from throughtime.findings import Finding, LayerDiagnosis
+from throughtime.diagnosis.layers import ANCHORS, Depth, assembled, in_time, judged
+from throughtime.findings import Finding, LayerDiagnosis, Measurement
 from throughtime.measures.lags import LagSweep, stack_of
 from throughtime.trace import LayerTrace, Link, Trace, relative_difference
 
@@ -18,7 +18,7 @@ from throughtime.trace import LayerTrace, Link, Trace, relative_difference
 _ROUNDING = 1e-2
 
 
-def of_stack(trace: Trace, span: int | None) -> LayerDiagnosis | None:
+def of_stack(trace: Trace, span: int | None, depth: Depth) -> LayerDiagnosis | None:
     """All layers of a stack jointly: a dependency may travel back through any of them.
 
     None for what is no stack, or one whose lower layers the loss reads as well, past the upper
@@ -33,8 +33,11 @@ def of_stack(trace: Trace, span: int | None) -> LayerDiagnosis | None:
     checks = [(layer, check(layer)) for layer in layers]
     weakest = next(((one, held) for one, held in checks if not held.held), None)
     gap = _gap_of_stack(sweep.name, found, layers[-1], weakest)
-    findings = judged(evidence) if gap is None else (gap,)
-    measured = pictures.pictures(None, sweep)
+    findings: tuple[Finding, ...] = () if gap is None else (gap,)
+    measured: list[Measurement] = []
+    if depth != "reach":
+        findings = judged(evidence) if gap is None else (gap,)
+        measured = pictures.pictures(None, sweep)
     held = Check("each of its layers was checked") if weakest is None else weakest[1]
     one = assembled(sweep.name, "stack", evidence, findings, measured, held, gap)
     known = [layer.verified for layer in layers if layer.verified is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from throughtime.diagnosis import gaps, nonfinite, pictures, reach
 from throughtime.diagnosis.checks import Check, check
@@ -22,24 +23,31 @@ _ENTRIES = 2**17
 _LONG = 1000
 
 
+Depth = Literal["reach", "why", "deep"]
+"""How far the gradient reaches alone; why no further as well; and what takes longer to measure."""
+
+
 def of_layer(
-    layer: LayerTrace, span: int | None, deep: bool, broken: Finding | None
+    layer: LayerTrace, span: int | None, depth: Depth, broken: Finding | None
 ) -> LayerDiagnosis:
     """The diagnosis of one layer; ``broken``: where it went non-finite."""
     parts = None if layer.steps <= 2 * _LONG else ("s",)
     sweep = LagSweep.run(layer, anchors=_anchors(layer), parts=parts)
     found = reach.read(sweep.gains(), layer.steps, span_of(layer, span))
     evidence = Evidence(layer.name, sweep, found, layer.walls, layer.steps, layer)
-    measured = pictures.pictures(layer, sweep)
     checked = check(layer)
     gap = broken or gaps.find(layer, found, checked)
-    if gap is None:
-        findings = judged(evidence)
-        measured += pictures.explanations(evidence)
-        measured += pictures.deep(evidence.some or layer, evidence.lag) if deep else []
-    else:
-        findings = (gap,)
-        measured += list(evidence.saturation.values())
+    findings: tuple[Finding, ...] = () if gap is None else (gap,)
+    measured: list[Measurement] = []
+    if depth != "reach":
+        measured += pictures.pictures(layer, sweep)
+        if gap is None:
+            findings = judged(evidence)
+            measured += pictures.explanations(evidence)
+            if depth == "deep":
+                measured += pictures.deep(evidence.some or layer, evidence.lag)
+        else:
+            measured += list(evidence.saturation.values())
     one = assembled(layer.name, layer.kind, evidence, findings, measured, checked, gap)
     return replace(one, verified=layer.verified, unverified_because=layer.unverified_because)
 

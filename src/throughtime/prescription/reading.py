@@ -7,17 +7,13 @@ import warnings
 import torch
 
 from throughtime.capture import observe
-from throughtime.diagnosis import nonfinite, reach
+from throughtime.diagnosis.decided import decide
 from throughtime.errors import ThroughtimeWarning
-from throughtime.measures.lags import LagSweep, stack_of
 from throughtime.prescription.answer import BROKEN, Reading
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
 from throughtime.randomness import randomness
 from throughtime.trace import Trace
-
-_WORST_FIRST = ("non-finite", "exploding", "vanishing", "unknown", "healthy")
-_ANCHORS, _MARKED_ANCHORS = 24, 8
 
 
 def read(problem: Problem, batch: Batch, span: int, seed: int = 0) -> Reading:
@@ -34,20 +30,8 @@ def read(problem: Problem, batch: Batch, span: int, seed: int = 0) -> Reading:
 
 @torch.no_grad()
 def of_trace(trace: Trace, span: int) -> Reading:
-    """The reading of a captured run: that of its stack, or of its worst layer."""
-    if nonfinite.find(trace):
+    """The reading of a captured run: that of whatever decides its diagnosis."""
+    worst = decide(trace, span, "reach").worst
+    if worst.verdict == "non-finite":
         return BROKEN
-    layers, _ = stack_of(trace)
-    if len(layers) > 1:
-        sweeps = [(LagSweep.run(trace, anchors=_ANCHORS), layers[-1].steps)]
-    else:
-        marked = {True: _MARKED_ANCHORS, False: _ANCHORS}
-        sweeps = [(LagSweep.run(one, anchors=marked[one.marked]), one.steps) for one in trace]
-    found = [reach.read(sweep.gains(), steps, span) for sweep, steps in sweeps]
-    worst = min(found, key=_severity)
     return Reading(worst.verdict, worst.horizon, worst.reaches_end, worst.gain_at_span, worst.rate)
-
-
-def _severity(found: reach.Reach) -> tuple[int, float]:
-    horizon = float("inf") if found.horizon is None else found.horizon
-    return _WORST_FIRST.index(found.verdict), horizon

@@ -26,7 +26,7 @@ from throughtime.report.svg import to_svg
 INK, MUTED, RULE = "#1d2733", "#5d6977", "#dde2e8"
 SERIES = ("#1b5e9b", "#b8521b", "#1f7a5c", "#80479b")
 """Blue, vermilion, green, purple: told apart with every common colour blindness."""
-LIMIT, WALL, BROKEN = "#8a6500", "#697480", "#b3261e"
+LIMIT, WALL, BROKEN = "#8a6500", "#6e747a", "#b3261e"
 """The 1 % line; exactly zero; not finite."""
 
 STUCK = "#b8521b"

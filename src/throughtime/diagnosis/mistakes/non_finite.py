@@ -24,8 +24,13 @@ def find(view: View) -> Iterator[Finding]:
         finite = sum(one.gradient in ("finite", "zero") for one in facts.parameters)
         evidence = {"parameters": tuple(found), "finite_parameters": finite, "functions": ways}
         yield finding("non-finite", found[0], _gradient(found, _readable(ways)), evidence)
-    elif any(not math.isfinite(loss) for loss in facts.losses):
+    elif any(not math.isfinite(loss) for loss in facts.losses) and not _is_empty(view):
         yield finding("non-finite", "loss", _loss(facts), {"losses": facts.losses})
+
+
+def _is_empty(view: View) -> bool:
+    """Whether no sequence was read at all: the mean of nothing is NaN."""
+    return all(layer.batch == 0 for layer in view.trace)
 
 
 def _gradient(found: list[str], ways: str) -> Said:
