@@ -273,9 +273,9 @@ def test_constrained_an_indrnn_amplifies_at_most_twice_over_its_span(span: int) 
 
 @pytest.mark.parametrize("span", [0, -3])
 def test_a_span_below_one_step_is_refused(span: int) -> None:
-    with pytest.raises(tt.InputError, match="at least 1"):
+    with pytest.raises(tt.InputError, match="give a whole number of steps, from 1"):
         IndRNN(3, 4, span=span)
-    with pytest.raises(tt.InputError, match="at least 1"):
+    with pytest.raises(tt.InputError, match="give a whole number of steps, from 1"):
         IndRNN(3, 4).constrain_(span)
 
 

@@ -31,15 +31,20 @@ NO_LOSS = "within the first updates the loss is no longer finite, though the gra
     [
         ({}, 50, {SHORT: True, NO_LOSS: False}),
         ({}, T - 1, {"is extrapolated": False}),
-        ({"loss": undefined}, T - 1, {NO_LOSS: True}),
     ],
-    ids=["sequences shorter than the span", "of its length", "a loss that is NaN"],
+    ids=["sequences shorter than the span", "of its length"],
 )
 def test_a_reader_is_told_what_the_ranking_does_not_say(
     changed: dict[str, Any], span: int, said: dict[str, bool]
 ) -> None:
     told = notes(replace(reading("lstm"), **changed), span)
     assert {sentence: sentence in told for sentence in said} == said
+
+
+def test_a_loss_that_is_no_number_is_told_first() -> None:
+    found = tt.prescribe(replace(reading("lstm"), loss=undefined), T - 1, updates=2)
+    shown = found.before.verdict, found.before.sentence.startswith("The loss is nan, while")
+    assert shown == ("non-finite", True)
 
 
 def test_what_to_do_for_a_recurrence_by_hand_is_said() -> None:

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from throughtime.capture import reading
 from throughtime.capture.calls import Call, Passes, Snapshots, Weight, of_torch, version
 from throughtime.capture.checks import check_input
 from throughtime.capture.feeds import Feeds
@@ -27,16 +28,6 @@ from throughtime.capture.marks import Root
 from throughtime.capture.names import RECURRENT, Names, path_of
 from throughtime.capture.origins import Origin, Origins
 from throughtime.capture.parameters import Sweep
-from throughtime.capture.reading import (
-    explain,
-    is_ours,
-    leads_on,
-    leaf_of,
-    made_before,
-    roots_of,
-    sequence_number,
-    why_not,
-)
 from throughtime.capture.unrolled import Unrolled
 from throughtime.capture.unseen import USES, Unseen
 from throughtime.capture.witness import Witness
@@ -75,7 +66,7 @@ class Recorder(TorchFunctionMode):
 
     def attach(self, stack: ExitStack) -> None:
         """Enter, and leave when ``stack`` is closed: nothing stays behind, whatever happens."""
-        self._thread, self._since = threading.get_ident(), sequence_number()
+        self._thread, self._since = threading.get_ident(), reading.sequence_number()
         stack.callback(self._detach)
         self._handles += [
             module_hooks.register_module_forward_pre_hook(self._before),
@@ -102,7 +93,7 @@ class Recorder(TorchFunctionMode):
         self.unseen.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if not is_ours(self._thread, backward=self._outside is not None) or self.passes.probing:
+        if not reading.is_ours(self._thread, backward=self.backward) or self.passes.probing:
             return
         self._entered += 1
         self.inside.append((module, self._entered))
@@ -121,7 +112,7 @@ class Recorder(TorchFunctionMode):
             self.witness.enter(len(self._running) - 1, name, module, args, recurrent)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
-        if not is_ours(self._thread, backward=self._outside is not None) or self.passes.probing:
+        if not reading.is_ours(self._thread, backward=self.backward) or self.passes.probing:
             return
         # After an exception torch calls it without the keywords.
         kwargs, output = rest if len(rest) == 2 else ({}, None)
@@ -175,7 +166,7 @@ class Recorder(TorchFunctionMode):
         """One backward pass; torch hands the arguments over as keywords."""
         if self.keep_graph:
             kwargs = {**kwargs, "retain_graph": True}
-            self.roots += roots_of(args, kwargs)
+            self.roots += reading.roots_of(args, kwargs)
         self.passes.count += 1
         self.witness.backward(args[0])
         if kwargs.get("create_graph"):
@@ -189,14 +180,14 @@ class Recorder(TorchFunctionMode):
                 self.sweep.after(func, args, kwargs)
             return result
         except RuntimeError as error:
-            explain(error, self.calls, self.passes.count)
+            reading.explain(error, self.calls, self.passes.count)
             raise
         finally:
             del self._running[self._outside :], self._first[self._outside :], self.inside[depth:]
             self._outside = before
 
     def _is_seen(self, weights: Sequence[Tensor]) -> bool:
-        """Whether a kernel belongs to the model: by the module that runs it, or by its weights."""
+        """Whether a kernel is the model's: by the module that runs it, or by its weights."""
         return bool(self._running) or self.names.owns(weights)
 
     def _fused(self, fused: Fused) -> tuple[Tensor, ...]:
@@ -308,14 +299,14 @@ class Recorder(TorchFunctionMode):
     ) -> dict[str, Any]:
         """What all calls say alike: where their state came from, and whether autograd saw them."""
         return {
-            "connected": tuple(map(leads_on, states)),
-            "older": made_before(states, self._since),
+            "connected": tuple(map(reading.leads_on, states)),
+            "older": reading.made_before(states, self._since),
             "origin": origin,
             "inside": path_of(self.inside),
             "differentiable": output.requires_grad,
             "passes": self.passes,
             "recurrent": recurrent,
-            "why_not": why_not(output),
+            "why_not": reading.why_not(output),
             "again": self._outside is not None,
             "after": self.passes.count,
         }
@@ -362,7 +353,7 @@ class Recorder(TorchFunctionMode):
             initial = tuple(p.view_as(p) if p.requires_grad else p for p in initial)
             return initial, weights, None
         # One that needs no gradient is given a leaf of ours, at which a check can arrive.
-        initial = tuple(p.view_as(p) if p.requires_grad else leaf_of(p) for p in initial)
+        initial = tuple(p.view_as(p) if p.requires_grad else reading.leaf_of(p) for p in initial)
         watched, handles = self._snapshots.watch(name, weights[proof])
         self._handles += handles
         return initial, (*weights[:proof], watched.alias, *weights[proof + 1 :]), watched
@@ -374,10 +365,9 @@ class Recorder(TorchFunctionMode):
         final: tuple[Tensor, ...],
         output: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Listen to both states of a call; the final one as the user may have it, a copy.
+        """Listen to both states of a call; the final one as the user has it, a copy.
 
-        So the record stays what it was whatever is done to a state in place, and what arrives is
-        known behind the user's own hooks as well as before them.
+        So no change in place spoils the record, and what arrives is known behind users' hooks too.
         """
         self.calls.append(call)
         given = tuple(part.clone() for part in final)
@@ -391,7 +381,7 @@ class Recorder(TorchFunctionMode):
 
     def _origin(self, name: str, initial: tuple[Tensor, ...]) -> Origin | None:
         """Where the state came from; what a checkpoint runs again hangs on a graph of its own."""
-        return None if self._outside is not None else self._origins.of(name, initial)
+        return None if self.backward else self._origins.of(name, initial)
 
     @property
     def backward(self) -> bool:

@@ -36,7 +36,7 @@ def input_memory(
 ) -> Measurement:
     """Quantiles of log10 ‖∂s_t/∂x_{t−k}‖; see ``throughtime.measures.memory``."""
     linear, chosen = _some(layer)
-    basis = directions(features, probes).to(layer.states)
+    basis = directions(features, probes).to(layer.states.device, linear.dtype)
     if starts is None:
         room = _ROWS // max(1, len(basis) * len(chosen))
         starts = min(max(room, _FEWEST_STARTS), _MOST_STARTS)
