@@ -56,6 +56,11 @@ CURVES = {
     "no number": ([0.0, math.nan], None, ("unknown", 0, False, False, False)),
     "too few lags to carry on": (0 * LAGS[:5], 500, ("unknown", 4, True, True, False)),
     "a pace that changes": (-0.002 * LAGS[:30] ** 1.5, 100, ("unknown", 29, True, True, False)),
+    "faded and levelling off": (
+        -4 * np.tanh(LAGS / 30),
+        500,
+        ("vanishing", 16, False, True, False),
+    ),
     "swelled and passed": (
         np.where(LAGS < 20, 0.15 * LAGS, 3 - 0.05 * (LAGS - 20)),
         None,

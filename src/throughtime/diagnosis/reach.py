@@ -163,8 +163,9 @@ def _carried_on(median: NDArray[np.float64], lag: int) -> tuple[float, float] | 
     """log10 gain at a lag beyond the last, from the line of the last half: smallest, largest.
 
     The slope is uncertain by twice its standard error, and by what it would turn on the way if it
-    went on turning as it does between the two quarters of that half. None where the lags are too
-    few, or not numbers. What is gone stays gone.
+    went on turning as it does between the two quarters of that half. Where it has one sign in both,
+    it may come to 0 and does not turn round. None where the lags are too few, or not numbers. What
+    is gone stays gone.
     """
     longest = len(median) - 1
     if np.isneginf(median[-1]):
@@ -181,7 +182,12 @@ def _carried_on(median: NDArray[np.float64], lag: int) -> tuple[float, float] | 
     early, late = slope_of(median, lags[: middle + 1]), slope_of(median, lags[middle:])
     last, ahead = float(np.polyval(line, longest)), lag - longest
     error = max(error, abs(late - early) * (1 + ahead / middle) / 2)
-    return last + (line[0] - error) * ahead, last + (line[0] + error) * ahead
+    slowest, fastest = line[0] - error, line[0] + error
+    if early * late > 0:  # what shrinks all along may level off, and does not turn round
+        slowest, fastest = (
+            (slowest, min(fastest, 0.0)) if late < 0 else (max(slowest, 0.0), fastest)
+        )
+    return last + slowest * ahead, last + fastest * ahead
 
 
 def slope_of(median: NDArray[np.float64], lags: NDArray[np.int64]) -> float:
