@@ -1,6 +1,7 @@
 """What every test runs under: one thread per worker, and the same examples every time."""
 
 import os
+import signal
 
 # Before torch is imported, and inherited by the commands that tests start: two workers with a
 # thread pool each would fight over the cores, and one thread sums in one order.
@@ -19,6 +20,16 @@ settings.load_profile("ci")  # no deadline; the same examples every time
 if os.environ.get("THROUGHTIME_TEST_ONEDNN") == "0":
     torch.backends.mkldnn.set_flags(False)
 _ROUNDING = os.environ.get("THROUGHTIME_TEST_ROUNDING")
+
+
+@pytest.fixture
+def ordinary_signals() -> Iterator[None]:
+    """A job in the background, or under nohup, ignores signals, and would hand that on."""
+    ordinary = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in ordinary.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -200,11 +200,11 @@ def test_the_report_has_the_ranking_and_the_code(run: Ran) -> None:
         ("own.py:foreign", "its loss runs another model than the one that it is given"),
         ("own.py:empty", "empty: batches(0) gives no batch"),
         ("own.py:broken", "own.py:38: ZeroDivisionError"),
-        ("own.py:nothing", "has no function 'nothing'"),
+        ("own.py:nothing", "own.py: unknown function 'nothing'; choose from: batches"),
         ("own.py:build --cell rnn", "give FILE.py:FUNCTION or --cell, not both"),
         ("own.py:build --span 0", "0 is out of range"),
         ("own.py:build --report .", "is a directory: name a file in it"),
-        ("addition", "unknown task 'addition'; choose from:"),
+        ("addition", "unknown task 'addition'; did you mean 'adding'? choose from:"),
         ("", "Missing argument"),
     ],
 )

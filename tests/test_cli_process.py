@@ -5,13 +5,14 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from user_files import model
 
 from throughtime.findings import Diagnosis
+
+pytestmark = pytest.mark.usefixtures("ordinary_signals")
 
 COMMAND = [sys.executable, "-m", "throughtime"]
 PLAIN = {  # as on a machine where nobody set anything: ASCII, and no help from Python
@@ -31,14 +32,6 @@ def throughtime(*arguments: str, **options: object) -> subprocess.CompletedProce
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """A job in the background inherits a SIGINT that is ignored, and would hand it on."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 STUCK = """

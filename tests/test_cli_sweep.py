@@ -29,6 +29,9 @@ from sweep_runs import (
 from throughtime.cli import main
 from throughtime.runs.lock import locked
 from throughtime.trials import make_grid
+from throughtime.trials.study import SCHEMA
+
+pytestmark = pytest.mark.usefixtures("ordinary_signals")
 
 GRID = grid_text(["rnn"], ["none", "clip"])
 ONCE = list(range(1, STEPS + 1))
@@ -43,14 +46,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "grid.toml").write_text(GRID)
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """A job in the background inherits a SIGINT that is ignored, and would hand it on."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -189,7 +184,7 @@ def test_a_quiet_sweep_says_who_holds_what_it_waits_for(folder: Path) -> None:
     (folder / "grid.toml").write_text(one)
     key = make_grid(tomllib.loads(one)).settings[0].key
     (folder / "out" / "runs").mkdir(parents=True)
-    (folder / "out" / "sweep.json").write_text('{"schema": 1}\n')
+    (folder / "out" / "sweep.json").write_text(json.dumps({"schema": SCHEMA}))
     with (
         locked(folder / "out" / "runs" / f"{key}.lock"),
         sweeping(folder, "--jobs", "1", "--quiet") as process,

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from throughtime.runs import RunDirectory
+
+pytestmark = pytest.mark.usefixtures("ordinary_signals")
 
 COMMAND = [sys.executable, "-m", "throughtime", "train"]
 EVERY = 20  # steps between two checkpoints
@@ -47,13 +49,10 @@ OF_ONES_OWN = "own.py:build --steps 300 --lr 0.01"
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A job in the background inherits a SIGINT that is ignored, and would hand it on."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(OWN)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield tmp_path
-    signal.signal(signal.SIGINT, before)
+    return tmp_path
 
 
 def arguments(what: str, run: str) -> list[str]:

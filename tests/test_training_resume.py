@@ -310,7 +310,7 @@ def test_what_is_not_the_state_of_a_training_is_refused(
     settings = RunDirectory.open(tmp_path / "other").manifest["settings"]
     with run.lock():
         run.update(settings=settings)
-    with pytest.raises(RunError, match=r"not of a training|this state is not of this"):
+    with pytest.raises(RunError, match=r"step 0 is damaged, or not of this|state is not of this"):
         train(running_sum(), 2, run=run.path, resume=True)
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from throughtime.trials.workers import ClusterError, _check_workers, cluster
 
 pytest.importorskip("distributed", reason="distributed is not installed")
 
+pytestmark = pytest.mark.usefixtures("ordinary_signals")
+
 GRID = grid_text(["rnn", "gru"], ["none", "clip"])
 
 
@@ -49,7 +51,9 @@ def scheduler(folder: Path) -> Iterator[str]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
     def address() -> str:
-        return str(json.loads(told.read_text())["address"]) if told.exists() else ""
+        with suppress(OSError, json.JSONDecodeError):  # it is not written in one piece
+            return str(json.loads(told.read_text())["address"])
+        return ""
 
     with started(*command, *options, folder=folder, **quiet):
         yield until(address, "the scheduler")
@@ -82,6 +86,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         victim.wait()
         reached = len(steps_of(struck))
         printed, said = sweep.communicate(timeout=PATIENCE)
+    assert printed, said
     return {
         "code": sweep.returncode, "json": json.loads(printed), "said": said, "out": out,
         "struck": struck, "reached": reached,

@@ -77,7 +77,9 @@ def test_parquet_without_its_package_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"throughtime\[parquet\]"):
+    with pytest.raises(
+        MissingExtraError, match="pyarrow is not installed: run  pip install pyarrow"
+    ):
         table.write_parquet([row()], tmp_path / "results.parquet")
 
 

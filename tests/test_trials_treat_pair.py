@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a problem": (
         lambda folder: tt.treat(of_pair(*pair(), 5, (0,), None)(0), folder=folder, **ASK),
-        "make is of type Problem: give a function make",
+        "takes a function for that, not a Problem: def make",
     ),
     "an optimizer for a problem": (
         lambda folder: tt.treat(len, folder=folder, optimizer=torch.optim.SGD, **ASK),

@@ -56,17 +56,18 @@ def closure():
 
 
 """
-ASK = 'steps=4, seeds=2, remedies=["orthogonal"], folder="out", jobs=2, progress=True'
+ASK = 'steps=40, seeds=2, remedies=["orthogonal"], folder="out", jobs=2, progress=True'
 TELL = """
 print(json.dumps([[end.status for end in arm.ends] for arm in done.arms]))
 print(json.dumps(done.notes))
 """
+OFTEN = "from throughtime.trials import progress; progress._LOOK = 0.02"  # seconds
 DONE = [["done"] * 2] * 2
 
 
-def ran(folder: Path, what: str, *, typed: bool = False) -> SimpleNamespace:
+def ran(folder: Path, what: str, *, first: str = "", typed: bool = False) -> SimpleNamespace:
     """A script that treats this, run; or typed into a session."""
-    script = f"{BEFORE}done = tt.treat({what}, {ASK})\n{TELL}"
+    script = f"{BEFORE}{first}\ndone = tt.treat({what}, {ASK})\n{TELL}"
     (folder / "script.py").write_text(script)
     command = [sys.executable, *(["-"] if typed else ["script.py"])]
     done = subprocess.run(
@@ -79,10 +80,10 @@ def ran(folder: Path, what: str, *, typed: bool = False) -> SimpleNamespace:
 
 
 def test_a_function_that_mentions_tt_is_sent_to_the_workers(tmp_path: Path) -> None:
-    done = ran(tmp_path, "make")
+    done = ran(tmp_path, "make", first=OFTEN)
     assert done.ends == DONE
     lines = done.err.splitlines()
-    assert lines[0].startswith("4 trainings of 4 updates each: untreated and with 1 remedy (ortho")
+    assert lines[0].startswith("4 trainings of 40 updates each: untreated and with 1 remedy (orth")
     assert lines[0].endswith("from 2 seeds (0, 1)")
     assert lines[1] == "2 seeds cannot prove that a remedy helps: for 1 remedy give at least 5"
     assert lines[2].startswith("about 1 second on 2 processes; an update takes ")

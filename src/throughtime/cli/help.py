@@ -18,7 +18,8 @@ throughtime diagnose --help shows one.
 
 EXIT_CODES = """\b
 Exit code: 0 healthy or done; 1 a finding, or unknown; 2 bad usage or input;
-3 the environment (disk, memory, a missing package); 129, 130 or 143 after a signal.
+3 the environment (disk, memory, a missing package);
+129, 130 or 143 after a signal.
 """
 
 DEMO = """Train an Elman RNN and an LSTM on real text, and show how far back each of them sees.
