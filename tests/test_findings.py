@@ -262,3 +262,9 @@ def test_printing_a_diagnosis_sends_no_control_character_to_the_terminal() -> No
 )
 def test_printing_names_layer_horizon_and_check(change: dict[str, Any], expected: str) -> None:
     assert expected in str(samples.diagnosis(replace(samples.layer("rnn"), **change)))
+
+
+@pytest.mark.parametrize("head", [1.5, "text", {"english": 1.5}, {"english": "text"}, None])
+def test_a_head_of_another_type_is_none(head: object) -> None:
+    found = replace(samples.healthy(), run={"head": head})
+    assert (found.head, str(found).startswith("HEALTHY")) == ((), True)

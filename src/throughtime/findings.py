@@ -205,8 +205,13 @@ class Diagnosis:
     @property
     def head(self) -> tuple[str, ...]:
         """How long, how many, the loss and what it reads, in a line or two."""
-        lines = self.run.get("head", {})
-        return tuple(lines.get("english", ())) if isinstance(lines, dict) else ()
+        return self.head_in("english")
+
+    def head_in(self, language: str) -> tuple[str, ...]:
+        """The same in ``"english"`` or ``"korean"``; nothing where ``run`` holds something else."""
+        lines = self.run.get("head")
+        told = lines.get(language) if isinstance(lines, dict) else None
+        return tuple(map(str, told)) if isinstance(told, tuple | list) else ()
 
     @property
     def causes(self) -> tuple[Finding, ...]:

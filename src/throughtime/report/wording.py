@@ -58,11 +58,8 @@ def short(text: object, most: int) -> str:
 
 def head(diagnosis: Diagnosis) -> list[str]:
     """The lines before the verdict: how long, how many, the loss, and what it reads."""
-    if spoken() == "en":
-        return [clean(line) for line in diagnosis.head]
-    lines = diagnosis.run.get("head")
-    said = lines.get("korean", ()) if isinstance(lines, dict) else ()
-    return [clean(line) for line in said]
+    language = "english" if spoken() == "en" else "korean"
+    return [clean(line) for line in diagnosis.head_in(language)]
 
 
 class VerdictWords(NamedTuple):
