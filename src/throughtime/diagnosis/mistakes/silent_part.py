@@ -10,9 +10,10 @@ from throughtime.findings import Finding
 
 
 def find(view: View) -> Iterator[Finding]:
-    """Parts of a state, h or c, whose gradient is exactly zero while another part has one."""
+    """Parts of a marked state whose gradient is exactly zero while another part has one."""
     for layer in view.trace:
-        if layer.steps < 2 or len(layer.parts) < 2 or layer.detached or not layer.gradients.any():
+        # A known cell reads its own parts; c of an LSTM gets its gradient by the step that follows.
+        if not layer.marked or layer.walls or layer.steps < 2 or not layer.gradients.any():
             continue
         silent = [
             name for name, part in layer.parts.items() if not layer.gradients[..., part].any()
