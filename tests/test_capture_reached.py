@@ -141,14 +141,14 @@ def test_observe_leaves_random_states_and_modes_as_they_were() -> None:
     def closure() -> Tensor:
         torch.manual_seed(5)
         random.seed(5)
-        np.random.seed(5)  # noqa: NPY002
+        np.random.seed(5)  # noqa: NPY002  — the global one is looked at
         model.train()
         return model[0](normal(T, B, I).float())[0].sum()
 
     mine = random.getstate()
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002  — the global one is looked at
     tt.observe(model, closure)
-    after = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    after = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002  — the global one is looked at
     assert torch.equal(before[0], after[0])
     assert before[1] == after[1]
     assert any(draws_lead(mine, random.getstate()))
