@@ -82,9 +82,20 @@ def test_the_span_is_the_sequence_unless_it_is_given(
 
 
 def test_a_span_beyond_the_capture_is_said_to_be(run: Ran) -> None:
+    """A gain below 1 % that shrinks all along has vanished, however far the span."""
     ran = run("diagnose", "model.py:build", "--json", "--span", str(2**62), file=model())
     found = found_by(ran)
-    assert (ran.code, found.verdict, found.span) == (1, "unknown", 2**62)
+    assert (ran.code, found.verdict, found.span) == (1, "vanishing", 2**62)
+    assert (
+        "more than was captured"
+        in next(f for f in found.findings if f.disease == "vanishing").sentence
+    )
+
+
+def test_a_span_beyond_a_capture_of_few_steps_is_not_decided(run: Ran) -> None:
+    ran = run("diagnose", "model.py:build", "--json", "--span", "400", file=model("T=4"))
+    found = found_by(ran)
+    assert (ran.code, found.verdict) == (1, "unknown")
     assert "too short" in found.diseases
 
 
