@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 import throughtime as tt
-from throughtime.capture import kernels
+from throughtime.recording import kernels
 from throughtime.trace import Trace
 
 
