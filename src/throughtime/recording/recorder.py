@@ -81,6 +81,18 @@ class Recorder(TorchFunctionMode):
         self._handles += handles
         self.keep_graph = True
 
+    def hold(self, handles: list[RemovableHandle]) -> None:
+        """Hooks that go with the rest."""
+        self._handles += handles
+
+    def hears(self) -> bool:
+        """Whether it is a thread of this capture that asks."""
+        return reading.is_ours(self._thread, backward=self.backward)
+
+    def name_of_running(self) -> str:
+        """The name of the innermost module that is running; empty where none is."""
+        return self.names.of(self._running) if self._running else ""
+
     def _detach(self) -> None:
         while self._handles:
             handle = self._handles.pop()

@@ -40,6 +40,7 @@ from throughtime.recording.marked import checked_jointly, marked_trace
 from throughtime.recording.marks import Marks
 from throughtime.recording.names import path_of
 from throughtime.recording.recorder import Recorder
+from throughtime.recording.scans import Scans, scan_traces
 from throughtime.recording.tails import ends
 from throughtime.trace import Far, LayerTrace, Trace
 
@@ -96,6 +97,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             raise InputError(f"memory must be a positive number of bytes, not {memory}")
         self._model, self._lengths, self._memory = model, lengths, memory
         self._recorder = Recorder(model)
+        self._scans = Scans(self._recorder)
         self._marks: dict[str, Marks] = {}
         self._keeping = Keeping(lambda: self._recorder.backward)
         self._marked: list[LayerTrace] | ThroughtimeError = []
@@ -122,6 +124,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
                 warnings.filterwarnings("ignore", hooks)  # it runs eagerly, and meets them
             self._recorder.sweep.begin()
             self._recorder.attach(stack)
+            stack.callback(self._scans.open(self._model))
             captures = _open.captures
             captures.append(self)
             stack.callback(captures.remove, self)
@@ -217,7 +220,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         layers = with_courses(layers, fragments.kept, self._recorder.calls)
         if isinstance(self._marked, ThroughtimeError):
             raise self._marked
-        layers += self._marked
+        layers += [*self._marked, *scan_traces(self._scans.calls, self._memory)]
         if not layers:
             self._refuse(chains)
         return Trace(

@@ -1,0 +1,8 @@
+"""Scans: recurrences that a known core computes at once, seen at its call and put in closed form."""
+
+from throughtime.recording.scans.form import Arguments, Steps
+from throughtime.recording.scans.record import ScanCall, Scans
+from throughtime.recording.scans.registry import Scan
+from throughtime.recording.scans.traces import scan_traces
+
+__all__ = ["Arguments", "Scan", "ScanCall", "Scans", "Steps", "scan_traces"]

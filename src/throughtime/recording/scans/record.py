@@ -1,0 +1,185 @@
+"""``Scans``: every call of a known core inside a capture, with what the hooks saw of its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from throughtime.recording.calls import listen, version
+from throughtime.recording.reading import why_not
+from throughtime.recording.recorder import Recorder
+from throughtime.recording.scans import cores
+from throughtime.recording.scans.form import Arguments
+from throughtime.recording.scans.registry import Binder, Scan
+from throughtime.recording.scans.stand_ins import open_for
+
+__all__ = ["ScanCall", "Scans", "cores"]
+
+
+@dataclass(eq=False)
+class ScanCall:
+    """One call of a core.
+
+    Attributes:
+        name: of the module that ran it.
+        given: its arguments by name, tensors detached.
+        output: what it read from its states, detached.
+        ends: the output and the final state, in autograd's graph; begins: the initial state.
+        again: it ran during a backward pass, as a checkpoint does.
+        received: gradients by slot: ``output``, ``final``, and of the probes by their names.
+        versions: tensors of the record, and how often each had been changed in place.
+        why_not: why autograd did not record the run, or an empty string.
+    """
+
+    name: str
+    scan: Scan
+    given: dict[str, Any]
+    output: Tensor
+    again: bool
+    why_not: str
+    ends: tuple[Tensor, ...] = ()
+    begins: Tensor | None = None
+    versions: tuple[tuple[Tensor, int], ...] = ()
+    received: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def reached(self) -> bool:
+        """Whether a gradient came back to any of its states."""
+        return "output" in self.received or "final" in self.received
+
+    @property
+    def changed_in_place(self) -> bool:
+        """Whether what it read or gave is no longer what the record holds."""
+        return any(version(tensor) != before for tensor, before in self.versions)
+
+
+class Scans:
+    """Hears the known cores while a capture is open."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.calls: list[ScanCall] = []
+        self.running = False
+        """Whether a core runs at this moment: what happens inside is not to be recorded twice."""
+
+    def open(self, model: nn.Module) -> Callable[[], None]:
+        """Put the stand-ins in place; what closes is returned."""
+        return open_for(self, model)
+
+    def hears(self) -> bool:
+        return self._recorder.hears()
+
+    def run(
+        self,
+        scan: Scan,
+        bind: Binder,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Run the core with aliases of its probes, so that hooks see the gradient of this use."""
+        if self.running or self._recorder.passes.probing:
+            return function(*args, **kwargs)
+        try:
+            given = bind(args, kwargs)
+        except TypeError:  # the function will say so itself
+            return function(*args, **kwargs)
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            return function(*args, **kwargs)
+        if not scan.takes(Arguments(given)):
+            return function(*args, **kwargs)
+        watched = _aliases(scan, given)
+        args, kwargs = _instead(args, watched), _instead(kwargs, watched)
+        self.running = True
+        try:
+            result = function(*args, **kwargs)
+        finally:
+            self.running = False
+        call = self.note(scan, given, result)
+        for name in scan.probes:
+            alias = watched.get(id(given.get(name)))
+            if alias is not None:
+                self._watch(call, name, alias)
+        return result
+
+    def note(self, scan: Scan, given: dict[str, Any], result: Any, name: str = "") -> ScanCall:
+        """Record one call, with hooks on what it gave."""
+        recorder = self._recorder
+        output, final = scan.output(result), scan.final(result)
+        held = {key: _detached(value) for key, value in given.items()}
+        tensors = [one for one in (*held.values(), output) if isinstance(one, Tensor)]
+        call = ScanCall(
+            name or recorder.name_of_running() or type(scan).__name__,
+            scan,
+            held,
+            output.detach(),
+            recorder.backward,
+            why_not(output),
+            (output,) if final is None else (output, final),
+            versions=tuple((one, version(one)) for one in tensors),
+        )
+        self.calls.append(call)
+        self._watch(call, "output", output)
+        if final is not None:
+            self._watch(call, "final", final)
+        return call
+
+    def watch(self, call: ScanCall, slot: str, tensor: Tensor) -> None:
+        """Add up in ``received[slot]`` the gradients that arrive at ``tensor``."""
+        self._watch(call, slot, tensor)
+
+    def _watch(self, call: ScanCall, slot: str, tensor: Tensor) -> None:
+        if not tensor.requires_grad:
+            return
+        passes = self._recorder.passes
+
+        def receive(gradient: Tensor | None) -> None:
+            if gradient is None or passes.probing:
+                return
+            held = call.received.get(slot)
+            call.received[slot] = gradient.detach().clone() if held is None else held + gradient
+
+        handles: list[RemovableHandle] = [listen(tensor, receive)]
+        self._recorder.hold(handles)
+
+    def forget(self) -> None:
+        """Let go of the graph."""
+        for call in self.calls:
+            call.ends, call.begins = (), None
+
+
+def _aliases(scan: Scan, given: Mapping[str, Any]) -> dict[int, Tensor]:
+    """Aliases of the arguments whose gradient is compared, by the id of the argument.
+
+    Where none of them needs a gradient though another argument does, the first is given a leaf of
+    ours, at which a check can arrive.
+    """
+    if not torch.is_grad_enabled():
+        return {}
+    tensors = [given[name] for name in scan.probes if isinstance(given.get(name), Tensor)]
+    wanted = [one for one in tensors if one.requires_grad]
+    if wanted:
+        return {id(one): one.view_as(one) for one in wanted}
+    flowing = any(isinstance(one, Tensor) and one.requires_grad for one in given.values())
+    if not flowing or not tensors:
+        return {}
+    return {id(tensors[0]): tensors[0].detach().requires_grad_()}
+
+
+def _instead(arguments: Any, watched: Mapping[int, Tensor]) -> Any:
+    if isinstance(arguments, dict):
+        return {name: watched.get(id(value), value) for name, value in arguments.items()}
+    return tuple(watched.get(id(value), value) for value in arguments)
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, (list, tuple)):
+        return [_detached(one) for one in value]
+    return value

@@ -1,0 +1,228 @@
+"""From the recorded calls of cores to ``LayerTrace``s: states, gradients, and both comparisons."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from throughtime.recording.scans.form import Arguments, Steps
+from throughtime.recording.scans.linear import LinearisedScan, block_of
+from throughtime.recording.scans.record import ScanCall
+from throughtime.trace import LayerTrace, relative_difference
+
+# Largest relative difference between the output and that of the form, by number format.
+_LIMITS = {torch.float64: 1e-8, torch.float32: 1e-4}
+_HALF = 5e-2
+
+
+@dataclass(eq=False)
+class _Run:
+    """One call of a core, ready to be computed in blocks of time."""
+
+    call: ScanCall
+    steps: int
+    batch: int
+    shape: tuple[int, int, int]
+    block: int
+    kept: Tensor | None
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, call: ScanCall, budget: int) -> _Run:
+        scan, of = call.scan, Arguments(call.given)
+        output = scan.arrange(call.output)
+        first = scan.steps(of.during(slice(0, 1)))
+        steps, batch, heads, _ = output.shape
+        shape = heads, first.key.shape[-1], first.value.shape[-1]
+        starts = scan.starts(of)
+        kept = None if starts is None else (~starts).double()
+        block = block_of(budget, batch * shape[0] * shape[1] * shape[2])
+        dtype = torch.float64 if call.output.dtype == torch.float64 else torch.float32
+        return cls(call, steps, batch, shape, block, kept, dtype)
+
+    @property
+    def width(self) -> int:
+        """S."""
+        return self.shape[0] * self.shape[1] * self.shape[2]
+
+    def parts(self) -> Iterator[slice]:
+        """The blocks of time."""
+        for start in range(0, self.steps, self.block):
+            yield slice(start, min(self.steps, start + self.block))
+
+    def make(self, part: slice) -> Steps:
+        """The steps of a stretch of time."""
+        return self.made_of(Arguments(self.call.given, part), part)
+
+    def made_of(self, of: Arguments, part: slice) -> Steps:
+        """The same from arguments of which one was put in place of another."""
+        steps = self.call.scan.steps(of)
+        return steps.reset(None if self.kept is None else self.kept[part])
+
+    def initial(self) -> Float[Tensor, "B H K V"]:
+        """The state before the first step."""
+        given = self.call.scan.initial(Arguments(self.call.given))
+        if given is None:
+            device = self.call.output.device
+            return torch.zeros(self.batch, *self.shape, dtype=torch.float64, device=device)
+        return given.double()
+
+    def befores(self, states: Tensor, part: slice) -> Float[Tensor, "T B H K V"]:
+        """The state before each step of a stretch of time."""
+        first = self.initial() if part.start == 0 else self.wide(states[part.start - 1])
+        rest = self.wide(states[part.start : part.stop - 1])
+        return torch.cat([first.unsqueeze(0), rest])
+
+    def wide(self, rows: Tensor) -> Tensor:
+        """Rows (… S) in the axes of the form, in float64."""
+        return rows.double().unflatten(-1, self.shape)
+
+    def empty(self) -> Tensor:
+        device = self.call.output.device
+        return torch.empty(self.steps, self.batch, self.width, dtype=self.dtype, device=device)
+
+
+def scan_traces(calls: Sequence[ScanCall], budget: int) -> list[LayerTrace]:
+    """The traces of all calls that a gradient reached; calls of one module are numbered."""
+    made, seen = [], Counter[str]()
+    for call in calls:
+        if not call.reached:
+            continue
+        seen[call.name] += 1
+        name = call.name if seen[call.name] == 1 else f"{call.name} ({seen[call.name]})"
+        made.append(_trace(call, name, budget))
+    return made
+
+
+@torch.no_grad()
+def _trace(call: ScanCall, name: str, budget: int) -> LayerTrace:
+    run = _Run.of(call, budget)
+    states = _states(run)
+    spoilt = _spoilt(run, states)
+    direct = _direct(run, states)
+    linear = LinearisedScan(run.make, run.steps, run.shape, run.block, run.dtype)
+    gradients = linear.adjoint(direct)
+    autograds, rebuilt, reason = _probe(run, states, gradients)
+    scan = call.scan
+    starts = scan.starts(Arguments(call.given))
+    return LayerTrace(
+        name,
+        "scan",
+        {"s": slice(0, run.width)},
+        states,
+        direct,
+        gradients,
+        linear,
+        starts=starts,
+        parameter_gradient=autograds,
+        rebuilt_gradient=rebuilt,
+        unchecked_because=reason,
+        spoilt=spoilt,
+        precision=_precision(call),
+    )
+
+
+def _precision(call: ScanCall) -> torch.dtype:
+    """The coarsest number format in which the core computed."""
+    formats = [one.dtype for one in call.given.values() if _is_real(one)]
+    formats += [call.output.dtype] + ([] if call.scan.at_most is None else [call.scan.at_most])
+    return max(formats, key=lambda one: torch.finfo(one).eps)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _states(run: _Run) -> Float[Tensor, "T B S"]:
+    states, state = run.empty(), run.initial()
+    for part in run.parts():
+        steps = run.make(part)
+        for t, written in enumerate(steps.written().unbind(0)):
+            state = steps.at(t).forward(state) + written
+            states[part.start + t] = state.flatten(-3)
+    return states
+
+
+def _read(run: _Run, states: Tensor, part: slice, steps: Steps) -> Tensor:
+    """``Sᵀ q`` of a stretch of time."""
+    if run.call.scan.reads_before:
+        return steps.reads(run.befores(states, part))
+    return steps.reads(run.wide(states[part]))
+
+
+def _spoilt(run: _Run, states: Tensor) -> str:
+    """Why the record is not what the program computed, or an empty string."""
+    call, scan = run.call, run.call.scan
+    if call.changed_in_place:
+        return "a tensor that the scan read or gave was changed in place after it ran"
+    ours, theirs = [], scan.arrange(call.output).double()
+    for part in run.parts():
+        of = Arguments(call.given, part)
+        steps = run.make(part)
+        ours.append(scan.read(of, steps, _read(run, states, part, steps)))
+    difference = relative_difference(torch.cat(ours), theirs)
+    limit = _LIMITS.get(_precision(call), _HALF)
+    if difference <= limit or not bool(theirs.isfinite().all()):
+        return ""
+    return (
+        f"the scan's output is not that of its closed form: it differs by {difference:.1e} (limit "
+        f"{limit:.0e})"
+    )
+
+
+def _direct(run: _Run, states: Tensor) -> Float[Tensor, "T B S"]:
+    """What the loss sends to each state: ``q ⊗ r``, r the gradient at ``Sᵀ q``."""
+    call, scan = run.call, run.call.scan
+    direct = run.empty().zero_()
+    arrived = call.received.get("output")
+    arrived = None if arrived is None else scan.arrange(arrived).double()
+    for part in run.parts() if arrived is not None else ():
+        assert arrived is not None
+        of, steps = Arguments(call.given, part), run.make(part)
+        with torch.enable_grad():
+            reads = _read(run, states, part, steps).requires_grad_()
+            (sent,) = torch.autograd.grad(scan.read(of, steps, reads), reads, arrived[part])
+        query = torch.ones_like(sent[..., :1]) if steps.query is None else steps.query
+        entered = (query.unsqueeze(-1) * sent.unsqueeze(-2)).flatten(-3).to(direct.dtype)
+        if not scan.reads_before:
+            direct[part] += entered
+        elif part.start == 0:
+            direct[: part.stop - 1] += entered[1:]
+        else:
+            direct[part.start - 1 : part.stop - 1] += entered
+    if "final" in call.received:
+        final = scan.as_state(call.received["final"])
+        direct[-1] += final.flatten(-3).to(direct.dtype)
+    return direct
+
+
+def _probe(
+    run: _Run, states: Tensor, gradients: Tensor
+) -> tuple[Tensor | None, Tensor | None, str]:
+    """The gradient of one argument: autograd's, and that of the form by one step of all T at once."""
+    call, scan = run.call, run.call.scan
+    name = next((name for name in scan.probes if name in call.received), None)
+    if name is None:
+        wanted = " or ".join(repr(probe) for probe in scan.probes)
+        return None, None, f"autograd was asked for no gradient of its {wanted}"
+    found = torch.zeros_like(call.given[name], dtype=torch.float64)
+    arrived = call.received.get("output")
+    arrived = None if arrived is None else scan.arrange(arrived).double()
+    for part in run.parts():
+        leaf = call.given[name].double().requires_grad_()
+        of = Arguments(call.given, part).having(name, leaf)
+        before, total = run.befores(states, part), run.wide(gradients[part])
+        with torch.enable_grad():
+            steps = run.made_of(of, part)
+            sent = (total * (steps.carried(before) + steps.written())).sum()
+            if arrived is not None:
+                reads = _read(run, states, part, steps)
+                sent = sent + (scan.read(of, steps, reads) * arrived[part]).sum()
+            (gradient,) = torch.autograd.grad(sent, leaf, allow_unused=True)
+        found += 0 if gradient is None else gradient
+    return call.received[name], found, ""
