@@ -85,26 +85,26 @@ class Scans:
         """Run the core with aliases of its probes, so that hooks see the gradient of this use."""
         if self.running or self._recorder.passes.probing:
             return function(*args, **kwargs)
-        try:
-            given = bind(args, kwargs)
-        except TypeError:  # the function will say so itself
-            return function(*args, **kwargs)
         if torch._C._functorch.peek_interpreter_stack() is not None:
+            return function(*args, **kwargs)
+        try:
+            given = scan.unpacked(bind(args, kwargs))
+        except TypeError:  # the function will say so itself
             return function(*args, **kwargs)
         if not scan.takes(Arguments(given)):
             return function(*args, **kwargs)
         watched = _aliases(scan, given)
-        args, kwargs = _instead(args, watched), _instead(kwargs, watched)
+        by_id = {id(given[name]): alias for name, alias in watched.items()}
         self.running = True
         try:
-            result = function(*args, **kwargs)
+            result, seen = scan.call(
+                function, _instead(args, by_id), _instead(kwargs, by_id), given, watched
+            )
         finally:
             self.running = False
-        call = self.note(scan, given, result)
-        for name in scan.probes:
-            alias = watched.get(id(given.get(name)))
-            if alias is not None:
-                self._watch(call, name, alias)
+        call = self.note(scan, given, seen)
+        for name, alias in watched.items():
+            self.watch(call, name, alias)
         return result
 
     def note(self, scan: Scan, given: dict[str, Any], result: Any, name: str = "") -> ScanCall:
@@ -124,16 +124,13 @@ class Scans:
             versions=tuple((one, version(one)) for one in tensors),
         )
         self.calls.append(call)
-        self._watch(call, "output", output)
+        self.watch(call, "output", output)
         if final is not None:
-            self._watch(call, "final", final)
+            self.watch(call, "final", final)
         return call
 
     def watch(self, call: ScanCall, slot: str, tensor: Tensor) -> None:
         """Add up in ``received[slot]`` the gradients that arrive at ``tensor``."""
-        self._watch(call, slot, tensor)
-
-    def _watch(self, call: ScanCall, slot: str, tensor: Tensor) -> None:
         if not tensor.requires_grad:
             return
         passes = self._recorder.passes
@@ -153,28 +150,32 @@ class Scans:
             call.ends, call.begins = (), None
 
 
-def _aliases(scan: Scan, given: Mapping[str, Any]) -> dict[int, Tensor]:
-    """Aliases of the arguments whose gradient is compared, by the id of the argument.
+def _aliases(scan: Scan, given: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Aliases of the arguments whose gradient is compared, by name.
 
     Where none of them needs a gradient though another argument does, the first is given a leaf of
     ours, at which a check can arrive.
     """
     if not torch.is_grad_enabled():
         return {}
-    tensors = [given[name] for name in scan.probes if isinstance(given.get(name), Tensor)]
-    wanted = [one for one in tensors if one.requires_grad]
-    if wanted:
-        return {id(one): one.view_as(one) for one in wanted}
+    probes = {name: given[name] for name in scan.probes if isinstance(given.get(name), Tensor)}
+    wanted = {name: one.view_as(one) for name, one in probes.items() if one.requires_grad}
     flowing = any(isinstance(one, Tensor) and one.requires_grad for one in given.values())
-    if not flowing or not tensors:
-        return {}
-    return {id(tensors[0]): tensors[0].detach().requires_grad_()}
+    if wanted or not probes or not flowing:
+        return wanted
+    name, first = next(iter(probes.items()))
+    return {name: first.detach().requires_grad_()}
 
 
-def _instead(arguments: Any, watched: Mapping[int, Tensor]) -> Any:
+def _instead(arguments: Any, aliases: Mapping[int, Tensor]) -> Any:
+    """The arguments, in tuples and lists too, with the aliases in the place of their originals."""
+    if isinstance(arguments, Tensor):
+        return aliases.get(id(arguments), arguments)
     if isinstance(arguments, dict):
-        return {name: watched.get(id(value), value) for name, value in arguments.items()}
-    return tuple(watched.get(id(value), value) for value in arguments)
+        return {name: _instead(value, aliases) for name, value in arguments.items()}
+    if type(arguments) in (tuple, list):
+        return type(arguments)(_instead(value, aliases) for value in arguments)
+    return arguments
 
 
 def _detached(value: Any) -> Any:

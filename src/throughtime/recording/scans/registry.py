@@ -45,6 +45,26 @@ class Scan(ABC):
         for name in vars(cls).get("names", ()):
             _KNOWN.setdefault(name, []).append(cls())
 
+    def call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        given: dict[str, Any],
+        watched: dict[str, Tensor],
+    ) -> tuple[Any, Any]:
+        """Run the core; what it returned, and what the record is made from.
+
+        A core inside of a method listens to the method's parts here, and adds to ``given``, and to
+        the ``watched`` probes.
+        """
+        result = function(*args, **kwargs)
+        return result, result
+
+    def unpacked(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by name; a core that takes some in one tuple names its parts here."""
+        return given
+
     @abstractmethod
     def steps(self, of: Arguments) -> Steps:
         """The steps of ``of.part``, differentiable in the arguments."""
@@ -67,7 +87,7 @@ class Scan(ABC):
         """The state that the call returned, or its gradient, in the axes of the form."""
         return final.double()
 
-    def arrange(self, output: Tensor) -> Float[Tensor, "T B H V"]:
+    def arrange(self, output: Tensor, of: Arguments) -> Float[Tensor, "T B H V"]:
         """The output, or its gradient, in the axes of the form; (B T H V) as it comes."""
         return output.movedim(1, 0)
 

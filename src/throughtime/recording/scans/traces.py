@@ -29,21 +29,21 @@ class _Run:
     batch: int
     shape: tuple[int, int, int]
     block: int
-    kept: Tensor | None
+    starts: Tensor | None
     dtype: torch.dtype
 
     @classmethod
     def of(cls, call: ScanCall, budget: int) -> _Run:
-        scan, of = call.scan, Arguments(call.given)
-        output = scan.arrange(call.output)
-        first = scan.steps(of.during(slice(0, 1)))
+        scan, whole = call.scan, Arguments(call.given)
+        output = scan.arrange(call.output, whole)
+        first = scan.steps(whole.during(slice(0, 1)))
         steps, batch, heads, _ = output.shape
         shape = heads, first.key.shape[-1], first.value.shape[-1]
-        starts = scan.starts(of)
-        kept = None if starts is None else (~starts).double()
+        starts = scan.starts(whole)
+        starts = None if starts is None else starts.expand(steps, batch).contiguous()
         block = block_of(budget, batch * shape[0] * shape[1] * shape[2])
         dtype = torch.float64 if call.output.dtype == torch.float64 else torch.float32
-        return cls(call, steps, batch, shape, block, kept, dtype)
+        return cls(call, steps, batch, shape, block, starts, dtype)
 
     @property
     def width(self) -> int:
@@ -62,7 +62,7 @@ class _Run:
     def made_of(self, of: Arguments, part: slice) -> Steps:
         """The same from arguments of which one was put in place of another."""
         steps = self.call.scan.steps(of)
-        return steps.reset(None if self.kept is None else self.kept[part])
+        return steps.reset(None if self.starts is None else (~self.starts[part]).double())
 
     def initial(self) -> Float[Tensor, "B H K V"]:
         """The state before the first step."""
@@ -108,8 +108,6 @@ def _trace(call: ScanCall, name: str, budget: int) -> LayerTrace:
     linear = LinearisedScan(run.make, run.steps, run.shape, run.block, run.dtype)
     gradients = linear.adjoint(direct)
     autograds, rebuilt, reason = _probe(run, states, gradients)
-    scan = call.scan
-    starts = scan.starts(Arguments(call.given))
     return LayerTrace(
         name,
         "scan",
@@ -118,7 +116,7 @@ def _trace(call: ScanCall, name: str, budget: int) -> LayerTrace:
         direct,
         gradients,
         linear,
-        starts=starts,
+        starts=run.starts,
         parameter_gradient=autograds,
         rebuilt_gradient=rebuilt,
         unchecked_because=reason,
@@ -158,9 +156,10 @@ def _read(run: _Run, states: Tensor, part: slice, steps: Steps) -> Tensor:
 def _spoilt(run: _Run, states: Tensor) -> str:
     """Why the record is not what the program computed, or an empty string."""
     call, scan = run.call, run.call.scan
+    whole = Arguments(call.given)
     if call.changed_in_place:
         return "a tensor that the scan read or gave was changed in place after it ran"
-    ours, theirs = [], scan.arrange(call.output).double()
+    ours, theirs = [], scan.arrange(call.output, whole).double()
     for part in run.parts():
         of = Arguments(call.given, part)
         steps = run.make(part)
@@ -178,9 +177,10 @@ def _spoilt(run: _Run, states: Tensor) -> str:
 def _direct(run: _Run, states: Tensor) -> Float[Tensor, "T B S"]:
     """What the loss sends to each state: ``q ⊗ r``, r the gradient at ``Sᵀ q``."""
     call, scan = run.call, run.call.scan
+    whole = Arguments(call.given)
     direct = run.empty().zero_()
     arrived = call.received.get("output")
-    arrived = None if arrived is None else scan.arrange(arrived).double()
+    arrived = None if arrived is None else scan.arrange(arrived, whole).double()
     for part in run.parts() if arrived is not None else ():
         assert arrived is not None
         of, steps = Arguments(call.given, part), run.make(part)
@@ -206,13 +206,14 @@ def _probe(
 ) -> tuple[Tensor | None, Tensor | None, str]:
     """The gradient of one argument: autograd's, and that of the form by one step of all T at once."""
     call, scan = run.call, run.call.scan
+    whole = Arguments(call.given)
     name = next((name for name in scan.probes if name in call.received), None)
     if name is None:
         wanted = " or ".join(repr(probe) for probe in scan.probes)
         return None, None, f"autograd was asked for no gradient of its {wanted}"
     found = torch.zeros_like(call.given[name], dtype=torch.float64)
     arrived = call.received.get("output")
-    arrived = None if arrived is None else scan.arrange(arrived).double()
+    arrived = None if arrived is None else scan.arrange(arrived, whole).double()
     for part in run.parts():
         leaf = call.given[name].double().requires_grad_()
         of = Arguments(call.given, part).having(name, leaf)

@@ -29,7 +29,7 @@ class GatedDelta(Scan):
         "fused_recurrent_kda",
     )
     parameters = (("query", "q"), ("key", "k"), ("value", "v"), "g", "beta")
-    probes = ("g", "beta")
+    probes = ("beta", "g")
 
     def steps(self, of: Arguments) -> Steps:
         query, key, value = of.timed("query"), of.timed("key"), of.timed("value")

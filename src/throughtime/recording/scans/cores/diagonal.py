@@ -23,7 +23,7 @@ class LogScan(Scan):
     def steps(self, of: Arguments) -> Steps:
         return diagonal(torch.exp(of.timed("log_coeffs")), torch.exp(of.timed("log_values")))
 
-    def arrange(self, output: Tensor) -> Tensor:
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
         return output.movedim(1, 0).unsqueeze(-1)
 
 
@@ -39,7 +39,7 @@ class AcceleratedScan(Scan):
     def steps(self, of: Arguments) -> Steps:
         return diagonal(of.timed("gates", -1), of.timed("tokens", -1))
 
-    def arrange(self, output: Tensor) -> Tensor:
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
         return output.movedim(-1, 0).unsqueeze(-1)
 
 
@@ -52,6 +52,12 @@ class AssociativeScan(Scan):
     probes = ("decay",)
     at_most = None
 
+    def unpacked(self, given: dict[str, Any]) -> dict[str, Any]:
+        pair = given["xs"]
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            return given
+        return {**given, "decay": pair[0], "written": pair[1]}
+
     def takes(self, of: Arguments) -> bool:
         pair = of["xs"]
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or of.get("reverse", False):
@@ -61,13 +67,11 @@ class AssociativeScan(Scan):
         return pair[0].dim() > 1 and _is_linear(of["combine_fn"])
 
     def steps(self, of: Arguments) -> Steps:
-        decay, written = (of.cut(one, of["dim"]).flatten(2) for one in self._pair(of))
-        return diagonal(decay, written)
+        axis = of["dim"]
+        return diagonal(of.timed("decay", axis).flatten(2), of.timed("written", axis).flatten(2))
 
-    def _pair(self, of: Arguments) -> tuple[Tensor, Tensor]:
-        decay, written = of["xs"]
-        decay = of.get("decay", decay)
-        return decay.expand_as(written), written
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
+        return output.movedim(of["dim"], 0).flatten(2).unsqueeze(-1)
 
     def output(self, result: Any) -> Tensor:
         tensor: Tensor = result[1]

@@ -26,7 +26,7 @@ class RGLRU(Scan):
     def as_state(self, final: Tensor) -> Tensor:
         return final.double()[..., None, None]
 
-    def arrange(self, output: Tensor) -> Tensor:
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
         return output.movedim(1, 0).unsqueeze(-1)
 
     def starts(self, of: Arguments) -> Tensor | None:

@@ -38,7 +38,7 @@ class SelectiveScan(Scan):
             reads = reads + (of.timed("hidden_states", -1) * skip.double()).unsqueeze(-1)
         return reads if of.get("z") is None else reads * silu(of.timed("z", -1)).unsqueeze(-1)
 
-    def arrange(self, output: Tensor) -> Tensor:
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
         return output.movedim(-1, 0).unsqueeze(-1)
 
     def as_state(self, final: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class MambaPy(Scan):
     def read(self, of: Arguments, steps: Steps, reads: Tensor) -> Tensor:
         return reads + (of.timed("x") * of.fixed("D")).unsqueeze(-1)
 
-    def arrange(self, output: Tensor) -> Tensor:
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
         return output.movedim(1, 0).unsqueeze(-1)
 
 
@@ -91,5 +91,5 @@ class PScan(Scan):
         key = torch.ones(1, 1, 1, 1, dtype=written.dtype, device=written.device)
         return Steps(decay[..., None, None], key, written.unsqueeze(-1))
 
-    def arrange(self, output: Tensor) -> Tensor:
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
         return output.movedim(1, 0).flatten(2).unsqueeze(-1)

@@ -62,7 +62,7 @@ class MLSTM(Scan):
             return whole
         return whole * torch.exp(scale.double().reshape(*memory.shape[:2], 1, 1))
 
-    def arrange(self, output: Tensor) -> Tensor:
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
         return output.movedim(2, 0)
 
     def final(self, result: object) -> Tensor | None:

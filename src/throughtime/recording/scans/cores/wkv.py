@@ -46,5 +46,5 @@ class WKV4(Scan):
         scale = torch.exp(state[2].double() - self._scale(of))
         return torch.stack([state[0].double() * scale, state[1].double() * scale], -1).unsqueeze(-2)
 
-    def arrange(self, output: Tensor) -> Tensor:
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
         return output.movedim(1, 0).unsqueeze(-1)
