@@ -40,7 +40,7 @@ from throughtime.recording.marked import checked_jointly, marked_trace
 from throughtime.recording.marks import Marks
 from throughtime.recording.names import path_of
 from throughtime.recording.recorder import Recorder
-from throughtime.recording.scans import Scans, scan_traces
+from throughtime.recording.scans import Scans, checked_scans, scan_notes, scan_traces
 from throughtime.recording.tails import ends
 from throughtime.trace import Far, LayerTrace, Trace
 
@@ -222,11 +222,12 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             raise self._marked
         layers += [*self._marked, *scan_traces(self._scans.calls, self._memory)]
         if not layers:
+            checked_scans(self._scans.calls, self.backwards)
             self._refuse(chains)
         return Trace(
             tuple(layers),
             find_links(fragments.kept, names),
-            (*self._notes(chains), *untold, *self._padding(reached)),
+            (*self._notes(chains), *scan_notes(self._scans.calls), *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
             feeds=_feeds(fragments.kept, names),

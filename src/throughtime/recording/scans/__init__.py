@@ -3,6 +3,15 @@
 from throughtime.recording.scans.form import Arguments, Steps
 from throughtime.recording.scans.record import ScanCall, Scans
 from throughtime.recording.scans.registry import Scan
+from throughtime.recording.scans.telling import checked_scans, scan_notes
 from throughtime.recording.scans.traces import scan_traces
 
-__all__ = ["Arguments", "Scan", "ScanCall", "Scans", "Steps", "scan_traces"]
+__all__ = [
+    "Arguments",
+    "Scan",
+    "Scans",
+    "Steps",
+    "checked_scans",
+    "scan_notes",
+    "scan_traces",
+]

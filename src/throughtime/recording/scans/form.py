@@ -23,7 +23,7 @@ class Steps:
     Attributes:
         decay: D, a factor for each entry of the state; axes of size 1 are broadcast.
         key, value: what is written, ``k vᵀ``.
-        query: how the state is read; None where the output is the state itself (K = 1).
+        query: how the state is read; None where all of it is.
         left, right: u and w of the rank-one part; None where there is none.
     """
 
@@ -73,9 +73,11 @@ class Steps:
         """``k vᵀ``."""
         return self.key.unsqueeze(-1) * self.value.unsqueeze(-2)
 
-    def reads(self, states: Float[Tensor, "T B H K V"]) -> Float[Tensor, "T B H V"]:
-        """``Sᵀ q``."""
-        return states.squeeze(-2) if self.query is None else (self.query.unsqueeze(-1) * states).sum(-2)
+    def reads(self, states: Float[Tensor, "T B H K V"]) -> Float[Tensor, "T B H R"]:
+        """``Sᵀ q``, or the whole state, K and V side by side."""
+        if self.query is None:
+            return states.flatten(-2)
+        return (self.query.unsqueeze(-1) * states).sum(-2)
 
     def opened(self) -> Steps:
         """The same with every decay at 1, and the rank-one part that goes with it."""

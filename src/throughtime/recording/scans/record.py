@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,12 +142,31 @@ class Scans:
             call.received[slot] = gradient.detach().clone() if held is None else held + gradient
 
         handles: list[RemovableHandle] = [listen(tensor, receive)]
-        self._recorder.hold(handles)
+        self._recorder.keep(handles, graph=False)
 
     def forget(self) -> None:
         """Let go of the graph."""
         for call in self.calls:
             call.ends, call.begins = (), None
+
+
+def in_effect(calls: Sequence[ScanCall]) -> list[ScanCall]:
+    """The calls of the forward pass; for one that a checkpoint ran without a graph, its repetition.
+
+    A checkpoint repeats its calls during the backward pass, the latest one first. One that kept its
+    graph got its gradients already, and its repetition does not count.
+    """
+    repeated: dict[str, list[ScanCall]] = {}
+    for call in calls:
+        if call.again and not call.why_not:
+            repeated.setdefault(call.name, []).append(call)
+    found = []
+    for call in calls:
+        if call.again:
+            continue
+        others = repeated.get(call.name, [])
+        found.append(others.pop() if call.why_not and others else call)
+    return found
 
 
 def _aliases(scan: Scan, given: Mapping[str, Any]) -> dict[str, Tensor]:

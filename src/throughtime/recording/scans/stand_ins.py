@@ -81,6 +81,11 @@ def open_for(listener: Listener, model: nn.Module) -> Callable[[], None]:
     return close
 
 
+def listening() -> list[Listener]:
+    """The captures that hear this thread."""
+    return [listener for listener in list(_listeners) if listener.hears()]
+
+
 def _take(holder: Any, name: str, value: Any) -> _Held | None:
     key = id(holder), name
     held = _held.get(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from throughtime.recording.scans.form import Arguments, Steps
 from throughtime.recording.scans.linear import LinearisedScan, block_of
-from throughtime.recording.scans.record import ScanCall
+from throughtime.recording.scans.record import ScanCall, in_effect
+from throughtime.recording.scans.shelf import ScanTrace, Shelf
 from throughtime.trace import LayerTrace, relative_difference
 
 # Largest relative difference between the output and that of the form, by number format.
@@ -89,18 +90,18 @@ class _Run:
 
 def scan_traces(calls: Sequence[ScanCall], budget: int) -> list[LayerTrace]:
     """The traces of all calls that a gradient reached; calls of one module are numbered."""
-    made, seen = [], Counter[str]()
-    for call in calls:
+    made, seen, shelf = [], Counter[str](), Shelf(budget)
+    for call in in_effect(calls):
         if not call.reached:
             continue
         seen[call.name] += 1
         name = call.name if seen[call.name] == 1 else f"{call.name} ({seen[call.name]})"
-        made.append(_trace(call, name, budget))
+        made.append(_trace(call, name, budget, shelf))
     return made
 
 
 @torch.no_grad()
-def _trace(call: ScanCall, name: str, budget: int) -> LayerTrace:
+def _trace(call: ScanCall, name: str, budget: int, shelf: Shelf) -> LayerTrace:
     run = _Run.of(call, budget)
     states = _states(run)
     spoilt = _spoilt(run, states)
@@ -108,13 +109,16 @@ def _trace(call: ScanCall, name: str, budget: int) -> LayerTrace:
     linear = LinearisedScan(run.make, run.steps, run.shape, run.block, run.dtype)
     gradients = linear.adjoint(direct)
     autograds, rebuilt, reason = _probe(run, states, gradients)
-    return LayerTrace(
+    lazy_states = shelf.put(without_graph(lambda: _states(run)), states)
+    lazy_direct = shelf.put(without_graph(lambda: _direct(run, lazy_states())), direct)
+    lazy_total = shelf.put(without_graph(lambda: linear.adjoint(lazy_direct())), gradients)
+    return ScanTrace(
         name,
         "scan",
         {"s": slice(0, run.width)},
-        states,
-        direct,
-        gradients,
+        lazy_states,  # type: ignore[arg-type]  # a tensor once it is read
+        lazy_direct,  # type: ignore[arg-type]
+        lazy_total,  # type: ignore[arg-type]
         linear,
         starts=run.starts,
         parameter_gradient=autograds,
@@ -123,6 +127,11 @@ def _trace(call: ScanCall, name: str, budget: int) -> LayerTrace:
         spoilt=spoilt,
         precision=_precision(call),
     )
+
+
+def without_graph(make: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The same function, which records nothing."""
+    return torch.no_grad()(make)
 
 
 def _precision(call: ScanCall) -> torch.dtype:
@@ -187,8 +196,9 @@ def _direct(run: _Run, states: Tensor) -> Float[Tensor, "T B S"]:
         with torch.enable_grad():
             reads = _read(run, states, part, steps).requires_grad_()
             (sent,) = torch.autograd.grad(scan.read(of, steps, reads), reads, arrived[part])
-        query = torch.ones_like(sent[..., :1]) if steps.query is None else steps.query
-        entered = (query.unsqueeze(-1) * sent.unsqueeze(-2)).flatten(-3).to(direct.dtype)
+        if steps.query is not None:
+            sent = steps.query.unsqueeze(-1) * sent.unsqueeze(-2)
+        entered = sent.reshape(*sent.shape[:2], run.width).to(direct.dtype)
         if not scan.reads_before:
             direct[part] += entered
         elif part.start == 0:
