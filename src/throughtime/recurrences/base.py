@@ -37,6 +37,8 @@ class Linearised(ABC):
     dtype: torch.dtype
     variants: tuple[str, ...] = ()
     """The counterfactuals that ``variant`` knows."""
+    weight: str = "W_hh"
+    """What ``recurrent_weight_gradient`` is the gradient of."""
 
     @abstractmethod
     def vjp(

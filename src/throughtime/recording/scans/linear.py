@@ -30,6 +30,8 @@ class LinearisedScan(Linearised):
         shape: of the state (H K V).
         block: how many steps are held at once.
         dtype: of the rows that are swept.
+        weigh: the gradient of the argument ``weight``, from rows at every state; None where no
+            gradient of it came back.
     """
 
     def __init__(
@@ -39,7 +41,10 @@ class LinearisedScan(Linearised):
         shape: tuple[int, int, int],
         block: int,
         dtype: torch.dtype,
+        weight: str = "",
+        weigh: Callable[[Tensor, list[int] | None], Tensor] | None = None,
     ) -> None:
+        self.weight, self._weigh = weight, weigh
         self.steps, self.dtype, self.shape, self.block = steps, dtype, shape, block
         self._make, self._variant = make, ""
         self._chosen: list[int] | None = None
@@ -97,6 +102,21 @@ class LinearisedScan(Linearised):
 
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
         return (self._key(t).unsqueeze(-1) * self._split(rows)).sum(-2).flatten(-2)
+
+    def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
+        back = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        for start in range(0, self.steps, self.block):
+            part = slice(start, min(self.steps, start + self.block))
+            steps, split = self.during(part), self._split(rows[part])
+            sent = steps.decay * split
+            if steps.left is not None and steps.right is not None:
+                pulled = (steps.left.unsqueeze(-1) * split).sum(-2, keepdim=True)
+                sent = sent.addcmul(steps.right.unsqueeze(-1), pulled)
+            back[part] = sent.flatten(-3)
+        return back
+
+    def recurrent_weight_gradient(self, rows: Float[Tensor, "T B S"]) -> Tensor | None:
+        return None if self._weigh is None else self._weigh(rows, self._chosen)
 
     def read(self, t: int) -> dict[str, Tensor]:
         steps, index = self._at(t)

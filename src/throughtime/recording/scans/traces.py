@@ -47,6 +47,12 @@ class _Run:
         return cls(call, steps, batch, shape, block, starts, dtype)
 
     @property
+    def probe(self) -> str:
+        """The argument whose gradient came back, the best of them; empty where none did."""
+        received = self.call.received
+        return next((name for name in self.call.scan.probes if name in received), "")
+
+    @property
     def width(self) -> int:
         """S."""
         return self.shape[0] * self.shape[1] * self.shape[2]
@@ -106,10 +112,18 @@ def _trace(call: ScanCall, name: str, budget: int, shelf: Shelf) -> LayerTrace:
     states = _states(run)
     spoilt = _spoilt(run, states)
     direct = _direct(run, states)
-    linear = LinearisedScan(run.make, run.steps, run.shape, run.block, run.dtype)
+    lazy_states = shelf.put(without_graph(lambda: _states(run)), states)
+    linear = LinearisedScan(
+        run.make,
+        run.steps,
+        run.shape,
+        run.block,
+        run.dtype,
+        f"the argument {run.probe!r}",
+        _weighing(run, lazy_states),
+    )
     gradients = linear.adjoint(direct)
     autograds, rebuilt, reason = _probe(run, states, gradients)
-    lazy_states = shelf.put(without_graph(lambda: _states(run)), states)
     lazy_direct = shelf.put(without_graph(lambda: _direct(run, lazy_states())), direct)
     lazy_total = shelf.put(without_graph(lambda: linear.adjoint(lazy_direct())), gradients)
     return ScanTrace(
@@ -214,20 +228,31 @@ def _direct(run: _Run, states: Tensor) -> Float[Tensor, "T B S"]:
 def _probe(
     run: _Run, states: Tensor, gradients: Tensor
 ) -> tuple[Tensor | None, Tensor | None, str]:
-    """The gradient of one argument: autograd's, and that of the form by one step of all T at once."""
+    """The gradient of one argument: autograd's, and that of the form."""
     call, scan = run.call, run.call.scan
-    whole = Arguments(call.given)
-    name = next((name for name in scan.probes if name in call.received), None)
-    if name is None:
+    name = run.probe
+    if not name:
         wanted = " or ".join(repr(probe) for probe in scan.probes)
         return None, None, f"autograd was asked for no gradient of its {wanted}"
-    found = torch.zeros_like(call.given[name], dtype=torch.float64)
     arrived = call.received.get("output")
-    arrived = None if arrived is None else scan.arrange(arrived, whole).double()
+    if arrived is not None:
+        arrived = scan.arrange(arrived, Arguments(call.given)).double()
+    return call.received[name], _of_argument(run, states, gradients, arrived), ""
+
+
+def _of_argument(
+    run: _Run, states: Tensor, rows: Tensor, arrived: Tensor | None = None
+) -> Tensor:
+    """The gradient of the probe from rows at all states, by one step of all T at once.
+
+    ``arrived``: the gradient of the output, where what passes the states by is to be counted.
+    """
+    call, scan, name = run.call, run.call.scan, run.probe
+    found = torch.zeros_like(call.given[name], dtype=torch.float64)
     for part in run.parts():
         leaf = call.given[name].double().requires_grad_()
         of = Arguments(call.given, part).having(name, leaf)
-        before, total = run.befores(states, part), run.wide(gradients[part])
+        before, total = run.befores(states, part), run.wide(rows[part])
         with torch.enable_grad():
             steps = run.made_of(of, part)
             sent = (total * (steps.carried(before) + steps.written())).sum()
@@ -236,4 +261,22 @@ def _probe(
                 sent = sent + (scan.read(of, steps, reads) * arrived[part]).sum()
             (gradient,) = torch.autograd.grad(sent, leaf, allow_unused=True)
         found += 0 if gradient is None else gradient
-    return call.received[name], found, ""
+    return found
+
+
+def _weighing(
+    run: _Run, states: Callable[[], Tensor]
+) -> Callable[[Tensor, list[int] | None], Tensor] | None:
+    """The gradient of the probe from rows of all sequences, or of the chosen ones."""
+    if not run.probe:
+        return None
+
+    @torch.no_grad()
+    def weigh(rows: Tensor, chosen: list[int] | None) -> Tensor:
+        if chosen is not None:
+            whole = rows.new_zeros(run.steps, run.batch, run.width)
+            whole[:, chosen] = rows
+            rows = whole
+        return _of_argument(run, states(), rows)
+
+    return weigh
