@@ -110,6 +110,14 @@ _FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
         {"num_heads": 2, "num_blocks": 2, "chunk_size": 8, "mode": "train", "use_cache": False}
         | {"return_last_states": True},
     ),
+    "lara_mini": (1, {**_HEADS, **_DELTA, **_EXPERTS, **_MIXED, "head_dim": 8}),
+    "bailing_hybrid": (
+        1,
+        {**_HEADS, **_MIXED, "num_key_value_heads": 2, "linear_num_heads": 2, "linear_head_dim": 4}
+        | {"kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
+        | {"num_experts": 2, "num_experts_per_token": 1, "num_expert_group": 1, "topk_group": 1}
+        | {"moe_intermediate_size": 16, "head_dim": 4, "mlp_layer_types": ["dense", "dense"]},
+    ),
     "lfm2": (0, {**_HEADS, "layer_types": ["conv", "full_attention"]}),
 }
 

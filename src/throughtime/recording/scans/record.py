@@ -102,6 +102,11 @@ class Scans:
             )
         finally:
             self.running = False
+        final = scan.final(seen)
+        if final is not None and final.requires_grad:
+            # The last step may read the very tensor: an alias has the gradient of the user's alone.
+            handed = {id(final): final.view_as(final)}
+            seen, result = _instead(seen, handed), _instead(result, handed)
         call = self.note(scan, given, seen)
         for name, alias in watched.items():
             self.watch(call, name, alias)

@@ -42,7 +42,7 @@ class Shelf:
 
 
 class _Made:
-    """A tensor of a trace, or a function that makes it."""
+    """A tensor of a trace, which a function makes; or the tensor itself, in a changed copy."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = f"_{name}"
@@ -63,9 +63,18 @@ class ScanTrace(LayerTrace):
     What a measure asks for is there, or is computed again from the arguments of the core.
     """
 
-    states = _Made()  # type: ignore[assignment]  # read as the field that it stands for
-    direct = _Made()  # type: ignore[assignment]
-    gradients = _Made()  # type: ignore[assignment]
+    states = _Made()
+    direct = _Made()
+    gradients = _Made()
+
+    @classmethod
+    def of(cls, trace: LayerTrace, **tensors: Callable[[], Tensor]) -> LayerTrace:
+        """The same trace with functions in the place of its tensors."""
+        shelved = object.__new__(cls)
+        vars(shelved).update({name: x for name, x in vars(trace).items() if name not in tensors})
+        for name, make in tensors.items():
+            vars(shelved)[f"_{name}"] = make
+        return shelved
 
     @property
     def steps(self) -> int:

@@ -124,15 +124,13 @@ def _trace(call: ScanCall, name: str, budget: int, shelf: Shelf) -> LayerTrace:
     )
     gradients = linear.adjoint(direct)
     autograds, rebuilt, reason = _probe(run, states, gradients)
-    lazy_direct = shelf.put(without_graph(lambda: _direct(run, lazy_states())), direct)
-    lazy_total = shelf.put(without_graph(lambda: linear.adjoint(lazy_direct())), gradients)
-    return ScanTrace(
+    trace = LayerTrace(
         name,
         "scan",
         {"s": slice(0, run.width)},
-        lazy_states,  # type: ignore[arg-type]  # a tensor once it is read
-        lazy_direct,  # type: ignore[arg-type]
-        lazy_total,  # type: ignore[arg-type]
+        states,
+        direct,
+        gradients,
         linear,
         starts=run.starts,
         parameter_gradient=autograds,
@@ -141,6 +139,9 @@ def _trace(call: ScanCall, name: str, budget: int, shelf: Shelf) -> LayerTrace:
         spoilt=spoilt,
         precision=_precision(call),
     )
+    lazy_direct = shelf.put(without_graph(lambda: _direct(run, lazy_states())), direct)
+    lazy_total = shelf.put(without_graph(lambda: linear.adjoint(lazy_direct())), gradients)
+    return ScanTrace.of(trace, states=lazy_states, direct=lazy_direct, gradients=lazy_total)
 
 
 def without_graph(make: Callable[[], Tensor]) -> Callable[[], Tensor]:
