@@ -72,7 +72,7 @@ def mamba2_chunk_scan(
     A: Tensor,
     B: Tensor,
     C: Tensor,
-    chunk_size: int,
+    chunk_size: int,  # noqa: ARG001  — the parameters are what a core is known by
     D: Tensor | None = None,
     z: Tensor | None = None,
     dt_bias: Tensor | None = None,
@@ -93,7 +93,9 @@ def mamba2_chunk_scan(
         if seq_idx is not None and t:
             state = state * (seq_idx[:, t] == seq_idx[:, t - 1])[:, None, None, None]
         decay = torch.exp(dt[:, t] * A)[..., None, None]
-        state = keep(decay * state + B[:, t, :, :, None] * (dt[:, t, :, None] * x[:, t])[:, :, None])
+        state = keep(
+            decay * state + B[:, t, :, :, None] * (dt[:, t, :, None] * x[:, t])[:, :, None]
+        )
         y = torch.einsum("bhkv,bhk->bhv", state, C[:, t])
         y = y if D is None else y + D[:, None] * x[:, t]
         outputs.append(y if z is None else y * silu(z[:, t]))
@@ -170,7 +172,11 @@ def chunk_rwkv7(
 
 
 def rwkv_linear_attention(
-    time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, state: Any = None
+    time_decay: Tensor,
+    time_first: Tensor,
+    key: Tensor,
+    value: Tensor,
+    state: Any = None,  # noqa: ARG001  — as above
 ) -> tuple[Tensor, None]:
     sums, outputs = torch.zeros(*key[:, 0].shape, 1, 2, dtype=key.dtype), []
     for t in range(key.shape[1]):
@@ -189,13 +195,15 @@ def parallel_stabilized_simple(
     values: Tensor,
     igate_preact: Tensor,
     fgate_preact: Tensor,
-    eps: float = 0.0,
+    eps: float = 0.0,  # noqa: ARG001  — as above
 ) -> Tensor:
     size, outputs = keys.shape[-1], []
     state = torch.zeros(*keys.shape[:2], size, values.shape[-1] + 1, dtype=keys.dtype)
     for t in range(keys.shape[2]):
         counted = torch.cat([values[:, :, t], torch.ones_like(values[:, :, t, :1])], -1)
-        written = torch.exp(igate_preact[:, :, t, None]) * keys[:, :, t, :, None] * counted[:, :, None]
+        written = (
+            torch.exp(igate_preact[:, :, t, None]) * keys[:, :, t, :, None] * counted[:, :, None]
+        )
         forget = torch.exp(logsigmoid(fgate_preact[:, :, t, None]))
         state = keep(forget * state + written)
         read = torch.einsum("bhk,bhkv->bhv", queries[:, :, t], state) / size**0.5
@@ -226,7 +234,7 @@ class RecurrentGemmaRglru(nn.Module):
 
 
 class MiniMaxLightningAttention(nn.Module):
-    """Only what the core needs: what it reads comes from ``qkv_proj``, ``norm`` reads what it gives."""
+    """What the core needs: ``qkv_proj`` gives what it reads, ``norm`` reads what it gives."""
 
     def __init__(self, slope_rate: Tensor) -> None:
         super().__init__()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,7 +127,7 @@ CASES = {
     ),
     "RWKV-7": Core(
         "chunk_rwkv7",
-        {name: (B, T, H, K) for name in "rwkab"} | {"v": (B, T, H, V)},
+        dict.fromkeys("rwkab", (B, T, H, K)) | {"v": (B, T, H, V)},
     ),
     "minGRU by logarithms": Core(
         "heinsen_associative_scan_log", {"log_coeffs": (B, T, H), "log_values": (B, T, H)}
@@ -168,9 +167,7 @@ class Net(nn.Module):
         return losses + [(self.weights[1, : len(one)] * one).sum() for one in final]
 
 
-def _drawn(
-    name: str, shape: tuple[int, ...], core: Core, draw: torch.Generator
-) -> nn.Parameter:
+def _drawn(name: str, shape: tuple[int, ...], core: Core, draw: torch.Generator) -> nn.Parameter:
     values = torch.randn(*shape, generator=draw, dtype=torch.float64)
     if core.largest_key_is_0 and name == "key":
         values = values - values.amax(1, keepdim=True)
@@ -207,7 +204,9 @@ def test_states_and_gradients_are_autograds(core: Core) -> None:
     ours = layer.states, layer.gradients
     for one, other in zip(ours, truth, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
-    assert not layer.spoilt and layer.verified is not None and layer.verified < 1e-9
+    assert not layer.spoilt
+    assert layer.verified is not None
+    assert layer.verified < 1e-9
 
 
 @pytest.mark.parametrize("core", CASES.values(), ids=CASES)
@@ -239,5 +238,3 @@ def test_a_contraction_needs_unit_keys() -> None:
         grown[unit] = -float(np.nanmin(steps[np.isfinite(steps)]))
     assert grown[True] < 1e-6
     assert grown[False] > 1.0
-
-

@@ -63,7 +63,15 @@ def row(look: Look) -> tuple[str, ...]:
     """As the table has it."""
     model = look.model
     if not look.seen:
-        return model.package, model.name, f"0 of {model.layers}", "", "", "", model.note or look.said
+        return (
+            model.package,
+            model.name,
+            f"0 of {model.layers}",
+            "",
+            "",
+            "",
+            model.note or look.said,
+        )
     low, high = map(str, look.horizons or ("", ""))
     return (
         model.package,

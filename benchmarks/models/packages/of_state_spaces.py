@@ -76,7 +76,10 @@ MODELS = [
     PublicModel("mambapy", "Mamba, sequential scan", partial(_mambapy, False), 2),
     PublicModel("xlstm", "xLSTMBlockStack of mLSTM", _mlstm, 2),
     PublicModel(
-        "mlstm_kernels", "xLSTMLarge, chunkwise", partial(_xlstm_large, "chunkwise--native_autograd"), 2
+        "mlstm_kernels",
+        "xLSTMLarge, chunkwise",
+        partial(_xlstm_large, "chunkwise--native_autograd"),
+        2,
     ),
     PublicModel(
         "mlstm_kernels",

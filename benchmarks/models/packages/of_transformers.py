@@ -126,7 +126,9 @@ def _build(family: str) -> Pair:
     _, more = _FAMILIES[family]
     auto = _transformers()
     torch.manual_seed(0)
-    model = auto.AutoModelForCausalLM.from_config(auto.AutoConfig.for_model(family, **{**_ALL, **more}))
+    model = auto.AutoModelForCausalLM.from_config(
+        auto.AutoConfig.for_model(family, **{**_ALL, **more})
+    )
     draw = torch.Generator().manual_seed(1)
     words = torch.randint(3, _WORDS, (_BATCH, _STEPS), generator=draw)
 
@@ -147,8 +149,10 @@ def _transformers() -> Any:
     importlib.util.find_spec = needed
     try:
         import transformers
-        from transformers import AutoModelForCausalLM  # noqa: F401  — loads what asks for them
-        from transformers import modeling_utils  # noqa: F401
+        from transformers import (
+            AutoModelForCausalLM,  # noqa: F401  — loads what asks for them
+            modeling_utils,  # noqa: F401
+        )
     finally:
         importlib.util.find_spec = found
     transformers.logging.set_verbosity_error()
@@ -156,8 +160,6 @@ def _transformers() -> Any:
 
 
 MODELS = [
-    PublicModel(
-        "transformers", family, partial(_build, family), layers, "" if layers else _SHORT
-    )
+    PublicModel("transformers", family, partial(_build, family), layers, "" if layers else _SHORT)
     for family, (layers, _) in _FAMILIES.items()
 ]

@@ -37,7 +37,9 @@ _CHANGES = {
     ),
     "no squashing": Said("with the slope of tanh at 1", "tanh의 기울기가 1이라면"),
     "W_hh orthogonal": Said("with W_hh orthogonal", "W_hh가 직교 행렬이라면"),
-    "no erasing": Said("with nothing erased by the delta rule", "델타 규칙이 아무것도 지우지 않는다면"),
+    "no erasing": Said(
+        "with nothing erased by the delta rule", "델타 규칙이 아무것도 지우지 않는다면"
+    ),
 }
 
 

@@ -7,7 +7,7 @@ channel. Everything is computed in float64, in blocks of time, from the argument
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -50,9 +50,13 @@ class Steps:
         """The same numbers in another format."""
         return self._each(lambda part: part.detach().to(dtype))
 
-    def _each(self, change: Any) -> Steps:
-        parts = {one.name: getattr(self, one.name) for one in fields(self)}
-        return Steps(**{name: part if part is None else change(part) for name, part in parts.items()})
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Steps:
+        changed: dict[str, Any] = {
+            one.name: change(part)
+            for one in fields(self)
+            if (part := getattr(self, one.name)) is not None
+        }
+        return replace(self, **changed)
 
     def at(self, t: int) -> Step:
         """One of them."""

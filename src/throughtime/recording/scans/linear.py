@@ -1,4 +1,4 @@
-"""A scan linearised: ``J_t = D_t + u_t w_tᵀ`` on a state (H K V), block by block from the arguments."""
+"""A scan linearised: ``J_t = D_t + u_t w_tᵀ`` on a state (H K V), one block of time at once."""
 
 from __future__ import annotations
 
@@ -131,7 +131,10 @@ class LinearisedScan(Linearised):
 
     def activations(self) -> dict[str, Float[Tensor, "T B H"]]:
         parts = [slice(t, t + self.block) for t in range(0, self.steps, self.block)]
-        decays = [self.during(part).decay.expand(min(self.block, self.steps - part.start), -1, -1, -1, -1) for part in parts]
+        decays = [
+            self.during(part).decay.expand(min(self.block, self.steps - part.start), -1, -1, -1, -1)
+            for part in parts
+        ]
         return {DECAY: torch.cat(decays).flatten(2)}
 
     def variant(self, name: str) -> Linearised:
@@ -165,7 +168,9 @@ class LinearisedScan(Linearised):
         split = self._split(sources)
         if width == 1 or not self._acts_on_keys():
             return self, sources
-        largest = split.square().sum(-1).argmax(-1)[..., None, None].expand(*split.shape[:-2], 1, width)
+        largest = (
+            split.square().sum(-1).argmax(-1)[..., None, None].expand(*split.shape[:-2], 1, width)
+        )
         along = torch.nn.functional.normalize(split.gather(-2, largest).squeeze(-2), dim=-1)
         rows = (split * along.unsqueeze(-2)).sum(-1)
         missed = (split - rows.unsqueeze(-1) * along.unsqueeze(-2)).norm(dim=(-1, -2))
@@ -183,7 +188,8 @@ class LinearisedScan(Linearised):
         return steps.key[index if len(steps.key) > 1 else 0]
 
     def _split(self, rows: Tensor) -> Tensor:
-        return rows.unflatten(-1, self.shape)
+        split: Tensor = rows.unflatten(-1, self.shape)
+        return split
 
     def _twin(self) -> LinearisedScan:
         twin = copy.copy(self)

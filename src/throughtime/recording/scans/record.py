@@ -1,4 +1,4 @@
-"""``Scans``: every call of a known core inside a capture, with what the hooks saw of its gradients."""
+"""``Scans``: every call of a known core inside a capture, with the gradients of its tensors."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ class Scans:
         return open_for(self, model)
 
     def hears(self) -> bool:
+        """Whether the calls of the thread that asks are those of its capture."""
         return self._recorder.hears()
 
     def run(

@@ -1,14 +1,14 @@
 """The cores that are known: a ``Scan`` says which function it is, and puts its call into the form.
 
-To add a core, add one file with a subclass of ``Scan`` to ``cores/``; a user's own subclass is known
-as soon as its class exists.
+To add a core, add one file with a subclass of ``Scan`` to ``cores/``; a user's own subclass is
+known as soon as its class exists.
 """
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -33,10 +33,10 @@ class Scan(ABC):
         at_most: the finest number format in which the core computes; None: that of its arguments.
     """
 
-    names: ClassVar[tuple[str, ...]]
-    parameters: ClassVar[tuple[str | tuple[str, ...], ...]]
+    names: ClassVar[Sequence[str]]
+    parameters: ClassVar[Sequence[str | Sequence[str]]]
     package: ClassVar[str] = ""
-    probes: ClassVar[tuple[str, ...]]
+    probes: ClassVar[Sequence[str]]
     reads_before: ClassVar[bool] = False
     at_most: ClassVar[torch.dtype | None] = torch.float32
 
@@ -129,7 +129,9 @@ class Binder:
     @classmethod
     def of(cls, function: Callable[..., Any], scan: Scan) -> Binder | None:
         """For this function; None if it lacks a parameter."""
-        bound = getattr(function, "__self__", function)  # of an autograd function's apply, its class
+        bound = getattr(
+            function, "__self__", function
+        )  # of an autograd function's apply, its class
         home = getattr(bound, "__module__", None) or ""
         if scan.package and home.partition(".")[0] != scan.package:
             return None

@@ -1,7 +1,8 @@
-"""Tensors (T B S) that are made anew when they are asked for again, but for those that still fit."""
+"""Tensors (T B S) that are made again when they are asked for again, where they do not fit."""
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -66,6 +67,7 @@ class ScanTrace(LayerTrace):
     states = _Made()
     direct = _Made()
     gradients = _Made()
+    _batch: int
 
     @classmethod
     def of(cls, trace: LayerTrace, **tensors: Callable[[], Tensor]) -> LayerTrace:
@@ -74,8 +76,18 @@ class ScanTrace(LayerTrace):
         vars(shelved).update({name: x for name, x in vars(trace).items() if name not in tensors})
         for name, make in tensors.items():
             vars(shelved)[f"_{name}"] = make
+        vars(shelved)["_batch"] = trace.batch
         return shelved
 
     @property
     def steps(self) -> int:
         return self.linear.steps
+
+    @property
+    def batch(self) -> int:
+        return self._batch
+
+    def with_lengths(self, lengths: tuple[int, ...]) -> LayerTrace:
+        twin = copy.copy(self)  # not replace, which would make the tensors
+        vars(twin)["lengths"] = lengths
+        return twin

@@ -1,10 +1,10 @@
 """Stand-ins for the known cores, wherever one is held, for as long as a capture is open.
 
-A core is a plain function: nothing in torch tells that it runs. While a capture is open, the modules
-and classes that hold it, and the attributes of the model that do, hold a stand-in, which hands each
-call to the capture of its thread; without one it is the function itself. Several captures share the
-stand-ins, and the last to close puts the functions back. Modules are looked through once, so that
-a capture of a model without scans pays for those alone that were imported since.
+A core is a plain function: nothing in torch tells that it runs. While a capture is open, the
+modules and classes that hold it, and the attributes of the model that do, hold a stand-in, which
+hands each call to the capture of its thread; without one it calls the function. Several captures
+share the stand-ins, and the last to close puts the functions back. Modules are looked through once,
+so that a capture of a model without scans pays for those alone that were imported since.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ class Listener(Protocol):
         """Whether the calls of the thread that asks are its own."""
         ...
 
-    def run(
-        self, scan: Scan, bind: Binder, function: _Function, args: Any, kwargs: Any
-    ) -> Any:
+    def run(self, scan: Scan, bind: Binder, function: _Function, args: Any, kwargs: Any) -> Any:
         """Run the core, and record it."""
         ...
 
@@ -59,9 +57,7 @@ _lock = threading.RLock()
 _listeners: list[Listener] = []
 _held: dict[tuple[int, str], _Held] = {}
 _stand_ins: dict[int, tuple[_Function, _Function]] = {}
-_looked_through: dict[str, int] = {}
-_places: list[tuple[Any, str]] = []
-_names_known = 0
+_Place = tuple[Any, str]
 
 
 def open_for(listener: Listener, model: nn.Module) -> Callable[[], None]:
@@ -110,7 +106,7 @@ def _leave(held: _Held) -> None:
 
 def _found(model: nn.Module) -> Iterator[tuple[Any, str, Any]]:
     """Every place that holds what may be a core: holder, attribute, value."""
-    for holder, name in [*_in_modules(), *_in_classes_of(model)]:
+    for holder, name in [*_imported.places(), *_in_classes_of(model)]:
         value = vars(holder).get(name)
         if value is not None:
             yield holder, name, value
@@ -122,30 +118,39 @@ def _found(model: nn.Module) -> Iterator[tuple[Any, str, Any]]:
                 yield module, name, value
 
 
-def _in_modules() -> list[tuple[Any, str]]:
-    """In all modules: those that were imported since the last time are looked through."""
-    global _names_known
-    functions, methods = _wanted()
-    if _names_known != len(functions) + len(methods):  # a core was added
-        _looked_through.clear()
-        _places.clear()
-        _names_known = len(functions) + len(methods)
-    for name, module in list(sys.modules.items()):
-        if _looked_through.get(name) == id(module) or name == "__main__":
-            continue
-        _looked_through[name] = id(module)
-        _places.extend(_in_module(module, functions, methods))
-    main = sys.modules.get("__main__")
-    return _places if main is None else [*_places, *_in_module(main, functions, methods)]
+class _Imported:
+    """The places in all modules; each module is looked through once, ``__main__`` every time."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+        self._places: list[_Place] = []
+        self._names = 0
+
+    def places(self) -> list[_Place]:
+        functions, methods = _wanted()
+        names = len(functions) + sum(map(len, methods.values()))
+        if self._names != names:  # a core was added
+            self._seen.clear()
+            self._places.clear()
+            self._names = names
+        for name, module in list(sys.modules.items()):
+            if self._seen.get(name) != id(module) and name != "__main__":
+                self._seen[name] = id(module)
+                self._places += _in_module(module, functions, methods)
+        main = sys.modules.get("__main__")
+        return [*self._places, *_in_module(main, functions, methods)]
 
 
-def _in_classes_of(model: nn.Module) -> list[tuple[Any, str]]:
+_imported = _Imported()
+
+
+def _in_classes_of(model: nn.Module) -> list[_Place]:
     """In the modules that the model's classes come from, which may have changed since."""
     functions, methods = _wanted()
     homes = {kind.__module__ for module in model.modules() for kind in type(module).__mro__[:-2]}
     own = [sys.modules[home] for home in homes if home in sys.modules and home != "__main__"]
     found = [place for module in own for place in _in_module(module, functions, methods)]
-    seen = {(id(holder), name) for holder, name in _places}
+    seen = {(id(holder), name) for holder, name in _imported.places()} if found else set()
     return [place for place in found if (id(place[0]), place[1]) not in seen]
 
 
@@ -158,13 +163,16 @@ def _in_module(
     found = [(module, name) for name in functions & held.keys()]
     for name in methods.keys() & held.keys():
         if isinstance(held[name], type):
-            found += [(held[name], method) for method in methods[name] if method in vars(held[name])]
+            found += [
+                (held[name], method) for method in methods[name] if method in vars(held[name])
+            ]
     return found
 
 
 def _wanted() -> tuple[set[str], dict[str, list[str]]]:
     """The names of functions, and the methods by the name of their class."""
-    functions, methods = set(), {}
+    functions: set[str] = set()
+    methods: dict[str, list[str]] = {}
     for name, _ in known():
         kind, dot, method = name.rpartition(".")
         if dot:

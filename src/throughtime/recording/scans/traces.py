@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from throughtime.recording.names import unique_names
 from throughtime.recording.scans.form import Arguments, Steps
 from throughtime.recording.scans.linear import LinearisedScan, block_of
 from throughtime.recording.scans.record import ScanCall, in_effect
@@ -87,7 +87,8 @@ class _Run:
 
     def wide(self, rows: Tensor) -> Tensor:
         """Rows (… S) in the axes of the form, in float64."""
-        return rows.double().unflatten(-1, self.shape)
+        split: Tensor = rows.double().unflatten(-1, self.shape)
+        return split
 
     def empty(self) -> Tensor:
         device = self.call.output.device
@@ -96,14 +97,9 @@ class _Run:
 
 def scan_traces(calls: Sequence[ScanCall], budget: int) -> list[LayerTrace]:
     """The traces of all calls that a gradient reached; calls of one module are numbered."""
-    made, seen, shelf = [], Counter[str](), Shelf(budget)
-    for call in in_effect(calls):
-        if not call.reached:
-            continue
-        seen[call.name] += 1
-        name = call.name if seen[call.name] == 1 else f"{call.name} ({seen[call.name]})"
-        made.append(_trace(call, name, budget, shelf))
-    return made
+    reached, shelf = [call for call in in_effect(calls) if call.reached], Shelf(budget)
+    names = unique_names([call.name for call in reached])
+    return [_trace(call, name, budget, shelf) for call, name in zip(reached, names, strict=True)]
 
 
 @torch.no_grad()
@@ -153,7 +149,8 @@ def _precision(call: ScanCall) -> torch.dtype:
     """The coarsest number format in which the core computed."""
     formats = [one.dtype for one in call.given.values() if _is_real(one)]
     formats += [call.output.dtype] + ([] if call.scan.at_most is None else [call.scan.at_most])
-    return max(formats, key=lambda one: torch.finfo(one).eps)
+    coarsest: torch.dtype = max(formats, key=lambda one: torch.finfo(one).eps)
+    return coarsest
 
 
 def _is_real(value: object) -> bool:
@@ -241,9 +238,7 @@ def _probe(
     return call.received[name], _of_argument(run, states, gradients, arrived), ""
 
 
-def _of_argument(
-    run: _Run, states: Tensor, rows: Tensor, arrived: Tensor | None = None
-) -> Tensor:
+def _of_argument(run: _Run, states: Tensor, rows: Tensor, arrived: Tensor | None = None) -> Tensor:
     """The gradient of the probe from rows at all states, by one step of all T at once.
 
     ``arrived``: the gradient of the output, where what passes the states by is to be counted.

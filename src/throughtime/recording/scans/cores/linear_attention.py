@@ -10,7 +10,18 @@ from throughtime.recording.scans.packing import starts_of
 from throughtime.recording.scans.registry import Scan
 
 
-class GatedLinearAttention(Scan):
+class _LinearAttention(Scan):
+    """What both share: an initial state, and packed sequences."""
+
+    def initial(self, of: Arguments) -> Tensor | None:
+        state: Tensor | None = of.get("initial_state")
+        return state
+
+    def starts(self, of: Arguments) -> Tensor | None:
+        return starts_of(of, of["v"].shape[:2])
+
+
+class GatedLinearAttention(_LinearAttention):
     """``S_t = Diag(exp g_t) S_{t−1} + k_t v_tᵀ``, ``y_t = S_tᵀ q_t``: a decay for each key channel.
 
     ``simple_gla`` has one for each head instead, in ``g``.
@@ -34,14 +45,8 @@ class GatedLinearAttention(Scan):
     def takes(self, of: Arguments) -> bool:
         return isinstance(of.get("g"), Tensor)
 
-    def initial(self, of: Arguments) -> Tensor | None:
-        return of.get("initial_state")
 
-    def starts(self, of: Arguments) -> Tensor | None:
-        return starts_of(of, of["v"].shape[:2])
-
-
-class Retention(GatedLinearAttention):
+class Retention(_LinearAttention):
     """``S_t = γ_h S_{t−1} + k_t v_tᵀ``, ``γ_h = 1 − 2^(−5−h)``, the same at all times."""
 
     names = (
@@ -57,9 +62,6 @@ class Retention(GatedLinearAttention):
         heads = of["v"].shape[2]
         numbers = torch.arange(heads, dtype=torch.float64, device=of["v"].device)
         return _attention(of, (1 - 2 ** (-5 - numbers))[None, None, :, None, None])
-
-    def takes(self, of: Arguments) -> bool:
-        return True
 
 
 def _attention(of: Arguments, decay: Tensor) -> Steps:

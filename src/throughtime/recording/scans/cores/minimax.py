@@ -69,7 +69,9 @@ class LightningAttention(Scan):
         return Steps(decay, key, value, query)
 
     def initial(self, of: Arguments) -> Tensor | None:
-        return of.get("before")
+        before: Tensor | None = of.get("before")
+        return before
 
     def arrange(self, output: Tensor, of: Arguments) -> Tensor:
-        return output.movedim(1, 0).unflatten(-1, (of["self"].num_attention_heads, -1))
+        heads: Tensor = output.movedim(1, 0).unflatten(-1, (of["self"].num_attention_heads, -1))
+        return heads

@@ -33,7 +33,8 @@ class RWKV7(Scan):
         return Steps(decay, of.timed("k"), of.timed("v"), query, of.timed("b"), of.timed("a"))
 
     def initial(self, of: Arguments) -> Tensor | None:
-        return of.get("initial_state")
+        state: Tensor | None = of.get("initial_state")
+        return state
 
     def starts(self, of: Arguments) -> Tensor | None:
         return starts_of(of, of["v"].shape[:2])
