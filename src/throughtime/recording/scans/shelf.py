@@ -85,7 +85,8 @@ class ScanTrace(LayerTrace):
 
     @property
     def batch(self) -> int:
-        return self._batch
+        held = vars(self)["_states"]
+        return held.shape[1] if isinstance(held, Tensor) else self._batch
 
     def with_lengths(self, lengths: tuple[int, ...]) -> LayerTrace:
         twin = copy.copy(self)  # not replace, which would make the tensors

@@ -124,21 +124,21 @@ class _Imported:
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
         self._places: list[_Place] = []
-        self._names = 0
+        self._latest: tuple[int, str, object] | None = None
 
     def places(self) -> list[_Place]:
-        functions, methods = _wanted()
-        names = len(functions) + sum(map(len, methods.values()))
-        if self._names != names:  # a core was added
+        functions, methods = wanted = _wanted()
+        latest = len(sys.modules), next(reversed(sys.modules), ""), wanted
+        if self._latest is None or self._latest[-1] is not wanted:  # a core was added
             self._seen.clear()
             self._places.clear()
-            self._names = names
-        for name, module in list(sys.modules.items()):
-            if self._seen.get(name) != id(module) and name != "__main__":
-                self._seen[name] = id(module)
-                self._places += _in_module(module, functions, methods)
-        main = sys.modules.get("__main__")
-        return [*self._places, *_in_module(main, functions, methods)]
+        if latest != self._latest:
+            self._latest = latest
+            for name, module in list(sys.modules.items()):
+                if self._seen.get(name) != id(module) and name != "__main__":
+                    self._seen[name] = id(module)
+                    self._places += _in_module(module, functions, methods)
+        return [*self._places, *_in_module(sys.modules.get("__main__"), functions, methods)]
 
 
 _imported = _Imported()
@@ -160,8 +160,10 @@ def _in_module(
     held = getattr(module, "__dict__", None)
     if not isinstance(held, dict):
         return []
-    found = [(module, name) for name in functions & held.keys()]
-    for name in methods.keys() & held.keys():
+    found = [(module, name) for name in functions if name in held]
+    for name in methods:
+        if name not in held:
+            continue
         if isinstance(held[name], type):
             found += [
                 (held[name], method) for method in methods[name] if method in vars(held[name])
@@ -171,9 +173,14 @@ def _in_module(
 
 def _wanted() -> tuple[set[str], dict[str, list[str]]]:
     """The names of functions, and the methods by the name of their class."""
+    return _split(tuple(name for name, _ in known()))
+
+
+@functools.cache
+def _split(names: tuple[str, ...]) -> tuple[set[str], dict[str, list[str]]]:
     functions: set[str] = set()
     methods: dict[str, list[str]] = {}
-    for name, _ in known():
+    for name in names:
         kind, dot, method = name.rpartition(".")
         if dot:
             methods.setdefault(kind, []).append(method)
