@@ -58,9 +58,7 @@ def one(model: nn.Module, **options: Any) -> tt.LayerTrace:
 
 
 def same(layer: tt.LayerTrace, other: tt.LayerTrace) -> bool:
-    return torch.equal(layer.states, other.states) and torch.equal(
-        layer.gradients, other.gradients
-    )
+    return torch.equal(layer.states, other.states) and torch.equal(layer.gradients, other.gradients)
 
 
 WAYS: dict[str, Callable[[], Gated]] = {
@@ -292,7 +290,7 @@ def test_a_core_of_ones_own_is_one_class() -> None:
             decay = of.timed("leaks")[..., None, None]
             return Steps(decay, torch.ones_like(decay[..., 0]), of.timed("values").unsqueeze(-1))
 
-        def arrange(self, output: Tensor, of: Arguments) -> Tensor:  # noqa: ARG002
+        def arrange(self, output: Tensor, of: Arguments) -> Tensor:
             return output.movedim(1, 0).unsqueeze(-1)
 
     layer = one(model)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import throughtime as tt
 from benchmarks.models.model import PublicModel
 
+_SEVERAL = ("series", "stack")  # rows of a diagnosis that stand for several layers
+
 
 @dataclass(frozen=True)
 class Look:
@@ -18,7 +20,8 @@ class Look:
         model: which was looked at.
         seen: how many recurrent layers have a trace.
         verified: the largest relative difference of a comparison; None where one was not made.
-        verdicts: what was said, each verdict once.
+        verdict: of the whole model.
+        verdicts: of its layers, each once.
         horizons: the smallest and the largest horizon.
         seconds: of the diagnosis.
         said: the message, where nothing could be measured.
@@ -27,6 +30,7 @@ class Look:
     model: PublicModel
     seen: int = 0
     verified: float | None = None
+    verdict: str = ""
     verdicts: tuple[str, ...] = ()
     horizons: tuple[int, ...] = ()
     span: int = 0
@@ -44,7 +48,7 @@ class Look:
                 found = tt.diagnose(net, closure)
         except tt.ThroughtimeError as error:
             return cls(model, said=str(error))
-        layers = found.layers
+        layers = [layer for layer in found.layers if layer.kind not in _SEVERAL]
         differences = [layer.verified for layer in layers]
         known = [one for one in differences if one is not None]
         horizons = [layer.horizon for layer in layers if layer.horizon is not None]
@@ -52,6 +56,7 @@ class Look:
             model,
             len(layers),
             max(known) if known and len(known) == len(layers) else None,
+            found.verdict,
             tuple(dict.fromkeys(layer.verdict for layer in layers)),
             (min(horizons), max(horizons)) if horizons else (),
             max((layer.span for layer in layers), default=0),
@@ -80,5 +85,5 @@ def row(look: Look) -> tuple[str, ...]:
         "not compared" if look.verified is None else f"{look.verified:.0e}",
         low if low == high else f"{low} to {high}",
         str(look.span),
-        ", ".join(look.verdicts) + (f"; {model.note}" if model.note else ""),
+        look.verdict + (f"; {model.note}" if model.note else ""),
     )

@@ -40,7 +40,7 @@ from throughtime.recording.marked import checked_jointly, marked_trace
 from throughtime.recording.marks import Marks
 from throughtime.recording.names import path_of, unique_names
 from throughtime.recording.recorder import Recorder
-from throughtime.recording.scans import Scans, checked_scans, scan_notes, scan_traces
+from throughtime.recording.scans import Scans, checked_scans, scan_feeds, scan_notes, scan_traces
 from throughtime.recording.tails import ends
 from throughtime.trace import Far, LayerTrace, Trace
 
@@ -233,11 +233,17 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             (*self._notes(chains), *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
-            feeds=_feeds(fragments.kept, names),
+            feeds=(*_feeds(fragments.kept, names), *self._scan_feeds(scans, fragments.kept, names)),
             sources=tuple(witness.sources),
             loss_finite=witness.loss_finite,
             facts=self._recorder.sweep.facts(self._ends(reached)),
         )
+
+    def _scan_feeds(
+        self, scans: Sequence[LayerTrace], chains: Sequence[Chain], names: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        layers = {name: chain.calls for name, chain in zip(names, chains, strict=True)}
+        return scan_feeds(self._scans.calls, [scan.name for scan in scans], layers)
 
     def put_back(self) -> None:
         """Undo what the block did to parameters; not under marks, whose graph still reads them."""

@@ -3,7 +3,7 @@
 from throughtime.recording.scans.form import Arguments, Steps
 from throughtime.recording.scans.record import Scans
 from throughtime.recording.scans.registry import Scan
-from throughtime.recording.scans.telling import checked_scans, scan_notes
+from throughtime.recording.scans.telling import checked_scans, scan_feeds, scan_notes
 from throughtime.recording.scans.traces import scan_traces
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Scans",
     "Steps",
     "checked_scans",
+    "scan_feeds",
     "scan_notes",
     "scan_traces",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ class ScanCall:
         name: of the module that ran it.
         given: its arguments by name, tensors detached.
         output: what it read from its states, detached.
-        ends: the output and the final state, in autograd's graph; begins: the initial state.
+        reads: the recorded calls, of layers and of scans, that its arguments depend on.
         again: it ran during a backward pass, as a checkpoint does.
         received: gradients by slot: ``output``, ``final``, and of the probes by their names.
         versions: tensors of the record, and how often each had been changed in place.
@@ -42,8 +42,7 @@ class ScanCall:
     output: Tensor
     again: bool
     why_not: str
-    ends: tuple[Tensor, ...] = ()
-    begins: Tensor | None = None
+    reads: tuple[Any, ...] = ()
     versions: tuple[tuple[Tensor, int], ...] = ()
     received: dict[str, Tensor] = field(default_factory=dict)
 
@@ -126,10 +125,12 @@ class Scans:
             output.detach(),
             recorder.backward,
             why_not(output),
-            (output,) if final is None else (output, final),
+            self._read(given.values()),
             versions=tuple((one, version(one)) for one in tensors),
         )
         self.calls.append(call)
+        feeds: Any = recorder._feeds  # which knows calls of layers and of scans alike
+        feeds.add(call, [output] if final is None else [output, final])
         self.watch(call, "output", output)
         if final is not None:
             self.watch(call, "final", final)
@@ -150,10 +151,13 @@ class Scans:
         handles: list[RemovableHandle] = [listen(tensor, receive)]
         self._recorder.keep(handles, graph=False)
 
-    def forget(self) -> None:
-        """Let go of the graph."""
-        for call in self.calls:
-            call.ends, call.begins = (), None
+    def _read(self, arguments: Iterable[Any]) -> tuple[Any, ...]:
+        """The recorded calls that these arguments depend on; a checkpoint's repetition has none."""
+        if self._recorder.backward:
+            return ()
+        tensors = [one for one in arguments if isinstance(one, Tensor)]
+        found = {id(call): call for one in tensors for call in self._recorder._feeds.read(one)}
+        return tuple(found.values())
 
 
 def in_effect(calls: Sequence[ScanCall]) -> list[ScanCall]:

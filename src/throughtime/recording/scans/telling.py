@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from throughtime.errors import NoGradientError
 from throughtime.recording.checks import CUT_OFF
@@ -14,6 +15,26 @@ def scan_notes(calls: Sequence[ScanCall]) -> Iterator[str]:
     for call in in_effect(calls):
         if not call.reached:
             yield f"no gradient came back to the scan of {call.name!r}: {call.why_not or CUT_OFF}"
+
+
+def scan_feeds(
+    calls: Sequence[ScanCall], names: Sequence[str], layers: Mapping[str, Sequence[Any]]
+) -> list[tuple[str, str]]:
+    """Which layer reads what which other layer wrote, where one of the two is a scan.
+
+    ``names``: of the scans that have a trace. ``layers``: the calls of the other layers by name.
+    """
+    reached = [call for call in in_effect(calls) if call.reached]
+    rows = {name: (call,) for name, call in zip(names, reached, strict=True)}
+    owner = {id(call): name for name, ones in {**layers, **rows}.items() for call in ones}
+    pairs = {
+        (owner[id(lower)], name): None
+        for name, ones in {**layers, **rows}.items()
+        for call in ones
+        for lower in call.reads
+        if id(lower) in owner and (name in rows or owner[id(lower)] in rows)
+    }
+    return [pair for pair in pairs if pair[0] != pair[1]]
 
 
 def checked_scans(calls: Sequence[ScanCall], backwards: int) -> None:
