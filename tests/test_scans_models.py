@@ -1,4 +1,4 @@
-"""Public models, unchanged, with tiny random configurations: every recurrent layer, and verified."""
+"""Public models, unchanged, with tiny random configurations: all layers seen, and verified."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ B, T, K, V = 2, 7, 3, 4
 
 
 class Own(nn.Module):
-    """``S_t = (I − β k kᵀ) a S_{t−1} + β k vᵀ`` in a loop; ``shown`` says what of it ``tt.scan`` gets."""
+    """``S_t = (I − β k kᵀ) a S_{t−1} + β k vᵀ`` in a loop; ``shown``: what ``tt.scan`` is given."""
 
     def __init__(self, shown: str, heads: tuple[int, ...] = ()) -> None:
         super().__init__()
