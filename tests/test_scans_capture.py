@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import scan_references as cores
 import torch
+from scan_references import heinsen_associative_scan_log as renamed
 from torch import Tensor, nn
 from torch._higher_order_ops.associative_scan import associative_scan
 from torch.utils.checkpoint import checkpoint
@@ -61,8 +62,18 @@ def same(layer: tt.LayerTrace, other: tt.LayerTrace) -> bool:
     return torch.equal(layer.states, other.states) and torch.equal(layer.gradients, other.gradients)
 
 
+class Renamed(Gated):
+    """It knows the core by a name of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        coeffs, values = self.read(x).chunk(2, -1)
+        output: Tensor = self.write(renamed(-nn.functional.softplus(coeffs), values))
+        return output
+
+
 WAYS: dict[str, Callable[[], Gated]] = {
     "a module's function": Gated,
+    "an import under another name": Renamed,
     "the model's attribute": lambda: Gated(cores.heinsen_associative_scan_log),
     "a partial": lambda: Gated(functools.partial(cores.heinsen_associative_scan_log)),
 }

@@ -150,6 +150,15 @@ def _in_classes_of(model: nn.Module) -> list[_Place]:
     homes = {kind.__module__ for module in model.modules() for kind in type(module).__mro__[:-2]}
     own = [sys.modules[home] for home in homes if home in sys.modules and home != "__main__"]
     found = [place for module in own for place in _in_module(module, functions, methods)]
+    found += [  # imported under another name
+        (module, name)
+        for module in own
+        if not module.__name__.startswith("torch.")
+        for name, value in vars(module).items()
+        if type(value) is types.FunctionType
+        and value.__name__ in functions
+        and name not in functions
+    ]
     seen = {(id(holder), name) for holder, name in _imported.places()} if found else set()
     return [place for place in found if (id(place[0]), place[1]) not in seen]
 

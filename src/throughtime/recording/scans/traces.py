@@ -48,9 +48,10 @@ class _Run:
 
     @property
     def probe(self) -> str:
-        """The argument whose gradient came back, the best of them; empty where none did."""
+        """The best argument whose gradient came back and is not zero; empty where none is."""
         received = self.call.received
-        return next((name for name in self.call.scan.probes if name in received), "")
+        names = [name for name in self.call.scan.probes if name in received]
+        return next((name for name in names if bool((received[name] != 0).any())), "")
 
     @property
     def width(self) -> int:
@@ -231,6 +232,8 @@ def _probe(
     name = run.probe
     if not name:
         wanted = " or ".join(repr(probe) for probe in scan.probes)
+        if any(probe in call.received for probe in scan.probes):
+            return None, None, f"the gradient of its {wanted} is exactly zero"
         return None, None, f"autograd was asked for no gradient of its {wanted}"
     arrived = call.received.get("output")
     if arrived is not None:
