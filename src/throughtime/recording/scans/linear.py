@@ -137,21 +137,21 @@ class LinearisedScan(Linearised):
         ]
         return {DECAY: torch.cat(decays).flatten(2)}
 
-    def variant(self, name: str) -> Linearised:
+    def variant(self, name: str) -> LinearisedScan:
         if name not in self.variants:
-            return super().variant(name)
+            super().variant(name)
         twin = self._twin()
         twin._variant = name
         return twin
 
-    def to(self, dtype: torch.dtype) -> Linearised:
+    def to(self, dtype: torch.dtype) -> LinearisedScan:
         if dtype == self.dtype:
             return self
         twin = self._twin()
         twin.dtype = dtype
         return twin
 
-    def take(self, sequences: Sequence[int]) -> Linearised:
+    def take(self, sequences: Sequence[int]) -> LinearisedScan:
         twin, chosen = self._twin(), list(sequences)
         twin._chosen = chosen if self._chosen is None else [self._chosen[n] for n in chosen]
         return twin

@@ -29,6 +29,8 @@ class ScanCall:
         name: of the module that ran it.
         given: its arguments by name, tensors detached.
         output: what it read from its states, detached.
+        follows: the call of the same core from whose last state it starts.
+        handed: the last state in autograd's graph, as the user has it, until the capture ends.
         reads: the recorded calls, of layers and of scans, that its arguments depend on.
         again: it ran during a backward pass, as a checkpoint does.
         received: gradients by slot: ``output``, ``final``, and of the probes by their names.
@@ -43,6 +45,8 @@ class ScanCall:
     again: bool
     why_not: str
     reads: tuple[Any, ...] = ()
+    follows: ScanCall | None = None
+    handed: Tensor | None = None
     versions: tuple[tuple[Tensor, int], ...] = ()
     received: dict[str, Tensor] = field(default_factory=dict)
 
@@ -68,7 +72,14 @@ class Scans:
 
     def open(self, model: nn.Module) -> Callable[[], None]:
         """Put the stand-ins in place; what closes is returned."""
-        return open_for(self, model)
+        remove = open_for(self, model)
+
+        def close() -> None:
+            remove()
+            for call in self.calls:
+                call.handed = None
+
+        return close
 
     def hears(self) -> bool:
         """Whether the calls of the thread that asks are those of its capture."""
@@ -129,12 +140,45 @@ class Scans:
             versions=tuple((one, version(one)) for one in tensors),
         )
         self.calls.append(call)
+        call.follows, call.handed = self._before(scan, given), final
         feeds: Any = recorder._feeds  # which knows calls of layers and of scans alike
         feeds.add(call, [output] if final is None else [output, final])
         self.watch(call, "output", output)
         if final is not None:
             self.watch(call, "final", final)
         return call
+
+    def _before(self, scan: Scan, given: Mapping[str, Any]) -> ScanCall | None:
+        """The call from whose last state, untouched on its way, this one starts.
+
+        By the graph: what autograd sends to the initial state arrives at that last state as it is.
+        """
+        start = given.get(scan.state)
+        if not isinstance(start, Tensor) or start.grad_fn is None or self._recorder.backward:
+            return None
+        earlier: Any
+        for earlier in self._recorder._feeds.read(start):
+            last = earlier.handed if isinstance(earlier, ScanCall) else None
+            if last is None or earlier.scan is not scan or last.shape != start.shape:
+                continue
+            if self._untouched(last, start):
+                before: ScanCall = earlier
+                return before
+        return None
+
+    def _untouched(self, last: Tensor, start: Tensor) -> bool:
+        """Whether what autograd sends to ``start`` arrives at ``last`` as it was sent."""
+        draw = torch.Generator().manual_seed(0)
+        sent = torch.randn(start.shape, generator=draw, dtype=torch.float64).to(start)
+        passes = self._recorder.passes
+        probing, passes.probing = passes.probing, True
+        try:
+            (came,) = torch.autograd.grad(start, last, sent, retain_graph=True, allow_unused=True)
+        except RuntimeError:  # the graph between them is gone
+            return False
+        finally:
+            passes.probing = probing
+        return came is not None and torch.equal(came, sent)
 
     def watch(self, call: ScanCall, slot: str, tensor: Tensor) -> None:
         """Add up in ``received[slot]`` the gradients that arrive at ``tensor``."""
@@ -189,11 +233,14 @@ def _aliases(scan: Scan, given: Mapping[str, Any]) -> dict[str, Tensor]:
         return {}
     probes = {name: given[name] for name in scan.probes if isinstance(given.get(name), Tensor)}
     wanted = {name: one.view_as(one) for name, one in probes.items() if one.requires_grad}
+    start, state = given.get(scan.state), {}
+    if isinstance(start, Tensor) and start.requires_grad:
+        state = {scan.state: start.view_as(start)}
     flowing = any(isinstance(one, Tensor) and one.requires_grad for one in given.values())
     if wanted or not probes or not flowing:
-        return wanted
+        return wanted | state
     name, first = next(iter(probes.items()))
-    return {name: first.detach().requires_grad_()}
+    return {name: first.detach().requires_grad_()} | state
 
 
 def _instead(arguments: Any, aliases: Mapping[int, Tensor]) -> Any:

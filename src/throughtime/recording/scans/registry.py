@@ -29,6 +29,7 @@ class Scan(ABC):
             which the first is what ``Arguments`` calls it.
         package: where the function must come from, for a name that says little; empty for anywhere.
         probes: the arguments whose gradient can be compared with autograd's, best first.
+        state: the argument that is the state before the first step, if there is one.
         reads_before: the output is read from the state before the step.
         at_most: the finest number format in which the core computes; None: that of its arguments.
     """
@@ -37,6 +38,7 @@ class Scan(ABC):
     parameters: ClassVar[Sequence[str | Sequence[str]]]
     package: ClassVar[str] = ""
     probes: ClassVar[Sequence[str]]
+    state: ClassVar[str] = ""
     reads_before: ClassVar[bool] = False
     at_most: ClassVar[torch.dtype | None] = torch.float32
 
@@ -71,7 +73,8 @@ class Scan(ABC):
 
     def initial(self, of: Arguments) -> Float[Tensor, "B H K V"] | None:
         """The state before the first step; None for zeros."""
-        return None
+        state: Tensor | None = of.get(self.state)
+        return None if state is None else self.as_state(state)
 
     def output(self, result: Any) -> Tensor:
         """The tensor that the core read from its states."""

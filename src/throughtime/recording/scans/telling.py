@@ -8,6 +8,7 @@ from typing import Any
 from throughtime.errors import NoGradientError
 from throughtime.recording.checks import CUT_OFF
 from throughtime.recording.scans.record import ScanCall, in_effect
+from throughtime.recording.scans.traces import scan_chains
 
 
 def scan_notes(calls: Sequence[ScanCall]) -> Iterator[str]:
@@ -24,8 +25,7 @@ def scan_feeds(
 
     ``names``: of the scans that have a trace. ``layers``: the calls of the other layers by name.
     """
-    reached = [call for call in in_effect(calls) if call.reached]
-    rows = {name: (call,) for name, call in zip(names, reached, strict=True)}
+    rows = dict(zip(names, scan_chains(calls), strict=True))
     owner = {id(call): name for name, ones in {**layers, **rows}.items() for call in ones}
     pairs = {
         (owner[id(lower)], name): None

@@ -1,281 +1,115 @@
-"""From the recorded calls of cores to ``LayerTrace``s: states, gradients, and both comparisons."""
+"""From the recorded calls of cores to ``LayerTrace``s; calls that continue one another are one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from throughtime.recording.names import unique_names
-from throughtime.recording.scans.form import Arguments, Steps
-from throughtime.recording.scans.linear import LinearisedScan, block_of
+from throughtime.recording.scans.in_turn import InTurn
+from throughtime.recording.scans.linear import LinearisedScan
 from throughtime.recording.scans.record import ScanCall, in_effect
+from throughtime.recording.scans.run import (
+    Run,
+    compared,
+    direct_of,
+    precision_of,
+    spoilt_because,
+    states_of,
+    weighing,
+)
 from throughtime.recording.scans.shelf import ScanTrace, Shelf
-from throughtime.trace import LayerTrace, relative_difference
+from throughtime.trace import LayerTrace
 
-# Largest relative difference between the output and that of the form, by number format.
-_LIMITS = {torch.float64: 1e-8, torch.float32: 1e-4}
-_HALF = 5e-2
-
-
-@dataclass(eq=False)
-class _Run:
-    """One call of a core, ready to be computed in blocks of time."""
-
-    call: ScanCall
-    steps: int
-    batch: int
-    shape: tuple[int, int, int]
-    block: int
-    starts: Tensor | None
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, call: ScanCall, budget: int) -> _Run:
-        scan, whole = call.scan, Arguments(call.given)
-        output = scan.arrange(call.output, whole)
-        first = scan.steps(whole.during(slice(0, 1)))
-        steps, batch, heads, _ = output.shape
-        shape = heads, first.key.shape[-1], first.value.shape[-1]
-        starts = scan.starts(whole)
-        starts = None if starts is None else starts.expand(steps, batch).contiguous()
-        block = block_of(budget, batch * shape[0] * shape[1] * shape[2])
-        dtype = torch.float64 if call.output.dtype == torch.float64 else torch.float32
-        return cls(call, steps, batch, shape, block, starts, dtype)
-
-    @property
-    def probe(self) -> str:
-        """The best argument whose gradient came back and is not zero; empty where none is."""
-        received = self.call.received
-        names = [name for name in self.call.scan.probes if name in received]
-        return next((name for name in names if bool((received[name] != 0).any())), "")
-
-    @property
-    def width(self) -> int:
-        """S."""
-        return self.shape[0] * self.shape[1] * self.shape[2]
-
-    def parts(self) -> Iterator[slice]:
-        """The blocks of time."""
-        for start in range(0, self.steps, self.block):
-            yield slice(start, min(self.steps, start + self.block))
-
-    def make(self, part: slice) -> Steps:
-        """The steps of a stretch of time."""
-        return self.made_of(Arguments(self.call.given, part), part)
-
-    def made_of(self, of: Arguments, part: slice) -> Steps:
-        """The same from arguments of which one was put in place of another."""
-        steps = self.call.scan.steps(of)
-        return steps.reset(None if self.starts is None else (~self.starts[part]).double())
-
-    def initial(self) -> Float[Tensor, "B H K V"]:
-        """The state before the first step."""
-        given = self.call.scan.initial(Arguments(self.call.given))
-        if given is None:
-            device = self.call.output.device
-            return torch.zeros(self.batch, *self.shape, dtype=torch.float64, device=device)
-        return given.double()
-
-    def befores(self, states: Tensor, part: slice) -> Float[Tensor, "T B H K V"]:
-        """The state before each step of a stretch of time."""
-        first = self.initial() if part.start == 0 else self.wide(states[part.start - 1])
-        rest = self.wide(states[part.start : part.stop - 1])
-        return torch.cat([first.unsqueeze(0), rest])
-
-    def wide(self, rows: Tensor) -> Tensor:
-        """Rows (… S) in the axes of the form, in float64."""
-        split: Tensor = rows.double().unflatten(-1, self.shape)
-        return split
-
-    def empty(self) -> Tensor:
-        device = self.call.output.device
-        return torch.empty(self.steps, self.batch, self.width, dtype=self.dtype, device=device)
+_Make = Callable[[], Tensor]
 
 
 def scan_traces(calls: Sequence[ScanCall], budget: int) -> list[LayerTrace]:
-    """The traces of all calls that a gradient reached; calls of one module are numbered."""
-    reached, shelf = [call for call in in_effect(calls) if call.reached], Shelf(budget)
-    names = unique_names([call.name for call in reached])
-    return [_trace(call, name, budget, shelf) for call, name in zip(reached, names, strict=True)]
+    """The traces of all calls that a gradient reached; rows of one module are numbered."""
+    chains, shelf = scan_chains(calls), Shelf(budget)
+    names = unique_names([chain[0].name for chain in chains])
+    return [_trace(chain, name, budget, shelf) for chain, name in zip(chains, names, strict=True)]
+
+
+def scan_chains(calls: Sequence[ScanCall]) -> list[list[ScanCall]]:
+    """The calls that a gradient reached, each behind the one from whose last state it starts."""
+    chains: list[list[ScanCall]] = []
+    for call in in_effect(calls):
+        if not call.reached:
+            continue
+        before = next((chain for chain in chains if chain[-1] is call.follows), None)
+        if before is None:
+            chains.append([call])
+        else:
+            before.append(call)
+    return chains
 
 
 @torch.no_grad()
-def _trace(call: ScanCall, name: str, budget: int, shelf: Shelf) -> LayerTrace:
-    run = _Run.of(call, budget)
-    states = _states(run)
-    spoilt = _spoilt(run, states)
-    direct = _direct(run, states)
-    lazy_states = shelf.put(without_graph(lambda: _states(run)), states)
-    linear = LinearisedScan(
-        run.make,
-        run.steps,
-        run.shape,
-        run.block,
-        run.dtype,
-        f"the argument {run.probe!r}",
-        _weighing(run, lazy_states),
-    )
-    gradients = linear.adjoint(direct)
-    autograds, rebuilt, reason = _probe(run, states, gradients)
+def _trace(chain: Sequence[ScanCall], name: str, budget: int, shelf: Shelf) -> LayerTrace:
+    runs = [Run.of(call, budget) for call in chain]
+    later = [*chain[1:], None]
+    states = [states_of(run) for run in runs]
+    lazy = [shelf.put(_silent(partial(states_of, run))) for run in runs]
+    linear = InTurn.of([_linear(run, make) for run, make in zip(runs, lazy, strict=True)])
+
+    def direct() -> Tensor:
+        pairs = zip(runs, lazy, later, strict=True)
+        return torch.cat([direct_of(run, make(), following) for run, make, following in pairs])
+
+    asked, joined = direct(), torch.cat(states)
+    total = linear.adjoint(asked)
+    parts = total.split([run.steps for run in runs])
+    checks = [compared(run, own, part) for run, own, part in zip(runs, states, parts, strict=True)]
+    reason = next((reason for _, _, reason in checks if reason), "")
+    spoilt = [spoilt_because(run, own) for run, own in zip(runs, states, strict=True)]
     trace = LayerTrace(
         name,
         "scan",
-        {"s": slice(0, run.width)},
-        states,
-        direct,
-        gradients,
+        {"s": slice(0, runs[0].width)},
+        joined,
+        asked,
+        total,
         linear,
-        starts=run.starts,
-        parameter_gradient=autograds,
-        rebuilt_gradient=rebuilt,
+        starts=_starts(runs),
+        parameter_gradient=None if reason else _flat([theirs for theirs, _, _ in checks]),
+        rebuilt_gradient=None if reason else _flat([ours for _, ours, _ in checks]),
         unchecked_because=reason,
-        spoilt=spoilt,
-        precision=_precision(call),
+        spoilt=next((one for one in spoilt if one), ""),
+        precision=max(map(precision_of, chain), key=lambda one: torch.finfo(one).eps),
     )
-    lazy_direct = shelf.put(without_graph(lambda: _direct(run, lazy_states())), direct)
-    lazy_total = shelf.put(without_graph(lambda: linear.adjoint(lazy_direct())), gradients)
-    return ScanTrace.of(trace, states=lazy_states, direct=lazy_direct, gradients=lazy_total)
+    lazy_direct = shelf.put(_silent(direct), asked)
+    return ScanTrace.of(
+        trace,
+        states=shelf.put(_silent(lambda: torch.cat([make() for make in lazy])), joined),
+        direct=lazy_direct,
+        gradients=shelf.put(_silent(lambda: linear.adjoint(lazy_direct())), total),
+    )
 
 
-def without_graph(make: Callable[[], Tensor]) -> Callable[[], Tensor]:
+def _linear(run: Run, states: _Make) -> LinearisedScan:
+    weight = f"the argument {run.probe!r}"
+    return LinearisedScan(
+        run.make, run.steps, run.shape, run.block, run.dtype, weight, weighing(run, states)
+    )
+
+
+def _starts(runs: Sequence[Run]) -> Tensor | None:
+    if all(run.starts is None for run in runs):
+        return None
+    device = runs[0].call.output.device
+    none = [torch.zeros(run.steps, run.batch, dtype=torch.bool, device=device) for run in runs]
+    pairs = zip(runs, none, strict=True)
+    return torch.cat([other if run.starts is None else run.starts for run, other in pairs])
+
+
+def _flat(gradients: Sequence[Tensor | None]) -> Tensor:
+    return torch.cat([one.flatten().double() for one in gradients if one is not None])
+
+
+def _silent(make: _Make) -> _Make:
     """The same function, which records nothing."""
     return torch.no_grad()(make)
-
-
-def _precision(call: ScanCall) -> torch.dtype:
-    """The coarsest number format in which the core computed."""
-    formats = [one.dtype for one in call.given.values() if _is_real(one)]
-    formats += [call.output.dtype] + ([] if call.scan.at_most is None else [call.scan.at_most])
-    coarsest: torch.dtype = max(formats, key=lambda one: torch.finfo(one).eps)
-    return coarsest
-
-
-def _is_real(value: object) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def _states(run: _Run) -> Float[Tensor, "T B S"]:
-    states, state = run.empty(), run.initial()
-    for part in run.parts():
-        steps = run.make(part)
-        for t, written in enumerate(steps.written().unbind(0)):
-            state = steps.at(t).forward(state) + written
-            states[part.start + t] = state.flatten(-3)
-    return states
-
-
-def _read(run: _Run, states: Tensor, part: slice, steps: Steps) -> Tensor:
-    """``Sᵀ q`` of a stretch of time."""
-    if run.call.scan.reads_before:
-        return steps.reads(run.befores(states, part))
-    return steps.reads(run.wide(states[part]))
-
-
-def _spoilt(run: _Run, states: Tensor) -> str:
-    """Why the record is not what the program computed, or an empty string."""
-    call, scan = run.call, run.call.scan
-    whole = Arguments(call.given)
-    if call.changed_in_place:
-        return "a tensor that the scan read or gave was changed in place after it ran"
-    ours, theirs = [], scan.arrange(call.output, whole).double()
-    for part in run.parts():
-        of = Arguments(call.given, part)
-        steps = run.make(part)
-        ours.append(scan.read(of, steps, _read(run, states, part, steps)))
-    difference = relative_difference(torch.cat(ours), theirs)
-    limit = _LIMITS.get(_precision(call), _HALF)
-    if difference <= limit or not bool(theirs.isfinite().all()):
-        return ""
-    return (
-        f"the scan's output is not that of its closed form: it differs by {difference:.1e} (limit "
-        f"{limit:.0e})"
-    )
-
-
-def _direct(run: _Run, states: Tensor) -> Float[Tensor, "T B S"]:
-    """What the loss sends to each state: ``q ⊗ r``, r the gradient at ``Sᵀ q``."""
-    call, scan = run.call, run.call.scan
-    whole = Arguments(call.given)
-    direct = run.empty().zero_()
-    arrived = call.received.get("output")
-    arrived = None if arrived is None else scan.arrange(arrived, whole).double()
-    for part in run.parts() if arrived is not None else ():
-        assert arrived is not None
-        of, steps = Arguments(call.given, part), run.make(part)
-        with torch.enable_grad():
-            reads = _read(run, states, part, steps).requires_grad_()
-            (sent,) = torch.autograd.grad(scan.read(of, steps, reads), reads, arrived[part])
-        if steps.query is not None:
-            sent = steps.query.unsqueeze(-1) * sent.unsqueeze(-2)
-        entered = sent.reshape(*sent.shape[:2], run.width).to(direct.dtype)
-        if not scan.reads_before:
-            direct[part] += entered
-        elif part.start == 0:
-            direct[: part.stop - 1] += entered[1:]
-        else:
-            direct[part.start - 1 : part.stop - 1] += entered
-    if "final" in call.received:
-        final = scan.as_state(call.received["final"])
-        direct[-1] += final.flatten(-3).to(direct.dtype)
-    return direct
-
-
-def _probe(
-    run: _Run, states: Tensor, gradients: Tensor
-) -> tuple[Tensor | None, Tensor | None, str]:
-    """The gradient of one argument: autograd's, and that of the form."""
-    call, scan = run.call, run.call.scan
-    name = run.probe
-    if not name:
-        wanted = " or ".join(repr(probe) for probe in scan.probes)
-        if any(probe in call.received for probe in scan.probes):
-            return None, None, f"the gradient of its {wanted} is exactly zero"
-        return None, None, f"autograd was asked for no gradient of its {wanted}"
-    arrived = call.received.get("output")
-    if arrived is not None:
-        arrived = scan.arrange(arrived, Arguments(call.given)).double()
-    return call.received[name], _of_argument(run, states, gradients, arrived), ""
-
-
-def _of_argument(run: _Run, states: Tensor, rows: Tensor, arrived: Tensor | None = None) -> Tensor:
-    """The gradient of the probe from rows at all states, by one step of all T at once.
-
-    ``arrived``: the gradient of the output, where what passes the states by is to be counted.
-    """
-    call, scan, name = run.call, run.call.scan, run.probe
-    found = torch.zeros_like(call.given[name], dtype=torch.float64)
-    for part in run.parts():
-        leaf = call.given[name].double().requires_grad_()
-        of = Arguments(call.given, part).having(name, leaf)
-        before, total = run.befores(states, part), run.wide(rows[part])
-        with torch.enable_grad():
-            steps = run.made_of(of, part)
-            sent = (total * (steps.carried(before) + steps.written())).sum()
-            if arrived is not None:
-                reads = _read(run, states, part, steps)
-                sent = sent + (scan.read(of, steps, reads) * arrived[part]).sum()
-            (gradient,) = torch.autograd.grad(sent, leaf, allow_unused=True)
-        found += 0 if gradient is None else gradient
-    return found
-
-
-def _weighing(
-    run: _Run, states: Callable[[], Tensor]
-) -> Callable[[Tensor, list[int] | None], Tensor] | None:
-    """The gradient of the probe from rows of all sequences, or of the chosen ones."""
-    if not run.probe:
-        return None
-
-    @torch.no_grad()
-    def weigh(rows: Tensor, chosen: list[int] | None) -> Tensor:
-        if chosen is not None:
-            whole = rows.new_zeros(run.steps, run.batch, run.width)
-            whole[:, chosen] = rows
-            rows = whole
-        return _of_argument(run, states(), rows)
-
-    return weigh

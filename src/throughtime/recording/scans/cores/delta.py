@@ -30,6 +30,7 @@ class GatedDelta(Scan):
     )
     parameters = (("query", "q"), ("key", "k"), ("value", "v"), "g", "beta")
     probes = ("beta", "g")
+    state = "initial_state"
 
     def steps(self, of: Arguments) -> Steps:
         query, key, value = of.timed("query"), of.timed("key"), of.timed("value")
@@ -45,10 +46,6 @@ class GatedDelta(Scan):
         return Steps(
             decay.unsqueeze(-1), key, value * beta, query, left=-beta * key, right=decay * key
         )
-
-    def initial(self, of: Arguments) -> Tensor | None:
-        state = of.get("initial_state")
-        return None if state is None else self.as_state(state)
 
     def starts(self, of: Arguments) -> Tensor | None:
         return starts_of(of, of["value"].shape[:2])

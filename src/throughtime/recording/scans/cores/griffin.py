@@ -15,13 +15,10 @@ class RGLRU(Scan):
     names = ("RecurrentGemmaRglru._rnn_scan",)
     parameters = ("self", "hidden_states", "recurrent_gate", "reset", "recurrent_states")
     probes = ("recurrent_gate", "hidden_states")
+    state = "recurrent_states"
 
     def steps(self, of: Arguments) -> Steps:
         return diagonal(of.timed("recurrent_gate"), of.timed("hidden_states"))
-
-    def initial(self, of: Arguments) -> Tensor | None:
-        state = of.get("recurrent_states")
-        return None if state is None else self.as_state(state)
 
     def as_state(self, final: Tensor) -> Tensor:
         return final.double()[..., None, None]

@@ -13,9 +13,7 @@ from throughtime.recording.scans.registry import Scan
 class _LinearAttention(Scan):
     """What both share: an initial state, and packed sequences."""
 
-    def initial(self, of: Arguments) -> Tensor | None:
-        state: Tensor | None = of.get("initial_state")
-        return state
+    state = "initial_state"
 
     def starts(self, of: Arguments) -> Tensor | None:
         return starts_of(of, of["v"].shape[:2])

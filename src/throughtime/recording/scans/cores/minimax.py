@@ -22,6 +22,7 @@ class LightningAttention(Scan):
     names = ("MiniMaxLightningAttention.forward",)
     parameters = ("self", "hidden_states", "attention_mask")
     probes = ("qkv",)
+    state = "before"
     at_most = None
 
     def call(
@@ -67,10 +68,6 @@ class LightningAttention(Scan):
         query, key, value = heads.split(module.head_dim, -1)
         decay = torch.exp(-module.slope_rate.double().flatten())[None, None, :, None, None]
         return Steps(decay, key, value, query)
-
-    def initial(self, of: Arguments) -> Tensor | None:
-        before: Tensor | None = of.get("before")
-        return before
 
     def arrange(self, output: Tensor, of: Arguments) -> Tensor:
         heads: Tensor = output.movedim(1, 0).unflatten(-1, (of["self"].num_attention_heads, -1))

@@ -26,15 +26,12 @@ class RWKV7(Scan):
     )
     parameters = (("r", "q"), ("w", "gk", "log_w"), "k", "v", "a", "b")
     probes = ("w", "a")
+    state = "initial_state"
 
     def steps(self, of: Arguments) -> Steps:
         query = of.timed("r") * of.get("scale", 1.0)
         decay = torch.exp(of.timed("w")).unsqueeze(-1)
         return Steps(decay, of.timed("k"), of.timed("v"), query, of.timed("b"), of.timed("a"))
-
-    def initial(self, of: Arguments) -> Tensor | None:
-        state: Tensor | None = of.get("initial_state")
-        return state
 
     def starts(self, of: Arguments) -> Tensor | None:
         return starts_of(of, of["v"].shape[:2])

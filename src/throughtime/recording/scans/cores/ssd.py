@@ -25,6 +25,7 @@ class SSD(Scan):
     names = ("mamba2_chunk_scan", "mamba_chunk_scan_combined")
     parameters = (("hidden_states", "x"), "dt", "A", "B", "C")
     probes = ("dt", "A")
+    state = "initial_states"
 
     def steps(self, of: Arguments) -> Steps:
         x, key, query = of.timed("hidden_states"), of.timed("B"), of.timed("C")
@@ -41,10 +42,6 @@ class SSD(Scan):
             skip = skip.double()
             reads = reads + of.timed("hidden_states") * (skip if skip.dim() == 2 else skip[:, None])
         return reads if gate is None else reads * torch.nn.functional.silu(of.timed("z"))
-
-    def initial(self, of: Arguments) -> Tensor | None:
-        state = of.get("initial_states")
-        return None if state is None else self.as_state(state)
 
     def as_state(self, final: Tensor) -> Tensor:
         return final.double().transpose(-1, -2)  # theirs is (B H P N)
