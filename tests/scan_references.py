@@ -171,6 +171,28 @@ def chunk_rwkv7(
     return torch.stack(outputs, 1), None
 
 
+def chunk_rwkv6(
+    r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, scale: float = 1.0
+) -> tuple[Tensor, None]:
+    state, outputs = torch.zeros(len(v), v.shape[2], k.shape[-1], v.shape[-1], dtype=v.dtype), []
+    for t in range(v.shape[1]):
+        written = k[:, t, :, :, None] * v[:, t, :, None]
+        read = state + u[..., None] * written
+        outputs.append(scale * (r[:, t, :, None] @ read).squeeze(-2))
+        state = keep(torch.exp(w[:, t]).unsqueeze(-1) * state + written)
+    return torch.stack(outputs, 1), None
+
+
+def delta_rule_recurrence(q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> tuple[Tensor, None]:
+    q, k, v, beta = (part.transpose(1, 2) for part in (q, k, v, beta))
+    result = torch_chunk_gated_delta_rule(q, k, v, torch.zeros_like(beta), beta)
+    return result[0].transpose(1, 2), None
+
+
+def chunk_hgrn(x: Tensor, g: Tensor) -> tuple[Tensor, None]:
+    return _diagonal(torch.exp(g), x), None
+
+
 def rwkv_linear_attention(
     time_decay: Tensor,
     time_first: Tensor,

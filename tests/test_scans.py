@@ -31,6 +31,7 @@ class Core:
     options: Mapping[str, Any] = field(default_factory=dict)
     time: int = 1
     largest_key_is_0: bool = False
+    reads_before: bool = False
 
 
 _S6 = {"hidden_states": (B, D, T), "dt": (B, D, T), "A": (D, N), "B": (B, N, T), "C": (B, N, T)}
@@ -112,6 +113,7 @@ CASES = {
         "rwkv_linear_attention",
         {"time_decay": (H,), "time_first": (H,), "key": (B, T, H), "value": (B, T, H)},
         largest_key_is_0=True,
+        reads_before=True,
     ),
     "mLSTM": Core(
         "parallel_stabilized_simple",
@@ -129,6 +131,17 @@ CASES = {
         "chunk_rwkv7",
         dict.fromkeys("rwkab", (B, T, H, K)) | {"v": (B, T, H, V)},
     ),
+    "RWKV-6": Core(
+        "chunk_rwkv6",
+        dict.fromkeys("rwk", (B, T, H, K)) | {"v": (B, T, H, V), "u": (H, K)},
+        reads_before=True,
+    ),
+    "delta rule, heads first": Core(
+        "delta_rule_recurrence",
+        {"q": (B, H, T, K), "k": (B, H, T, K), "v": (B, H, T, V), "beta": (B, H, T)},
+        time=2,
+    ),
+    "HGRN": Core("chunk_hgrn", {"x": (B, T, H), "g": (B, T, H)}),
     "minGRU by logarithms": Core(
         "heinsen_associative_scan_log", {"log_coeffs": (B, T, H), "log_values": (B, T, H)}
     ),
@@ -215,7 +228,7 @@ def test_the_gain_by_lag_is_autograds(core: Core) -> None:
     matrix = np.asarray(tt.measures.lags(traced(net), anchors=[T - 2]).values)[0]
     with cores.keeping() as states:
         losses = net.losses()
-    read = T - 1 if core.largest_key_is_0 else T - 2  # WKV reads the state before its step
+    read = T - 1 if core.reads_before else T - 2
     norms = asked(losses[read], states).norm(dim=-1).log10().numpy()
     defined = np.isfinite(matrix)
     assert defined.sum() >= T - 4

@@ -27,6 +27,24 @@ class LogScan(Scan):
         return output.movedim(1, 0).unsqueeze(-1)
 
 
+class HGRN(Scan):
+    """HGRN (Qin et al. 2023): ``s_t = exp(g_t) ⊙ s_{t−1} + x_t``, (B T H)."""
+
+    names = ("chunk_hgrn", "fused_recurrent_hgrn", "naive_recurrent_hgrn")
+    parameters = ("x", "g")
+    probes = ("g",)
+    state = "initial_state"
+
+    def steps(self, of: Arguments) -> Steps:
+        return diagonal(torch.exp(of.timed("g")), of.timed("x"))
+
+    def as_state(self, final: Tensor) -> Tensor:
+        return final.double()[..., None, None]
+
+    def arrange(self, output: Tensor, of: Arguments) -> Tensor:
+        return output.movedim(1, 0).unsqueeze(-1)
+
+
 class AcceleratedScan(Scan):
     """``accelerated_scan``'s ``scan(gates, tokens)``, both (B C T)."""
 
