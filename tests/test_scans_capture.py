@@ -186,6 +186,30 @@ def test_a_core_that_computes_something_else_gets_no_verdict(
     assert "closed form" in found.layers[0].sentence
 
 
+def test_arguments_that_the_form_does_not_know_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_one_row(log_coeffs: Tensor, log_values: Tensor) -> Tensor:
+        return log_values.exp().cumsum(1) + 0 * log_coeffs
+
+    monkeypatch.setattr(cores, "heinsen_associative_scan_log", of_one_row)
+    model = Gated()
+    coeffs = nn.Parameter(torch.zeros(1, dtype=torch.float64))  # which has no axis of time
+
+    def closure() -> Tensor:
+        return cores.heinsen_associative_scan_log(coeffs, model.read(inputs())[..., :H]).sum()
+
+    with pytest.raises(tt.NothingRecordedError, match="does not know"):
+        tt.observe(model, closure)
+    trace = tt.observe(model, lambda: closure() + leaky(model).sum())
+    assert trace.names == ("leaky",)
+    assert any("does not know" in note for note in trace.notes)
+
+
+def leaky(model: Gated) -> Tensor:
+    """A scan that is shown, beside one that cannot be read."""
+    decay = model.read(inputs()).sigmoid()[..., :H]
+    return tt.scan(cores._diagonal(decay, inputs()), decay=decay, name="leaky")
+
+
 def test_an_argument_changed_in_place_spoils_the_record() -> None:
     model = Gated()
     with tt.capture(model) as run:

@@ -33,6 +33,7 @@ class ScanCall:
         handed: the last state in autograd's graph, as the user has it, until the capture ends.
         reads: the recorded calls, of layers and of scans, that its arguments depend on.
         again: it ran during a backward pass, as a checkpoint does.
+        unknown: why its arguments could not be put into the form, or an empty string.
         received: gradients by slot: ``output``, ``final``, and of the probes by their names.
         versions: tensors of the record, and how often each had been changed in place.
         why_not: why autograd did not record the run, or an empty string.
@@ -44,6 +45,7 @@ class ScanCall:
     output: Tensor
     again: bool
     why_not: str
+    unknown: str = ""
     reads: tuple[Any, ...] = ()
     follows: ScanCall | None = None
     handed: Tensor | None = None
@@ -136,7 +138,7 @@ class Scans:
             output.detach(),
             recorder.backward,
             why_not(output),
-            self._read(given.values()),
+            reads=self._read(given.values()),
             versions=tuple((one, version(one)) for one in tensors),
         )
         self.calls.append(call)

@@ -116,7 +116,7 @@ def known() -> Iterator[tuple[str, list[Scan]]]:
 
 def scan_of(function: Callable[..., Any], scans: list[Scan]) -> tuple[Scan, Binder] | None:
     """Which of the cores of one name this function is, by its parameters and its package."""
-    for scan in scans:
+    for scan in reversed(scans):  # a user's own comes before ours
         binder = Binder.of(function, scan)
         if binder is not None:
             return scan, binder

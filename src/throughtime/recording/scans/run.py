@@ -33,6 +33,7 @@ class Run:
 
     @classmethod
     def of(cls, call: ScanCall, budget: int) -> Run:
+        """A call, of which so many bytes are held at a time."""
         scan, whole = call.scan, Arguments(call.given)
         output = scan.arrange(call.output, whole)
         first = scan.steps(whole.during(slice(0, 1)))
@@ -90,6 +91,7 @@ class Run:
         return split
 
     def empty(self) -> Tensor:
+        """Room for a tensor (T B S)."""
         device = self.call.output.device
         return torch.empty(self.steps, self.batch, self.width, dtype=self.dtype, device=device)
 

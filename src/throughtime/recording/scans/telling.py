@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from throughtime.errors import NoGradientError
+from throughtime.errors import NoGradientError, NothingRecordedError
 from throughtime.recording.checks import CUT_OFF
 from throughtime.recording.scans.record import ScanCall, in_effect
 from throughtime.recording.scans.traces import scan_chains
@@ -14,7 +14,9 @@ from throughtime.recording.scans.traces import scan_chains
 def scan_notes(calls: Sequence[ScanCall]) -> Iterator[str]:
     """A sentence for each scan that no gradient reached."""
     for call in in_effect(calls):
-        if not call.reached:
+        if call.unknown:
+            yield _unknown(call)
+        elif not call.reached:
             yield f"no gradient came back to the scan of {call.name!r}: {call.why_not or CUT_OFF}"
 
 
@@ -40,9 +42,18 @@ def scan_feeds(
 def checked_scans(calls: Sequence[ScanCall], backwards: int) -> None:
     """Raise ``NoGradientError`` where scans ran and no gradient reached any."""
     for call in calls:
+        if call.unknown:
+            raise NothingRecordedError(_unknown(call))
         reason = call.why_not or CUT_OFF
         if not backwards and not call.why_not:
             reason = (
                 "backward() was not called inside the capture: call loss.backward() in the block"
             )
         raise NoGradientError(f"no gradient reached the scan of {call.name!r}: {reason}")
+
+
+def _unknown(call: ScanCall) -> str:
+    return (
+        f"the scan of {call.name!r} was called in a way that its closed form does not know "
+        f"({call.unknown}): show it with throughtime.scan(output, decay=..., name=...)"
+    )

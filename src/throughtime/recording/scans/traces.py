@@ -25,20 +25,32 @@ from throughtime.recording.scans.shelf import ScanTrace, Shelf
 from throughtime.trace import LayerTrace
 
 _Make = Callable[[], Tensor]
+# What arguments of a version that is not known may raise when they are put into the form.
+_UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 def scan_traces(calls: Sequence[ScanCall], budget: int) -> list[LayerTrace]:
     """The traces of all calls that a gradient reached; rows of one module are numbered."""
     chains, shelf = scan_chains(calls), Shelf(budget)
     names = unique_names([chain[0].name for chain in chains])
-    return [_trace(chain, name, budget, shelf) for chain, name in zip(chains, names, strict=True)]
+    traces = []
+    for chain, name in zip(chains, names, strict=True):
+        try:
+            traces.append(_trace(chain, name, budget, shelf))
+        except _UNFIT as error:
+            for call in chain:
+                call.unknown = f"{type(error).__name__}: {error}"
+    return traces
 
 
 def scan_chains(calls: Sequence[ScanCall]) -> list[list[ScanCall]]:
-    """The calls that a gradient reached, each behind the one from whose last state it starts."""
+    """The calls that a gradient reached, each behind the one from whose last state it starts.
+
+    Without those whose arguments turned out not to fit.
+    """
     chains: list[list[ScanCall]] = []
     for call in in_effect(calls):
-        if not call.reached:
+        if not call.reached or call.unknown:
             continue
         before = next((chain for chain in chains if chain[-1] is call.follows), None)
         if before is None:
