@@ -66,6 +66,70 @@ def mamba_selective_scan(
     return torch.stack(outputs, -1)
 
 
+def convolved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(B D T), causal, one step after another."""
+    width = weight.shape[-1]
+    padded = torch.cat([torch.zeros_like(x[..., : width - 1]), x], -1)
+    windows = [padded[..., t : t + width] for t in range(x.shape[-1])]
+    rows = weight.reshape(len(weight), width)
+    return torch.stack([(rows * window).sum(-1) for window in windows], -1) + bias[:, None]
+
+
+def mamba_inner_fn(
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    A: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+) -> Tensor:
+    x, z = xz.chunk(2, 1)
+    x = silu(convolved(x, conv1d_weight, conv1d_bias))
+    rank = delta_proj_weight.shape[1]
+    dt, B, C = (x_proj_weight @ x).split([rank, A.shape[1], A.shape[1]], 1)
+    dt = delta_proj_weight @ dt
+    y = mamba_selective_scan(x, dt, A, B, C, D, z, delta_bias, delta_softplus=True)
+    out = y.mT @ out_proj_weight.T
+    return out if out_proj_bias is None else out + out_proj_bias
+
+
+def mamba_split_conv1d_scan_combined(
+    zxbcdt: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    chunk_size: int,
+    rmsnorm_weight: Tensor | None = None,
+    rmsnorm_eps: float = 1e-6,
+    outproj_weight: Tensor | None = None,
+    headdim: int = 1,
+    ngroups: int = 1,
+    norm_before_gate: bool = True,
+) -> Tensor:
+    heads, width = len(A), headdim * len(A)
+    inner = conv1d_weight.shape[0]
+    z, mixed, dt = zxbcdt.split([width, inner, heads], -1)
+    mixed = silu(convolved(mixed.mT, conv1d_weight, conv1d_bias)).mT
+    rest = (inner - width) // 2
+    x, B, C = mixed.split([width, rest, rest], -1)
+    x, B, C = (part.unflatten(-1, (n, -1)) for part, n in ((x, heads), (B, ngroups), (C, ngroups)))
+    y = mamba2_chunk_scan(x, dt, A, B, C, chunk_size, D, None, dt_bias, dt_softplus=True)
+    y = y.flatten(-2)
+    y = y if norm_before_gate else y * silu(z)
+    if rmsnorm_weight is not None:
+        parts = y.unflatten(-1, (ngroups, -1))
+        parts = parts / torch.sqrt(parts.square().mean(-1, keepdim=True) + rmsnorm_eps)
+        y = parts.flatten(-2) * rmsnorm_weight
+    y = y * silu(z) if norm_before_gate else y
+    return y if outproj_weight is None else y @ outproj_weight.T
+
+
 def mamba2_chunk_scan(
     hidden_states: Tensor,
     dt: Tensor,

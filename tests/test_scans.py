@@ -50,6 +50,17 @@ _DELTA = {
     "beta": (B, T, H),
 }
 _QKV = {"q": (B, T, H, K), "k": (B, T, H, K), "v": (B, T, H, V)}
+_SPLIT = {
+    "zxbcdt": (B, T, 2 * H * V + 2 * 2 * K + H),
+    "conv1d_weight": (H * V + 2 * 2 * K, 3),
+    "conv1d_bias": (H * V + 2 * 2 * K,),
+    "dt_bias": (H,),
+    "A": (H,),
+    "D": (H,),
+    "rmsnorm_weight": (H * V,),
+    "outproj_weight": (3, H * V),
+}
+_SPLIT_OPTIONS = {"chunk_size": 4, "headdim": V, "ngroups": 2}
 _PACKED = {name: (1, *shape[1:]) for name, shape in _DELTA.items()}
 _RESET = torch.tensor([[True, *[False] * (T - 1)], [True, False, False, True, *[False] * (T - 4)]])
 
@@ -60,6 +71,27 @@ CASES = {
         {**_S6, "D": (D,), "z": (B, D, T), "delta_bias": (D,)},
         {"delta_softplus": True},
         time=2,
+    ),
+    "Mamba's mixer in one kernel": Core(
+        "mamba_inner_fn",
+        {
+            "xz": (B, 2 * D, T),
+            "conv1d_weight": (D, 1, 3),
+            "conv1d_bias": (D,),
+            "x_proj_weight": (2 + 2 * N, D),
+            "delta_proj_weight": (D, 2),
+            "out_proj_weight": (3, D),
+            "out_proj_bias": (3,),
+            "A": (D, N),
+            "D": (D,),
+            "delta_bias": (D,),
+        },
+    ),
+    "Mamba-2's mixer in one kernel": Core(
+        "mamba_split_conv1d_scan_combined", _SPLIT, _SPLIT_OPTIONS
+    ),
+    "Mamba-2's mixer, the gate first": Core(
+        "mamba_split_conv1d_scan_combined", _SPLIT, _SPLIT_OPTIONS | {"norm_before_gate": False}
     ),
     "SSD in groups": Core("mamba2_chunk_scan", _SSD, {"chunk_size": 4}),
     "SSD with a clamped step": Core(
@@ -223,6 +255,15 @@ def test_states_and_gradients_are_autograds(core: Core) -> None:
 
 
 @pytest.mark.parametrize("core", CASES.values(), ids=CASES)
+def test_blocks_of_time_change_nothing(core: Core) -> None:
+    net = Net(core)
+    (layer,) = tt.observe(net, lambda: torch.stack(net.losses()).sum(), memory=1)
+    torch.testing.assert_close(layer.gradients, traced(net).gradients)
+    assert layer.verified is not None
+    assert layer.verified < 1e-9
+
+
+@pytest.mark.parametrize("core", CASES.values(), ids=CASES)
 def test_the_gain_by_lag_is_autograds(core: Core) -> None:
     net = Net(core)
     matrix = np.asarray(tt.measures.lags(traced(net), anchors=[T - 2]).values)[0]
@@ -233,6 +274,15 @@ def test_the_gain_by_lag_is_autograds(core: Core) -> None:
     defined = np.isfinite(matrix)
     assert defined.sum() >= T - 4
     np.testing.assert_allclose(matrix[defined], norms[defined], atol=1e-8)
+
+
+def test_the_largest_exponent_of_mamba_is_not_positive() -> None:
+    """Its decays are below 1 for any input (2406.00209)."""
+    shapes = {name: tuple(16 if n == T else n for n in shape) for name, shape in _S6.items()}
+    core = Core("mamba_selective_scan", shapes, {"delta_softplus": True}, time=2)
+    found = tt.measures.lyapunov(traced(Net(core)), k=3)
+    mean = np.asarray(found.values)[found.coords["figure"].index("mean")]
+    assert (mean < 0).all()
 
 
 def test_a_contraction_needs_unit_keys() -> None:

@@ -115,6 +115,8 @@ class Scans:
             )
         finally:
             self.running = False
+        if seen is None:  # a fused kernel that is not there
+            return result
         final = scan.final(seen)
         if final is not None and final.requires_grad:
             # The last step may read the very tensor: an alias has the gradient of the user's alone.

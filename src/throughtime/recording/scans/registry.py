@@ -91,7 +91,10 @@ class Scan(ABC):
         return final.double()
 
     def arrange(self, output: Tensor, of: Arguments) -> Float[Tensor, "T B H V"]:
-        """The output, or its gradient, in the axes of the form; (B T H V) as it comes."""
+        """The output, or its gradient, in the axes of the form; (B T H V) as it comes.
+
+        (T B ·) is enough where ``read`` makes something else of ``Sᵀ q``.
+        """
         return output.movedim(1, 0)
 
     def read(

@@ -37,8 +37,8 @@ class Run:
         scan, whole = call.scan, Arguments(call.given)
         output = scan.arrange(call.output, whole)
         first = scan.steps(whole.during(slice(0, 1)))
-        steps, batch, heads, _ = output.shape
-        shape = heads, first.key.shape[-1], first.value.shape[-1]
+        steps, batch = output.shape[:2]
+        shape = first.value.shape[2], first.key.shape[-1], first.value.shape[3]
         starts = scan.starts(whole)
         starts = None if starts is None else starts.expand(steps, batch).contiguous()
         block = block_of(budget, batch * shape[0] * shape[1] * shape[2])
