@@ -164,10 +164,11 @@ def test_two_calls_of_one_module_are_two_rows() -> None:
 @pytest.mark.parametrize("memory", [1, 40_000])
 def test_blocks_of_time_give_the_same_trace(memory: int) -> None:
     whole, blocks = one(Gated()), one(Gated(), memory=memory)
-    assert same(whole, blocks)
+    torch.testing.assert_close(blocks.states, whole.states)
+    torch.testing.assert_close(blocks.gradients, whole.gradients)
     assert blocks.verified == pytest.approx(whole.verified, abs=1e-12)
     sides = [np.asarray(tt.measures.lags(layer).values) for layer in (whole, blocks)]
-    np.testing.assert_array_equal(*sides)
+    np.testing.assert_allclose(*sides)
 
 
 def test_the_lengths_of_a_padded_batch_end_its_sequences() -> None:

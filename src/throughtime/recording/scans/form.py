@@ -66,6 +66,10 @@ class Steps:
             None if self.right is None else self.right[t].unsqueeze(-1),
         )
 
+    def every_decay(self) -> Float[Tensor, "T ..."]:
+        """D of each step, also where it is the same at all."""
+        return self.decay.expand(len(self.value), -1, -1, -1, -1)
+
     def carried(self, before: Float[Tensor, "T B H K V"]) -> Float[Tensor, "T B H K V"]:
         """What of the states before is left after each step."""
         left = self.decay * before

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from throughtime.recording.scans.accumulate import accumulate
 from throughtime.recording.scans.form import Step, Steps
 from throughtime.recurrences import Linearised
 from throughtime.recurrences.base import FORGET_OPEN
@@ -103,6 +104,24 @@ class LinearisedScan(Linearised):
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
         return (self._key(t).unsqueeze(-1) * self._split(rows)).sum(-2).flatten(-2)
 
+    def adjoint(
+        self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
+    ) -> Float[Tensor, "T B S"]:
+        if blocked or self._at(0)[0].left is not None:
+            return super().adjoint(direct, blocked)
+        # Diagonal: δ_t = e_t + D_{t+1} ⊙ δ_{t+1}, an accumulation in reversed time.
+        total = torch.empty_like(direct, memory_format=torch.contiguous_format)
+        later = torch.zeros_like(self._split(direct[0]))
+        decay: Tensor | None = None  # of the step after the block
+        for start in reversed(range(0, self.steps, self.block)):
+            part = slice(start, min(self.steps, start + self.block))
+            own = self.during(part).every_decay()
+            after = torch.zeros_like(own[:1]) if decay is None else decay
+            shifted = torch.cat([own[1:], after]).flip(0)
+            made = accumulate(shifted, self._split(direct[part]).flip(0), later)
+            total[part], later, decay = made.flip(0).flatten(-3), made[-1], own[:1]
+        return total
+
     def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
         back = torch.empty_like(rows, memory_format=torch.contiguous_format)
         for start in range(0, self.steps, self.block):
@@ -178,6 +197,10 @@ class LinearisedScan(Linearised):
             return self, sources
         twin = self._twin()
         twin.shape = heads, self.shape[1], 1
+        steps, _ = self._at(0)
+        if steps.left is None and steps.decay.shape[-2] == 1:  # one decay for all keys of a head
+            twin.shape = heads, 1, 1
+            rows = rows.norm(dim=-1, keepdim=True)
         return twin, rows.flatten(-2)
 
     def _acts_on_keys(self) -> bool:

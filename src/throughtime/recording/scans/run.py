@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from throughtime.recording.scans.accumulate import accumulate
 from throughtime.recording.scans.form import Arguments, Steps
 from throughtime.recording.scans.linear import block_of
 from throughtime.recording.scans.record import ScanCall
@@ -113,6 +114,10 @@ def states_of(run: Run) -> Float[Tensor, "T B S"]:
     states, state = run.empty(), run.initial()
     for part in run.parts():
         steps = run.make(part)
+        if steps.left is None:
+            made = accumulate(steps.every_decay(), steps.written(), state)
+            states[part], state = made.flatten(-3), made[-1]
+            continue
         for t, written in enumerate(steps.written().unbind(0)):
             state = steps.at(t).forward(state) + written
             states[part.start + t] = state.flatten(-3)
