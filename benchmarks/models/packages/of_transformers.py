@@ -122,7 +122,8 @@ _FAMILIES: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-def _build(family: str) -> Pair:
+def built(family: str, steps: int = _STEPS) -> Pair:
+    """The model of a family, and its loss on random words."""
     _, more = _FAMILIES[family]
     auto = _transformers()
     torch.manual_seed(0)
@@ -130,7 +131,7 @@ def _build(family: str) -> Pair:
         auto.AutoConfig.for_model(family, **{**_ALL, **more})
     )
     draw = torch.Generator().manual_seed(1)
-    words = torch.randint(3, _WORDS, (_BATCH, _STEPS), generator=draw)
+    words = torch.randint(3, _WORDS, (_BATCH, steps), generator=draw)
 
     def closure() -> Tensor:
         loss: Tensor = model(input_ids=words, labels=words).loss
@@ -160,6 +161,6 @@ def _transformers() -> Any:
 
 
 MODELS = [
-    PublicModel("transformers", family, partial(_build, family), layers, "" if layers else _SHORT)
+    PublicModel("transformers", family, partial(built, family), layers, "" if layers else _SHORT)
     for family, (layers, _) in _FAMILIES.items()
 ]

@@ -65,14 +65,17 @@ def _trace(chain: Sequence[ScanCall], name: str, budget: int, shelf: Shelf) -> L
     runs = [Run.of(call, budget) for call in chain]
     later = [*chain[1:], None]
     states = [states_of(run) for run in runs]
-    lazy = [shelf.put(_silent(partial(states_of, run))) for run in runs]
+    lazy = [
+        shelf.put(_silent(partial(states_of, run)), own)
+        for run, own in zip(runs, states, strict=True)
+    ]
     linear = InTurn.of([_linear(run, make) for run, make in zip(runs, lazy, strict=True)])
 
     def direct() -> Tensor:
         pairs = zip(runs, lazy, later, strict=True)
         return torch.cat([direct_of(run, make(), following) for run, make, following in pairs])
 
-    asked, joined = direct(), torch.cat(states)
+    asked, joined = direct(), states[0] if len(states) == 1 else torch.cat(states)
     total = linear.adjoint(asked)
     parts = total.split([run.steps for run in runs])
     checks = [compared(run, own, part) for run, own, part in zip(runs, states, parts, strict=True)]
@@ -96,7 +99,7 @@ def _trace(chain: Sequence[ScanCall], name: str, budget: int, shelf: Shelf) -> L
     lazy_direct = shelf.put(_silent(direct), asked)
     return ScanTrace.of(
         trace,
-        states=shelf.put(_silent(lambda: torch.cat([make() for make in lazy])), joined),
+        states=lazy[0] if len(lazy) == 1 else _silent(lambda: torch.cat([one() for one in lazy])),
         direct=lazy_direct,
         gradients=shelf.put(_silent(lambda: linear.adjoint(lazy_direct())), total),
     )
