@@ -155,6 +155,25 @@ def test_a_checkpoint_gives_the_same_trace(reentrant: bool) -> None:
     assert same(layer, one(model))
 
 
+def test_layers_of_all_kinds_in_series_decide_together() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.LSTM(H, H, batch_first=True).double()
+            self.scan, self.last = Gated(), nn.GRU(H, H, batch_first=True).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            output: Tensor = self.last(self.scan(self.first(x)[0]) + x)[0]
+            return output
+
+    model = Mixed()
+    trace = tt.observe(model, lambda: loss_of(model))
+    assert set(trace.names) == {"first", "scan", "last"}
+    assert set(trace.feeds) == {("first", "scan"), ("scan", "last")}
+    found = tt.diagnose(trace)
+    assert {layer.kind for layer in found.layers} == {"LSTM", "GRU", "scan", "series"}
+
+
 def test_two_calls_of_one_module_are_two_rows() -> None:
     model = Gated()
     trace = tt.observe(model, lambda: (model(inputs()) + model(2 * inputs())).square().mean())
@@ -303,57 +322,6 @@ def test_torchs_associative_scan_is_seen_where_it_is_linear() -> None:
     assert layer.verified < 1e-10
     with pytest.raises(tt.NothingRecordedError):
         one(Parallel(lambda x, y: (x[0] * y[0], x[1] + y[1])))
-
-
-class InPieces(nn.Module):
-    """A gated delta rule over pieces of the sequence, with ``between`` on the state."""
-
-    def __init__(self, cut: int, between: Callable[[Tensor], Tensor] = lambda state: state) -> None:
-        super().__init__()
-        draw = torch.Generator().manual_seed(6)
-        shapes = [(B, T, 2, 3), (B, T, 2, 3), (B, T, 2, 4), (B, T, 2), (B, T, 2)]
-        drawn = [torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in shapes]
-        self.parts = nn.ParameterList([*drawn[:3], -drawn[3].sigmoid(), drawn[4].sigmoid()])
-        self.cut, self.between = cut, between
-
-    def forward(self) -> Tensor:
-        state, outputs = None, []
-        for piece in zip(*(part.split(self.cut, 1) for part in self.parts), strict=True):
-            state = None if state is None else self.between(state)
-            output, state = cores.torch_chunk_gated_delta_rule(
-                *piece, initial_state=state, output_final_state=True
-            )
-            outputs.append(output)
-        return torch.cat(outputs, 1).sin().sum()
-
-
-def test_a_call_continues_another_from_whose_last_state_it_starts() -> None:
-    whole, pieces = (tt.observe(model, model) for model in (InPieces(T), InPieces(7)))
-    (one,), (row,) = whole.layers, pieces.layers
-    for name in ("states", "direct", "gradients"):
-        torch.testing.assert_close(getattr(row, name), getattr(one, name))
-    assert row.verified is not None
-    assert row.verified < 1e-10
-    sides = [np.asarray(tt.measures.lags(layer).values) for layer in (row, one)]
-    np.testing.assert_allclose(*sides, atol=1e-9)
-    shares = [np.asarray(tt.measures.contributions(layer).values) for layer in (row, one)]
-    np.testing.assert_allclose(*shares, atol=1e-9)
-    assert tt.diagnose(pieces, span=12).verdict == tt.diagnose(whole, span=12).verdict
-
-
-CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
-    "detached": torch.Tensor.detach,
-    "halved": lambda state: state / 2,
-    "half of it detached": lambda state: state / 2 + state.detach() / 2,
-}
-
-
-@pytest.mark.parametrize("between", CHANGES.values(), ids=CHANGES)
-def test_a_state_that_was_changed_on_its_way_begins_a_row(
-    between: Callable[[Tensor], Tensor],
-) -> None:
-    model = InPieces(10, between)
-    assert len(tt.observe(model, model)) == 2
 
 
 def leaky_sum(leaks: Tensor, values: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ class Recorder(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self.passes.probing:
+        if self.passes.probing or self.passes.scanning:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name in _BACKWARD_NAMES and func in _BACKWARD:

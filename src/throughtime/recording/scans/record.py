@@ -29,7 +29,7 @@ class ScanCall:
         name: of the module that ran it.
         given: its arguments by name, tensors detached.
         output: what it read from its states, detached.
-        follows: the call of the same core from whose last state it starts.
+        follows: the call of the same core from whose last state it starts, if there is one.
         handed: the last state in autograd's graph, as the user has it, until the capture ends.
         reads: the recorded calls, of layers and of scans, that its arguments depend on.
         again: it ran during a backward pass, as a checkpoint does.
@@ -47,7 +47,7 @@ class ScanCall:
     why_not: str
     unknown: str = ""
     reads: tuple[Any, ...] = ()
-    follows: ScanCall | None = None
+    follows: tuple[ScanCall, ...] = ()
     handed: Tensor | None = None
     versions: tuple[tuple[Tensor, int], ...] = ()
     received: dict[str, Tensor] = field(default_factory=dict)
@@ -69,8 +69,6 @@ class Scans:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self.calls: list[ScanCall] = []
-        self.running = False
-        """Whether a core runs at this moment: what happens inside is not to be recorded twice."""
 
     def open(self, model: nn.Module) -> Callable[[], None]:
         """Put the stand-ins in place; what closes is returned."""
@@ -82,6 +80,11 @@ class Scans:
                 call.handed = None
 
         return close
+
+    @property
+    def running(self) -> bool:
+        """Whether a core runs at this moment."""
+        return self._recorder.passes.scanning
 
     def hears(self) -> bool:
         """Whether the calls of the thread that asks are those of its capture."""
@@ -96,7 +99,8 @@ class Scans:
         kwargs: dict[str, Any],
     ) -> Any:
         """Run the core with aliases of its probes, so that hooks see the gradient of this use."""
-        if self.running or self._recorder.passes.probing:
+        passes = self._recorder.passes
+        if passes.scanning or passes.probing:
             return function(*args, **kwargs)
         if torch._C._functorch.peek_interpreter_stack() is not None:
             return function(*args, **kwargs)
@@ -108,13 +112,13 @@ class Scans:
             return function(*args, **kwargs)
         watched = _aliases(scan, given)
         by_id = {id(given[name]): alias for name, alias in watched.items()}
-        self.running = True
+        passes.scanning = True
         try:
             result, seen = scan.call(
                 function, _instead(args, by_id), _instead(kwargs, by_id), given, watched
             )
         finally:
-            self.running = False
+            passes.scanning = False
         if seen is None:  # a fused kernel that is not there
             return result
         final = scan.final(seen)
@@ -152,23 +156,22 @@ class Scans:
             self.watch(call, "final", final)
         return call
 
-    def _before(self, scan: Scan, given: Mapping[str, Any]) -> ScanCall | None:
+    def _before(self, scan: Scan, given: Mapping[str, Any]) -> tuple[ScanCall, ...]:
         """The call from whose last state, untouched on its way, this one starts.
 
         By the graph: what autograd sends to the initial state arrives at that last state as it is.
         """
         start = given.get(scan.state)
         if not isinstance(start, Tensor) or start.grad_fn is None or self._recorder.backward:
-            return None
+            return ()
         earlier: Any
         for earlier in self._recorder._feeds.read(start):
             last = earlier.handed if isinstance(earlier, ScanCall) else None
             if last is None or earlier.scan is not scan or last.shape != start.shape:
                 continue
             if self._untouched(last, start):
-                before: ScanCall = earlier
-                return before
-        return None
+                return (earlier,)
+        return ()
 
     def _untouched(self, last: Tensor, start: Tensor) -> bool:
         """Whether what autograd sends to ``start`` arrives at ``last`` as it was sent."""

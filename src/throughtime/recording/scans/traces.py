@@ -52,7 +52,7 @@ def scan_chains(calls: Sequence[ScanCall]) -> list[list[ScanCall]]:
     for call in in_effect(calls):
         if not call.reached or call.unknown:
             continue
-        before = next((chain for chain in chains if chain[-1] is call.follows), None)
+        before = next((chain for chain in chains if chain[-1] in call.follows), None)
         if before is None:
             chains.append([call])
         else:
