@@ -55,11 +55,11 @@ class Own(nn.Module):
 @pytest.mark.parametrize("heads", [(), (2,)])
 def test_gradients_are_autograds(shown: str, heads: tuple[int, ...]) -> None:
     model = Own(shown, heads)
-    (layer,) = tt.observe(model, lambda: model().sin().sum())
+    layer = tt.observe(model, lambda: model().sin().sum())["own"]
     loss = model().sin().sum()
     truth = torch.stack([g.flatten(1) for g in torch.autograd.grad(loss, model.kept)])
     torch.testing.assert_close(layer.gradients, truth)
-    assert layer.name == "own"
+    assert layer.kind == "scan"
     assert not layer.spoilt
     assert layer.verified is not None
     assert layer.verified < 1e-10
