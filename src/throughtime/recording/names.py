@@ -34,6 +34,10 @@ class Names:
         """Whether it is registered in the model."""
         return id(module) in self._names
 
+    def path(self, module: int) -> str | None:
+        """The name of the module with this identity; None for one that is not registered."""
+        return self._names.get(module)
+
     def owns(self, weights: Sequence[Tensor]) -> bool:
         """Whether one of these weights is a parameter of the model."""
         return any(id(weight) in self._owners for weight in weights)

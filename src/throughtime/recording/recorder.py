@@ -22,6 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from throughtime.recording import reading
 from throughtime.recording.calls import Call, Passes, Snapshots, Weight, of_torch, version
 from throughtime.recording.checks import check_input
+from throughtime.recording.discovery import Discovery
 from throughtime.recording.feeds import Feeds
 from throughtime.recording.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.recording.marks import Root
@@ -40,7 +41,7 @@ _BACKWARD_NAMES = {function.__name__ for function in _BACKWARD}
 class Recorder(TorchFunctionMode):
     """Records the calls of ``model``'s recurrent layers while it is entered."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, budget: int) -> None:
         super().__init__()
         self.calls: list[Call] = []
         self.passes = Passes()
@@ -56,6 +57,7 @@ class Recorder(TorchFunctionMode):
         self._feeds = Feeds()
         self.unseen = Unseen(model)
         self.marked: list[Callable[[Any], bool]] = []
+        self.discovery = Discovery(self.names.path, self.passes, self._seen, budget)
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
         self._entered = 0
@@ -68,6 +70,7 @@ class Recorder(TorchFunctionMode):
         """Enter, and leave when ``stack`` is closed: nothing stays behind, whatever happens."""
         self._thread, self._since = threading.get_ident(), reading.sequence_number()
         stack.callback(self._detach)
+        self.discovery.begin()
         self._handles += [
             module_hooks.register_module_forward_pre_hook(self._before),
             module_hooks.register_module_forward_hook(
@@ -91,6 +94,7 @@ class Recorder(TorchFunctionMode):
         self.witness.close()
         self._origins.clear()
         self.unseen.clear()
+        self.discovery.end()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if not reading.is_ours(self._thread, backward=self.backward) or self.passes.probing:
@@ -149,9 +153,12 @@ class Recorder(TorchFunctionMode):
         if name in _BACKWARD_NAMES and func in _BACKWARD:
             return self._backward(func, args, kwargs)
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
+            self.discovery.before(name, args)
             result = func(*args, **kwargs)
             if func in USES and torch.is_grad_enabled():
                 self.unseen.note(args, result, self._seen)
+            if self._outside is None:
+                self.discovery.after(name, args, kwargs, result, self.inside)
             return result
         if func in FUSED:
             fused = Fused.parse(func, args)
@@ -164,6 +171,8 @@ class Recorder(TorchFunctionMode):
 
     def _backward(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """One backward pass; torch hands the arguments over as keywords."""
+        if self._outside is None and (handles := self.discovery.look()):
+            self.keep(handles)
         if self.keep_graph:
             kwargs = {**kwargs, "retain_graph": True}
             self.roots += reading.roots_of(args, kwargs)

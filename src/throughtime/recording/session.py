@@ -95,7 +95,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         if memory <= 0:
             raise InputError(f"memory must be a positive number of bytes, not {memory}")
         self._model, self._lengths, self._memory = model, lengths, memory
-        self._recorder = Recorder(model)
+        self._recorder = Recorder(model, memory)
         self._marks: dict[str, Marks] = {}
         self._keeping = Keeping(lambda: self._recorder.backward)
         self._marked: list[LayerTrace] | ThroughtimeError = []
@@ -153,7 +153,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
                 self._marked = error
 
     def _read_marks(self) -> list[LayerTrace]:
-        runs = [run for marks in self._marks.values() for run in marks.runs()]
+        found = self._recorder.discovery.found
+        runs = [run for marks in (*self._marks.values(), *found.values()) for run in marks.runs()]
         names = _unique([run.name for run in runs])
         roots = self._recorder.roots
         witness = self._recorder.witness

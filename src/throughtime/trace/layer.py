@@ -112,7 +112,7 @@ class LayerTrace:
     @property
     def marked(self) -> bool:
         """Whether this is a user's own recurrence, known by its marked states alone."""
-        return self.kind == "marked"
+        return self.kind in ("marked", "loop")
 
     def part(self, name: str) -> slice:
         """Where in S a part lies; ``"s"`` is the whole state."""

@@ -1,0 +1,160 @@
+"""What a loop hands from one iteration to the next: the values alive across its boundary.
+
+The boundary may lie behind any site that runs once in every iteration. It lies at the end of the
+body, as whoever wrote it would say, unless another one crosses much less.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from throughtime.recording.discovery.graph import Graph, Value
+from throughtime.recording.discovery.loops import Loop
+
+_MUCH_LESS = 0.75
+_MOST = 0.7
+_GROWING = 0.5
+
+Role = tuple[int, int, int]
+"""A part of a state: the site that makes it, which of its outputs, and how many made later live."""
+
+
+@dataclass(eq=False)
+class Cut:
+    """The state of a loop, iteration by iteration.
+
+    Attributes:
+        roles: what its parts are.
+        states: by iteration, the value of every part.
+        first: the iteration of the first of these states.
+        left_out: how many values also cross the boundaries, and are no part of the state: a list
+            that grows, or what is there in some iterations alone.
+    """
+
+    roles: list[Role]
+    states: list[tuple[Value, ...]]
+    first: int
+    left_out: int
+
+
+class Cutter:
+    """Cuts one loop."""
+
+    def __init__(self, loop: Loop, graph: Graph) -> None:
+        self._loop, self._graph = loop, graph
+        inside = set(loop.events)
+        # Where a value is made, and the last place in the loop at which it is read.
+        self._spans: dict[Value, int] = {}
+        for number in loop.events:
+            for slot, tensor in enumerate(graph.events[number].sizes):
+                readers = [r for r in graph.readers.get((number, slot), ()) if r in inside]
+                if readers and tensor:
+                    self._spans[number, slot] = readers[-1]
+
+    def cut(self) -> Cut | None:
+        """The best cut; None where no state is the same in most iterations."""
+        times = {site: self._times(site) for site in self._loop.steady}
+        sizes = {site: self._size(t) for site, t in times.items() if len(t) > 2}
+        if not sizes:
+            return None
+        best = self._loop.steady[-1]
+        least = min(sizes, key=lambda site: sizes[site])
+        if best not in sizes or sizes[least] < _MUCH_LESS * sizes[best]:
+            best = least
+        return self._states(times[best])
+
+    def _times(self, site: int) -> list[int]:
+        return [n for n in self._loop.events if self._graph.events[n].site == site]
+
+    def _size(self, times: Sequence[int]) -> float:
+        """How many numbers cross a boundary behind these events, in the middle of the run."""
+        changes: Counter[int] = Counter()
+        for (made, slot), last in self._spans.items():
+            size = self._graph.events[made].sizes[slot]
+            changes[bisect_right(times, made - 1)] += size
+            changes[bisect_right(times, last - 1)] -= size
+        alive, sizes = 0, []
+        for n in range(len(times)):
+            alive += changes[n]
+            sizes.append(alive)
+        inner = sizes[1:-1] or sizes
+        return median(inner) or float("inf")
+
+    def _states(self, times: Sequence[int]) -> Cut | None:
+        live: list[list[Value]] = [[] for _ in times]
+        for value, last in self._spans.items():
+            start, end = bisect_right(times, value[0] - 1), bisect_right(times, last - 1)
+            for n in range(start, min(end, len(times))):
+                live[n].append(value)
+        by_role = [self._roles(values) for values in live]
+        roles, left_out = self._steady(by_role)
+        if not roles:
+            return None
+        states: list[tuple[Value, ...]] = []
+        first = 0
+        for n, time in enumerate(times):
+            state = self._state(roles, by_role[n], time)
+            if state is not None:
+                states.append(state)
+            elif states:
+                return None
+            else:
+                first = n + 1
+        return Cut(roles, states, first, left_out) if len(states) > 1 else None
+
+    def _roles(self, values: Sequence[Value]) -> dict[Role, Value]:
+        found: dict[Role, Value] = {}
+        ranks: Counter[tuple[int, int]] = Counter()
+        for number, slot in sorted(values, reverse=True):
+            site = self._graph.events[number].site
+            found[site, slot, ranks[site, slot]] = number, slot
+            ranks[site, slot] += 1
+        return found
+
+    def _steady(self, by_role: Sequence[dict[Role, Value]]) -> tuple[list[Role], int]:
+        """The roles that most boundaries have, but for those of lists that grow."""
+        inner = by_role[1:-1] or by_role
+        counts = Counter(role for roles in inner for role in roles)
+        deepest = {
+            (site, slot): max(rank for s, o, rank in by_role[-2] if (s, o) == (site, slot))
+            for site, slot, _ in by_role[-2]
+        }
+        growing = {k for k, rank in deepest.items() if rank > 2 and rank >= _GROWING * len(by_role)}
+        roles = [
+            role
+            for role, count in counts.items()
+            if count >= _MOST * len(inner) and not (role[2] and role[:2] in growing)
+        ]
+        middle = by_role[len(by_role) // 2]
+        return sorted(roles), len(set(middle) - set(roles))
+
+    def _state(
+        self, roles: Sequence[Role], here: dict[Role, Value], time: int
+    ) -> tuple[Value, ...] | None:
+        """The state at a boundary: what is alive, and where that is missing what was made last."""
+        spare = {role: value for role, value in here.items() if role not in roles}
+        state: list[Value] = []
+        for role in roles:
+            value = here.get(role)
+            if value is None:
+                shape = self._shape(role)
+                fitting = [r for r, v in spare.items() if self._graph.events[v[0]].shapes[v[1]] == shape]
+                value = spare.pop(fitting[0]) if len(fitting) == 1 else self._latest(role, time)
+            if value is None:
+                return None
+            state.append(value)
+        return tuple(state)
+
+    def _shape(self, role: Role) -> tuple[int, ...]:
+        site, slot, _ = role
+        shapes = [self._graph.events[n].shapes[slot] for n in self._times(site)]
+        return Counter(shapes).most_common(1)[0][0]
+
+    def _latest(self, role: Role, time: int) -> Value | None:
+        site, slot, rank = role
+        made = [n for n in self._times(site) if n <= time]
+        return (made[-1 - rank], slot) if len(made) > rank else None

@@ -1,0 +1,194 @@
+"""The torch calls of a run, each with the place in the user's code from which it was made.
+
+Only what autograd knows is kept: the nodes of its graph that a call read and made, and the tensors
+that it returned, whose values a state is read from later. Nothing is looked up while the model
+runs; ``loops`` does that once, before the first backward pass.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Key = tuple[Any, int]
+"""One value of autograd's graph: a node, and which of its outputs."""
+
+STORES = frozenset({"__setitem__", "index_copy_", "index_put_", "copy_", "masked_scatter_"})
+"""Calls that write into a tensor, of which they may leave a part as it was."""
+_DEEPEST = 200
+_SMALL = 2**16
+
+
+class Site(NamedTuple):
+    """A place in the code, as it was reached.
+
+    Attributes:
+        frames: the instruction of every Python frame, the innermost first.
+        modules: the modules that were running, by identity, the outermost first.
+        weights: the parameters that the call itself read, by identity.
+    """
+
+    frames: tuple[tuple[CodeType, int], ...]
+    modules: tuple[int, ...]
+    weights: tuple[int, ...]
+
+
+class Event:
+    """One torch call: its site, its name, and the values that it read and made."""
+
+    __slots__ = ("keys", "name", "outputs", "place", "reads", "shapes", "site", "sizes", "versions")
+
+    def __init__(self, site: int, name: str, reads: list[Key], outputs: list[Tensor]) -> None:
+        self.site, self.name, self.reads = site, name, reads
+        self.outputs: list[Tensor | None] = list(outputs)
+        self.keys: list[Key] = [(one.grad_fn, one.output_nr) for one in outputs]
+        self.versions = [one._version for one in outputs]
+        self.shapes = [tuple(one.shape) for one in outputs]
+        # 0 for a single number without an axis, which is no state.
+        self.sizes = [one.numel() if one.dim() else 0 for one in outputs]
+        self.place = 0
+
+
+class Events:
+    """Records the calls of one thread; ``budget``: how many bytes of values are held at most."""
+
+    def __init__(self, budget: int) -> None:
+        self.events: list[Event] = []
+        self.sites: list[Site] = []
+        self.counts: Counter[int] = Counter()
+        self.before_writes: dict[Key, Tensor] = {}
+        self.forgotten = False
+        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._writes: dict[str, bool] = {}
+        self._top: FrameType | None = None
+        self._budget, self._held, self._released = budget, 0, 0
+
+    def begin(self, frame: FrameType | None) -> None:
+        """``frame``: the one in which the block stands; what is around it does not count."""
+        self._top = None if frame is None else frame.f_back
+
+    def end(self) -> None:
+        """Let go of everything."""
+        self._top = None
+        self.clear()
+        self._numbers.clear()
+        self.sites.clear()
+        self.counts.clear()
+
+    def clear(self) -> None:
+        """Forget the calls so far, and not their sites."""
+        self.events.clear()
+        self.before_writes.clear()
+        self._held = self._released = 0
+
+    def writes(self, name: str) -> bool:
+        """Whether a call of this name changes its first argument in place."""
+        known = self._writes.get(name)
+        if known is None:
+            known = name == "__setitem__" or (name.startswith("__i") and name.endswith("__"))
+            known |= name.endswith("_") and not name.endswith("__")
+            known &= name not in ("__index__", "__int__", "__invert__", "requires_grad_")
+            self._writes[name] = known
+        return known
+
+    def before_write(self, target: Any) -> None:
+        """A tensor is about to be changed in place: keep its value, if it is small."""
+        for tensor in _written(target):
+            if tensor.grad_fn is not None and tensor.numel() <= _SMALL:
+                self.before_writes[tensor.grad_fn, tensor.output_nr] = tensor.detach().clone()
+                self._hold(tensor)
+
+    def note(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        result: Any,
+        modules: Sequence[tuple[nn.Module, int]],
+    ) -> Event | None:
+        """A call has returned; ``modules``: those that are running."""
+        made = _written(args[0]) if self.writes(name) and args else _tensors(result)
+        outputs = [one for one in made if one.grad_fn is not None]
+        if not outputs:
+            return None
+        reads: list[Key] = []
+        weights: list[int] = []
+        for one in _tensors((args, kwargs) if kwargs else args):
+            if one.requires_grad and one.grad_fn is not None:
+                reads.append((one.grad_fn, one.output_nr))
+            elif isinstance(one, nn.Parameter):
+                weights.append(id(one))
+        event = Event(self._site(modules, tuple(weights)), name, reads, outputs)
+        self.events.append(event)
+        self.counts[event.site] += 1
+        for one in outputs:
+            if one._base is None:
+                self._hold(one)
+        return event
+
+    def _site(self, modules: Sequence[tuple[nn.Module, int]], weights: tuple[int, ...]) -> int:
+        frame, top, depth = sys._getframe(3), self._top, _DEEPEST
+        path: list[Any] = []
+        while frame is not top and depth:
+            path.append(frame.f_code)
+            path.append(frame.f_lasti)
+            if frame.f_back is None:
+                break
+            frame, depth = frame.f_back, depth - 1
+        running = tuple([id(module) for module, _ in modules])
+        key = (running, weights, *path)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.sites)
+            self.sites.append(
+                Site(tuple(zip(path[::2], path[1::2], strict=True)), running, weights)
+            )
+        return number
+
+    def _hold(self, tensor: Tensor) -> None:
+        self._held += tensor.numel() * tensor.element_size()
+        if self._held > self._budget:
+            self._release()
+
+    def _release(self) -> None:
+        """Let go of values at places that ran once; of the oldest where those are not enough."""
+        rare = [e for e in self.events[self._released :] if self.counts[e.site] < 2]
+        oldest = self.events[: len(self.events) // 2]
+        for event in rare or oldest:
+            event.outputs = [None] * len(event.outputs)
+        self.forgotten |= not rare
+        self._released = len(self.events)
+        self._held //= 2
+
+
+def _written(target: Any) -> list[Tensor]:
+    """The tensor that a call writes into, and the one of which it is a view."""
+    if not isinstance(target, Tensor):
+        return []
+    return [target] if target._base is None else [target, target._base]
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in arguments, however they are nested."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _tensors(one)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _tensors(one)
+
+
+def transformed() -> bool:
+    """Whether a function transform (vmap, grad) is under way, whose tensors are not the user's."""
+    return torch._C._are_functorch_transforms_active()
+
+
+Note = Callable[..., Event | None]

@@ -1,0 +1,37 @@
+"""What a loop is called: the module that it runs or stands in, else its function and line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from throughtime.recording.discovery.events import Site
+from throughtime.recording.discovery.loops import Loop
+
+
+def name_of(loop: Loop, sites: Sequence[Site], path: Callable[[int], str | None]) -> str:
+    """``path``: what the model calls a module, by identity; None for one that it does not hold."""
+    stacks = [sites[site].modules for site in loop.sites]
+    shortest = min(map(len, stacks))
+    same = next(
+        (n for n in range(shortest) if len({stack[n] for stack in stacks}) > 1), shortest
+    )
+    for module in reversed(stacks[0][:same]):
+        if name := path(module):
+            return name
+    return "{}:{}".format(*_function(loop, sites))
+
+
+def where_of(loop: Loop, sites: Sequence[Site]) -> str:
+    """``model.py:12``."""
+    context = loop.context
+    code = sites[loop.steady[-1]].frames[0][0] if context is None else context.code
+    return f"{Path(code.co_filename).name}:{_function(loop, sites)[1]}"
+
+
+def _function(loop: Loop, sites: Sequence[Site]) -> tuple[str, int]:
+    context = loop.context
+    if context is not None:
+        return context.code.co_name, context.line
+    code = sites[loop.steady[-1]].frames[0][0]
+    return code.co_name, code.co_firstlineno
