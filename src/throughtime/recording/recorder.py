@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as module_hooks
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
@@ -57,7 +56,7 @@ class Recorder(TorchFunctionMode):
         self._feeds = Feeds()
         self.unseen = Unseen(model)
         self.marked: list[Callable[[Any], bool]] = []
-        self.discovery = Discovery(self.names.path, self.passes, self._seen, budget)
+        self.discovery = Discovery(self.names, self.passes, self._is_marked, budget)
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
         self._entered = 0
@@ -71,12 +70,7 @@ class Recorder(TorchFunctionMode):
         self._thread, self._since = threading.get_ident(), reading.sequence_number()
         stack.callback(self._detach)
         self.discovery.begin()
-        self._handles += [
-            module_hooks.register_module_forward_pre_hook(self._before),
-            module_hooks.register_module_forward_hook(
-                self._after, with_kwargs=True, always_call=True
-            ),
-        ]
+        self._handles += reading.module_hooks_of(self._before, self._after)
         stack.enter_context(self)
 
     def keep(self, handles: list[RemovableHandle]) -> None:
@@ -85,11 +79,7 @@ class Recorder(TorchFunctionMode):
         self.keep_graph = True
 
     def _detach(self) -> None:
-        while self._handles:
-            handle = self._handles.pop()
-            handle.remove()
-            # torch forgets to take this entry away with its hook.
-            module_hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)
+        reading.remove(self._handles)
         self._feeds.forget()
         self.witness.close()
         self._origins.clear()
@@ -152,14 +142,21 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _BACKWARD_NAMES and func in _BACKWARD:
             return self._backward(func, args, kwargs)
+        before = len(self.calls)
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
             self.discovery.before(name, args)
             result = func(*args, **kwargs)
             if func in USES and torch.is_grad_enabled():
                 self.unseen.note(args, result, self._seen)
-            if self._outside is None:
-                self.discovery.after(name, args, kwargs, result, self.inside)
-            return result
+        else:
+            result = self._kernel(func, args)
+        if self._outside is None:
+            layers = [call.name for call in self.calls[before:]]
+            self.discovery.after(name, args, kwargs, result, self.inside, layers)
+        return result
+
+    def _kernel(self, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run a recurrent kernel, and record it if it is the model's."""
         if func in FUSED:
             fused = Fused.parse(func, args)
             return self._fused(fused) if self._is_seen(fused.weights) else func(*args)
@@ -399,4 +396,7 @@ class Recorder(TorchFunctionMode):
 
     def _seen(self, node: Any) -> bool:
         """Whether a recorded or marked state stands at this node of the graph."""
-        return self._origins.stands_at(node) or any(marked(node) for marked in self.marked)
+        return self._origins.stands_at(node) or self._is_marked(node)
+
+    def _is_marked(self, node: Any) -> bool:
+        return any(marked(node) for marked in self.marked)

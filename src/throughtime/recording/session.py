@@ -32,13 +32,13 @@ from throughtime.recording.assemble import find_links, layer_traces
 from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain, find_chains
 from throughtime.recording.checks import CUT_OFF, LOOSE, padded_sequences
-from throughtime.recording.courses import count_loops, with_courses, with_marked_course
+from throughtime.recording.courses import count_loops, with_courses
 from throughtime.recording.fragments import Fragments
 from throughtime.recording.keeping import Keeping
 from throughtime.recording.lengths import Lengths, with_lengths
-from throughtime.recording.marked import checked_jointly, marked_trace
 from throughtime.recording.marks import Marks
 from throughtime.recording.names import path_of
+from throughtime.recording.own import Own, unique
 from throughtime.recording.recorder import Recorder
 from throughtime.recording.tails import ends
 from throughtime.trace import Far, LayerTrace, Trace
@@ -98,7 +98,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._recorder = Recorder(model, memory)
         self._marks: dict[str, Marks] = {}
         self._keeping = Keeping(lambda: self._recorder.backward)
-        self._marked: list[LayerTrace] | ThroughtimeError = []
+        self._own: Own | ThroughtimeError = Own()
         self._stack: ExitStack | None = None
         self._entered = False
         self._far: dict[int, tuple[Far, ...]] = {}
@@ -148,21 +148,11 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         stack.close()
         if whole and self.backwards:
             try:
-                self._marked = self._read_marks()
+                recorder = self._recorder
+                found = recorder.discovery.found.values()
+                self._own = Own.read(self._marks.values(), found, recorder.roots, recorder.witness)
             except ThroughtimeError as error:
-                self._marked = error
-
-    def _read_marks(self) -> list[LayerTrace]:
-        found = self._recorder.discovery.found
-        runs = [run for marks in (*self._marks.values(), *found.values()) for run in marks.runs()]
-        names = _unique([run.name for run in runs])
-        roots = self._recorder.roots
-        witness = self._recorder.witness
-        traces = [
-            with_marked_course(marked_trace(run, name, roots), run.states, witness)
-            for run, name in zip(runs, names, strict=True)
-        ]
-        return checked_jointly(runs, traces, roots)
+                self._own = error
 
     def mark(self, state: Tensor | Sequence[Tensor], name: str) -> None:
         """Show the state of your own recurrence, once a step, in the order of time.
@@ -208,7 +198,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         chains = find_chains(self._recorder.calls)
         reached = [chain for chain in chains if chain.reached]
         fragments = Fragments.of(reached)
-        names = _unique([chain.name for chain in fragments.kept])
+        names = unique([chain.name for chain in fragments.kept])
         traces = [
             replace(trace, far=self._far.get(id(chain.calls[0]), ()))
             for trace, chain in zip(layer_traces(reached, self._memory), reached, strict=True)
@@ -216,15 +206,15 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         layers = fragments.rows(reached, names, traces)
         layers, untold = with_lengths(layers, self._lengths)
         layers = with_courses(layers, fragments.kept, self._recorder.calls)
-        if isinstance(self._marked, ThroughtimeError):
-            raise self._marked
-        layers += self._marked
+        if isinstance(self._own, ThroughtimeError):
+            raise self._own
+        layers, told = self._own.beside(layers)
         if not layers:
             self._refuse(chains)
         return Trace(
             tuple(layers),
             find_links(fragments.kept, names),
-            (*self._notes(chains), *untold, *self._padding(reached)),
+            (*self._notes(chains), *told, *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
             feeds=_feeds(fragments.kept, names),
@@ -249,7 +239,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             f"the weight {name!r} is used {uses} times, each time on what it made before: a "
             "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
             "'name') in every step"
-            for name, uses in self._recorder.unseen.found()
+            for name, uses in self._recorder.unseen.found(self._recorder.discovery.weights)
         ]
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
@@ -334,16 +324,6 @@ def mark(state: Tensor | Sequence[Tensor], name: str) -> None:
     """
     for run in _open.captures:
         run.mark(state, name)
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """The same names, numbered from the second time on: ``encoder``, ``encoder (2)``."""
-    seen: dict[str, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return unique
 
 
 def _feeds(chains: Sequence[Chain], names: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -8,6 +8,7 @@ shows them as marked ones are shown; ``naming`` says what they are called.
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,32 +20,34 @@ from throughtime.recording.discovery.cut import Cut, Cutter
 from throughtime.recording.discovery.events import Events, transformed
 from throughtime.recording.discovery.graph import Graph
 from throughtime.recording.discovery.loops import MIN, Finder, Loop
-from throughtime.recording.discovery.naming import name_of, where_of
+from throughtime.recording.discovery.naming import name_of, place_of, where_of
 from throughtime.recording.discovery.states import LoopStates, part_of
 from throughtime.recording.layout import Part
+from throughtime.recording.names import Names
+from throughtime.recording.witness import leaves_between
 
 
 class Discovery:
     """Finds the loops of a run.
 
     Args:
-        path: what the model calls a module, by identity.
+        names: what the model calls its modules.
         passes: the backward passes of the capture.
-        seen: whether a recorded or marked state stands at a node of the graph.
+        marked: whether a marked state stands at a node of the graph.
         budget: how many bytes of values it may hold.
     """
 
     def __init__(
         self,
-        path: Callable[[int], str | None],
+        names: Names,
         passes: Passes,
-        seen: Callable[[Any], bool],
+        marked: Callable[[Any], bool],
         budget: int,
     ) -> None:
-        self._path, self._passes, self._seen = path, passes, seen
+        self._names, self._passes, self._marked = names, passes, marked
         self._events = Events(budget)
         self.found: dict[tuple[Any, ...], LoopStates] = {}
-        self.notes: list[str] = []
+        self.weights: set[int] = set()
 
     def begin(self) -> None:
         """The block begins, in the nearest frame outside of this package's session."""
@@ -70,10 +73,17 @@ class Discovery:
         kwargs: dict[str, Any],
         result: Any,
         modules: Sequence[tuple[nn.Module, int]],
+        layers: Sequence[str],
     ) -> None:
-        """It has returned."""
-        if name != "__get__" and not transformed():
-            self._events.note(name, args, kwargs, result, modules)
+        """It has returned; ``layers``: those that are recorded, if it was a recurrent kernel."""
+        if name == "__get__" or transformed():
+            return
+        event = self._events.note(name, args, kwargs, result, modules)
+        if event is not None and layers:
+            event.kernel = tuple(dict.fromkeys(layers))
+            fed = args[0]
+            if isinstance(fed, Tensor) and fed.grad_fn is not None:
+                event.fed = (fed.grad_fn, fed.output_nr)
 
     def look(self) -> list[RemovableHandle]:
         """Before a backward pass: find the loops, and hang hooks on their states."""
@@ -85,32 +95,76 @@ class Discovery:
         found = Finder(events.events, events.sites, graph).find()
         handles: list[RemovableHandle] = []
         for loop in found.loops:
-            if any(self._seen(key[0]) for n in loop.events for key in events.events[n].keys):
+            if any(self._marked(key[0]) for n in loop.events for key in events.events[n].keys):
                 continue
             cut = Cutter(loop, graph).cut()
             if cut is not None:
-                handles += self._show(loop, cut)
+                handles += self._show(loop, cut, graph)
         events.clear()
         return handles
 
-    def _show(self, loop: Loop, cut: Cut) -> Iterator[RemovableHandle]:
+    def _show(self, loop: Loop, cut: Cut, graph: Graph) -> Iterator[RemovableHandle]:
         sites = self._events.sites
         states = [tuple(self._part(value) for value in state) for state in cut.states]
         shapes = [[None if p is None else tuple(p.shape) for p in state] for state in states]
         if any(shape != shapes[0] or None in shape for shape in shapes):
             return
+        middle = len(states) // 2
+        leaves = {
+            id(leaf)
+            for part in states[middle]
+            for leaf in leaves_between(part, states[middle - 1])
+        }
+        modules = (module for site in loop.sites for module in sites[site].modules)
+        if not self._names.known(leaves) and not self._names.known(modules):
+            return
+        self.weights |= leaves
         key = (loop.context, *((sites[s], slot, rank) for s, slot, rank in cut.roles))
         marks = self.found.get(key)
         if marks is None:
-            name, where = name_of(loop, sites, self._path), where_of(loop, sites)
-            marks = self.found[key] = LoopStates(name, self._passes, where=where)
-        for state in states:
-            yield from marks.show(tuple(part for part in state if part is not None))
+            covers, joint = _kernels(loop, graph)
+            marks = self.found[key] = LoopStates(
+                name_of(loop, sites, self._names.path),
+                self._passes,
+                where=where_of(loop, sites),
+                place=place_of(loop, sites),
+                covers=covers,
+                joint=joint,
+            )
+        walls = _walls(loop, cut, graph)
+        for state, wall in zip(states, walls, strict=True):
+            yield from marks.show(tuple(part for part in state if part is not None), wall)
 
     def _part(self, value: tuple[int, int]) -> Part | None:
         number, slot = value
         event = self._events.events[number]
         return part_of(event, slot, self._events.before_writes)
+
+
+def _walls(loop: Loop, cut: Cut, graph: Graph) -> list[bool]:
+    """By state: whether its iteration read what the one before has made, detached."""
+    before = dict.fromkeys(loop.events)
+    walls = [False] * len(cut.times)
+    for number in loop.events:
+        n = bisect_left(cut.times, number)
+        if 0 < n < len(walls) and graph.events[number].cuts:
+            sources = (value for key in graph.events[number].cuts for value in graph.resolve(key))
+            walls[n] |= any(source in before for source, _ in sources)
+    return walls
+
+
+def _kernels(loop: Loop, graph: Graph) -> tuple[frozenset[str], bool]:
+    """The recorded layers in a loop, and whether one is fed by it beyond its own state."""
+    inside = set(loop.events)
+    kernels = [graph.events[n] for n in loop.events if graph.events[n].kernel]
+    fed = any(
+        number in inside
+        for event in kernels
+        if event.fed is not None
+        for number, _ in graph.resolve(event.fed)
+    )
+    covers = frozenset(name for event in kernels for name in event.kernel)
+    return covers, fed or len(covers) > 1
 
 
 __all__ = ["MIN", "Discovery", "LoopStates"]

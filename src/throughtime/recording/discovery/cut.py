@@ -30,14 +30,14 @@ class Cut:
     Attributes:
         roles: what its parts are.
         states: by iteration, the value of every part.
-        first: the iteration of the first of these states.
+        times: the events behind which these states cross to the next iteration.
         left_out: how many values also cross the boundaries, and are no part of the state: a list
             that grows, or what is there in some iterations alone.
     """
 
     roles: list[Role]
     states: list[tuple[Value, ...]]
-    first: int
+    times: list[int]
     left_out: int
 
 
@@ -94,17 +94,12 @@ class Cutter:
         roles, left_out = self._steady(by_role)
         if not roles:
             return None
-        states: list[tuple[Value, ...]] = []
-        first = 0
-        for n, time in enumerate(times):
-            state = self._state(roles, by_role[n], time)
-            if state is not None:
-                states.append(state)
-            elif states:
-                return None
-            else:
-                first = n + 1
-        return Cut(roles, states, first, left_out) if len(states) > 1 else None
+        states = [self._state(roles, here, t) for here, t in zip(by_role, times, strict=True)]
+        first = next((n for n, state in enumerate(states) if state is not None), len(states))
+        whole = [state for state in states[first:] if state is not None]
+        if len(whole) < 2 or len(whole) < len(states) - first:
+            return None
+        return Cut(roles, whole, list(times[first:]), left_out)
 
     def _roles(self, values: Sequence[Value]) -> dict[Role, Value]:
         found: dict[Role, Value] = {}

@@ -40,9 +40,18 @@ class Site(NamedTuple):
 
 
 class Event:
-    """One torch call: its site, its name, and the values that it read and made."""
+    """One torch call: its site, its name, and the values that it read and made.
 
-    __slots__ = ("keys", "name", "outputs", "place", "reads", "shapes", "site", "sizes", "versions")
+    Attributes:
+        kernel: the recorded layers that it ran, where it is a recurrent kernel.
+        fed: of such a kernel the value that it read as its input, not as its state.
+        cuts: the values that it read detached.
+    """
+
+    __slots__ = (
+        "cuts", "fed", "kernel", "keys", "name", "outputs", "place", "reads", "shapes", "site", "sizes",
+        "versions",
+    )  # fmt: skip  # a list, not a column
 
     def __init__(self, site: int, name: str, reads: list[Key], outputs: list[Tensor]) -> None:
         self.site, self.name, self.reads = site, name, reads
@@ -53,6 +62,9 @@ class Event:
         # 0 for a single number without an axis, which is no state.
         self.sizes = [one.numel() if one.dim() else 0 for one in outputs]
         self.place = 0
+        self.kernel: tuple[str, ...] = ()
+        self.fed: Key | None = None
+        self.cuts: tuple[Key, ...] = ()
 
 
 class Events:
@@ -64,6 +76,8 @@ class Events:
         self.counts: Counter[int] = Counter()
         self.before_writes: dict[Key, Tensor] = {}
         self.forgotten = False
+        # What was detached, by the identity of the copy: it is held, so that no id is used again.
+        self._detached: dict[int, tuple[Tensor, Key]] = {}
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._writes: dict[str, bool] = {}
         self._top: FrameType | None = None
@@ -85,6 +99,7 @@ class Events:
         """Forget the calls so far, and not their sites."""
         self.events.clear()
         self.before_writes.clear()
+        self._detached.clear()
         self._held = self._released = 0
 
     def writes(self, name: str) -> bool:
@@ -113,24 +128,40 @@ class Events:
         modules: Sequence[tuple[nn.Module, int]],
     ) -> Event | None:
         """A call has returned; ``modules``: those that are running."""
-        made = _written(args[0]) if self.writes(name) and args else _tensors(result)
+        made = _written(args[0]) if self.writes(name) and args else list(_tensors(result))
         outputs = [one for one in made if one.grad_fn is not None]
+        given = list(_tensors((args, kwargs) if kwargs else args))
         if not outputs:
+            self._follow(name, given, result)
             return None
         reads: list[Key] = []
         weights: list[int] = []
-        for one in _tensors((args, kwargs) if kwargs else args):
+        for one in given:
             if one.requires_grad and one.grad_fn is not None:
                 reads.append((one.grad_fn, one.output_nr))
             elif isinstance(one, nn.Parameter):
                 weights.append(id(one))
         event = Event(self._site(modules, tuple(weights)), name, reads, outputs)
+        if self._detached:
+            known = (self._detached.get(id(one)) for one in given)
+            event.cuts = tuple(found[1] for found in known if found is not None)
         self.events.append(event)
         self.counts[event.site] += 1
         for one in outputs:
             if one._base is None:
                 self._hold(one)
         return event
+
+    def _follow(self, name: str, given: Sequence[Tensor], result: Any) -> None:
+        """A call without gradient: what was detached, and what is made of that."""
+        if name not in ("detach", "detach_") and not self._detached:
+            return
+        for one in given:
+            known = self._detached.get(id(one))
+            key = (one.grad_fn, one.output_nr) if one.grad_fn is not None else None
+            source = known[1] if known is not None else key if name == "detach" else None
+            for made in _tensors(result) if source is not None else ():
+                self._detached[id(made)] = (made, source)
 
     def _site(self, modules: Sequence[tuple[nn.Module, int]], weights: tuple[int, ...]) -> int:
         frame, top, depth = sys._getframe(3), self._top, _DEEPEST
@@ -189,6 +220,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def transformed() -> bool:
     """Whether a function transform (vmap, grad) is under way, whose tensors are not the user's."""
     return torch._C._are_functorch_transforms_active()
-
-
-Note = Callable[..., Event | None]

@@ -28,7 +28,7 @@ class Graph:
         self._made: dict[Key, Value] = {}
         self._behind: dict[Any, tuple[Value, ...]] = {}
         for number, event in enumerate(events):
-            sources = list(dict.fromkeys(v for key in event.reads for v in self._resolve(key)))
+            sources = list(dict.fromkeys(v for key in event.reads for v in self.resolve(key)))
             self.sources.append(sources)
             for value in sources:
                 self.readers.setdefault(value, []).append(number)
@@ -36,7 +36,7 @@ class Graph:
                 if key not in event.reads:  # else it was handed on as it is
                     self._made.setdefault(key, (number, slot))
 
-    def _resolve(self, key: Key) -> Iterable[Value]:
+    def resolve(self, key: Key) -> Iterable[Value]:
         """The values that stand at ``key``, or nearest behind it."""
         known = self._made.get(key)
         if known is not None:

@@ -19,6 +19,11 @@ def name_of(loop: Loop, sites: Sequence[Site], path: Callable[[int], str | None]
     for module in reversed(stacks[0][:same]):
         if name := path(module):
             return name
+    return place_of(loop, sites)
+
+
+def place_of(loop: Loop, sites: Sequence[Site]) -> str:
+    """``forward:12``."""
     return "{}:{}".format(*_function(loop, sites))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,15 +20,30 @@ _LEAK = 0.2
 
 @dataclass(eq=False)
 class LoopStates(Marks):
-    """The states of one loop; ``where``: the loop in the user's words."""
+    """The states of one loop.
+
+    Attributes:
+        where: the loop in the user's words, ``model.py:12``. place: ``forward:12``.
+        covers: the recorded layers whose kernels run in the loop.
+        joint: one of them reads, as its input, what the loop has made of its state: there is more
+            to the recurrence than that layer.
+    """
 
     kind: str = "loop"
     where: str = ""
+    place: str = ""
+    covers: frozenset[str] = frozenset()
+    joint: bool = False
     _layout: Layout | None = None
+    _wall: bool = False
 
-    def show(self, parts: tuple[Part, ...]) -> list[RemovableHandle]:
-        """One more state; hooks that add up its gradients."""
+    def show(self, parts: tuple[Part, ...], wall: bool) -> list[RemovableHandle]:
+        """One more state; ``wall``: it was made from the one before, detached."""
+        self._wall = wall
         return self._append(parts, ())
+
+    def _held_by(self, nodes: Sequence[Any]) -> int | None:
+        return len(self.states) - 1 if self._wall else None
 
     def layout(self) -> Layout:
         """How its states lie in rows: the axis of the batch is the one across which nothing flows.

@@ -1,0 +1,113 @@
+"""The user's own recurrences, marked or found: read off the graph, and set beside recorded layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from throughtime.errors import NoGradientError
+from throughtime.recording.courses import with_marked_course
+from throughtime.recording.discovery import LoopStates
+from throughtime.recording.marked import checked_jointly, marked_trace
+from throughtime.recording.marks import MarkedRun, Marks, Root
+from throughtime.recording.witness import Witness
+from throughtime.trace import LayerTrace
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """The same names, numbered from the second time on: ``encoder``, ``encoder (2)``."""
+    seen: dict[str, int] = {}
+    numbered = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        numbered.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return numbered
+
+
+@dataclass
+class Own:
+    """The traces of recurrences that no kernel runs.
+
+    Attributes:
+        marked: those that the user marked.
+        loops: those that were found, each with its states.
+        notes: what could not be read, and why.
+    """
+
+    marked: list[LayerTrace] = field(default_factory=list)
+    loops: list[tuple[LayerTrace, LoopStates]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(
+        cls,
+        marks: Iterable[Marks],
+        found: Iterable[LoopStates],
+        roots: Sequence[Root],
+        witness: Witness,
+    ) -> Own:
+        """Read them while the graph is there."""
+        own = cls()
+        runs = [run for one in marks for run in one.runs()]
+        own.marked = list(_traces(runs, roots, witness))
+        for states in found:
+            try:
+                runs = states.runs()
+                rows = list(_traces(runs, roots, witness))
+            except NoGradientError as error:
+                own.notes.append(f"the loop at {states.where} was found and cannot be read: {error}")
+                continue
+            own.loops += [(row, states) for row in rows if row.steps > 1]
+        return own
+
+    def beside(self, recorded: Sequence[LayerTrace]) -> tuple[list[LayerTrace], list[str]]:
+        """All rows, with the layers that a kernel runs, and what is to be told of the loops.
+
+        A loop that hands on the state of one recorded layer and nothing else is that layer: its
+        row is the recorded one, unless that fell apart. A loop that holds more takes its layers in.
+        """
+        rows, shown = list(recorded), []
+        for row, states in self.loops:
+            inside = [one for one in rows if _base(one.name) in states.covers]
+            if inside and not states.joint:
+                if not any(one.fragments > 1 or one.spoilt for one in inside):
+                    continue
+                rows = [one for one in rows if one not in inside]
+            shown.append((row, states))
+        taken = [one.name for one in (*rows, *self.marked)]
+        names = unique([*taken, *(s.name if s.name not in taken else s.place for _, s in shown)])
+        for (row, states), name in zip(shown, names[len(taken) :], strict=True):
+            rows = [
+                replace(one, within=name) if _base(one.name) in states.covers else one
+                for one in rows
+            ]
+            rows.append(replace(row, name=name))
+        notes = [_note(name, s, row) for (row, s), name in zip(shown, names[len(taken) :], strict=True)]
+        return [*rows, *self.marked], [*notes, *self.notes]
+
+
+def _traces(
+    runs: Sequence[MarkedRun], roots: Sequence[Root], witness: Witness
+) -> Iterator[LayerTrace]:
+    names = unique([run.name for run in runs])
+    traces = [
+        with_marked_course(marked_trace(run, name, roots), run.states, witness)
+        for run, name in zip(runs, names, strict=True)
+    ]
+    yield from checked_jointly(runs, traces, roots)
+
+
+def _base(name: str) -> str:
+    """The name without its number."""
+    return name.rpartition(" (")[0] if name.endswith(")") else name
+
+
+def _note(name: str, states: LoopStates, row: LayerTrace) -> str:
+    shapes = " and ".join(str(tuple(part.shape)) for part in states.states[0])
+    inside = " and ".join(repr(one) for one in sorted(states.covers))
+    return (
+        f"{name!r} is a loop at {states.where}, {row.steps} iterations, found by its data flow; its "
+        f"state has the shape {shapes}"
+        + (f", and {inside} is a part of it" if inside else "")
+        + ("" if states.layout().axes else "; no axis holds independent sequences: it is taken as one")
+    )
