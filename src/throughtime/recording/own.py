@@ -32,11 +32,13 @@ class Own:
         marked: those that the user marked.
         loops: those that were found, each with its states.
         notes: what could not be read, and why.
+        replaced: the recorded layers that fell apart, and whose loop stands in their place.
     """
 
     marked: list[LayerTrace] = field(default_factory=list)
     loops: list[tuple[LayerTrace, LoopStates]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
 
     @classmethod
     def read(
@@ -54,8 +56,10 @@ class Own:
             try:
                 runs = states.runs()
                 rows = list(_traces(runs, roots, witness))
-            except NoGradientError as error:
-                own.notes.append(f"the loop at {states.where} was found and cannot be read: {error}")
+            except (NoGradientError, RuntimeError) as error:  # a graph that is gone, a checkpoint
+                if not states.covers or states.joint:
+                    why = str(error).strip().partition("\n")[0]
+                    own.notes.append(f"the loop at {states.where} cannot be measured: {why}")
                 continue
             own.loops += [(row, states) for row in rows if row.steps > 1]
         return own
@@ -70,20 +74,28 @@ class Own:
         for row, states in self.loops:
             inside = [one for one in rows if _base(one.name) in states.covers]
             if inside and not states.joint:
-                if not any(one.fragments > 1 or one.spoilt for one in inside):
+                if row.spoilt or not any(one.fragments > 1 or one.spoilt for one in inside):
                     continue
                 rows = [one for one in rows if one not in inside]
+                self.replaced |= states.covers
             shown.append((row, states))
         taken = [one.name for one in (*rows, *self.marked)]
-        names = unique([*taken, *(s.name if s.name not in taken else s.place for _, s in shown)])
-        for (row, states), name in zip(shown, names[len(taken) :], strict=True):
+        wanted = [self._name(states, taken) for _, states in shown]
+        notes = []
+        for (row, states), name in zip(shown, unique([*taken, *wanted])[len(taken) :], strict=True):
             rows = [
                 replace(one, within=name) if _base(one.name) in states.covers else one
                 for one in rows
             ]
             rows.append(replace(row, name=name))
-        notes = [_note(name, s, row) for (row, s), name in zip(shown, names[len(taken) :], strict=True)]
+            notes.append(_note(name, states, row))
         return [*rows, *self.marked], [*notes, *self.notes]
+
+    def _name(self, states: LoopStates, taken: Sequence[str]) -> str:
+        """The name of the layer that a loop replaces, or its own, or that of its function."""
+        if not states.joint and len(states.covers) == 1 and states.covers <= self.replaced:
+            return next(iter(states.covers))
+        return states.place if states.name in taken else states.name
 
 
 def _traces(

@@ -255,7 +255,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         silent |= {mark.name: mark.why_not for mark in self._marks.values() if mark.why_not}
         for name in sorted(silent.keys() - {chain.name for chain in chains}):
             yield f"no gradient could reach layer {name!r}: {silent[name]}"
-        yield from Fragments.of([chain for chain in chains if chain.reached]).notes()
+        replaced = self._own.replaced if isinstance(self._own, Own) else ()
+        yield from Fragments.of([chain for chain in chains if chain.reached]).notes(replaced)
 
     def _padding(self, chains: Sequence[Chain]) -> list[str]:
         """A note, and a warning, if a batch looks padded and nobody said how long it really is."""
