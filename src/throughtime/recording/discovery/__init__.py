@@ -124,7 +124,7 @@ class Discovery:
         if marks is None:
             covers, joint = _kernels(loop, graph)
             marks = self.found[key] = LoopStates(
-                name_of(loop, sites, self._names.path),
+                name_of(loop, sites, graph, self._names.path),
                 self._passes,
                 where=where_of(loop, sites),
                 place=place_of(loop, sites),

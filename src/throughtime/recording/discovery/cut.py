@@ -1,7 +1,7 @@
 """What a loop hands from one iteration to the next: the values alive across its boundary.
 
-The boundary may lie behind any site that runs once in every iteration. It lies at the end of the
-body, as whoever wrote it would say, unless another one crosses much less.
+The boundary may lie behind any site that runs once in every iteration. It is chosen so that little
+crosses it and what the loop hands out, a hidden state for the read-out, lies on it.
 """
 
 from __future__ import annotations
@@ -49,23 +49,37 @@ class Cutter:
         inside = set(loop.events)
         # Where a value is made, and the last place in the loop at which it is read.
         self._spans: dict[Value, int] = {}
+        self._exits: list[Value] = []
         for number in loop.events:
             for slot, tensor in enumerate(graph.events[number].sizes):
-                readers = [r for r in graph.readers.get((number, slot), ()) if r in inside]
-                if readers and tensor:
-                    self._spans[number, slot] = readers[-1]
+                readers = graph.readers.get((number, slot), ())
+                within = [reader for reader in readers if reader in inside]
+                if within and tensor:
+                    self._spans[number, slot] = within[-1]
+                    self._exits += [(number, slot)] * (len(within) < len(readers))
 
     def cut(self) -> Cut | None:
-        """The best cut; None where no state is the same in most iterations."""
+        """The best cut; None where no state is the same in most iterations.
+
+        Of those that few numbers cross, the one behind which most of what the loop hands out is a
+        part of the state; of several the last one in the body.
+        """
         times = {site: self._times(site) for site in self._loop.steady}
         sizes = {site: self._size(t) for site, t in times.items() if len(t) > 2}
-        if not sizes:
+        few = min(sizes.values(), default=0) / _MUCH_LESS
+        small = [site for site, size in sizes.items() if size <= few and size < float("inf")]
+        if not small:
             return None
-        best = self._loop.steady[-1]
-        least = min(sizes, key=lambda site: sizes[site])
-        if best not in sizes or sizes[least] < _MUCH_LESS * sizes[best]:
-            best = least
+        best = max(reversed(small), key=lambda site: self._handed_out(times[site]))
         return self._states(times[best])
+
+    def _handed_out(self, times: Sequence[int]) -> int:
+        """How often something outside reads a value that is a part of the state."""
+        found = 0
+        for value in self._exits:
+            n = bisect_right(times, value[0] - 1)
+            found += n < len(times) - 1 and times[n] < self._spans[value]
+        return found
 
     def _times(self, site: int) -> list[int]:
         return [n for n in self._loop.events if self._graph.events[n].site == site]
@@ -125,7 +139,9 @@ class Cutter:
             if count >= _MOST * len(inner) and not (role[2] and role[:2] in growing)
         ]
         middle = by_role[len(by_role) // 2]
-        return sorted(roles), len(set(middle) - set(roles))
+        shown = {(self._graph.events[number].site, slot) for number, slot in self._exits}
+        roles.sort(key=lambda role: (role[:2] not in shown, role))  # h before c
+        return roles, len(set(middle) - set(roles))
 
     def _state(
         self, roles: Sequence[Role], here: dict[Role, Value], time: int

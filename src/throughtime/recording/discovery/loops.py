@@ -98,14 +98,17 @@ class Finder:
             if count < 2:
                 continue
             events = sorted(n for site in cycle for n in self._by_site[site])
-            steady = [site for site in own if self._counts[site] >= count - 1]
-            steady.sort(key=lambda site: self._sites[site].frames[::-1][_depth(context) :] and [
-                at for _, at in self._sites[site].frames[::-1][_depth(context) :]
-            ])
+            steady = [site for site in cycle if count - 1 <= self._counts[site] <= count]
+            steady.sort(key=lambda site: self._order(site, context))
             loop = Loop(context, cycle, steady, events, count)
             if self._carried(loop) and not self._sums(loop) and not self._layers(loop):
                 if count >= MIN or not self._holds_more(context, cycle):
                     yield loop
+
+    def _order(self, site: int, context: Context | None) -> list[int]:
+        """Where a site stands in the body of a loop."""
+        depth = 0 if context is None else len(context.around)
+        return [at for _, at in self._sites[site].frames[::-1][depth:]]
 
     def _innermost(self, site: int) -> Context | None:
         chain = self._chains[site]
@@ -149,6 +152,3 @@ class Finder:
             odd |= self._events[number].site in rare
         return 2 * (other + odd) >= len(times) - 1
 
-
-def _depth(context: Context | None) -> int:
-    return 0 if context is None else len(context.around)

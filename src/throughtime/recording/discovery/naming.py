@@ -6,12 +6,27 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from throughtime.recording.discovery.events import Site
+from throughtime.recording.discovery.graph import Graph
 from throughtime.recording.discovery.loops import Loop
 
 
-def name_of(loop: Loop, sites: Sequence[Site], path: Callable[[int], str | None]) -> str:
+# What only moves a state, as the loop around a cell does: it does not say whose state it is.
+_MOVES = frozenset(
+    {
+        "stack", "cat", "__getitem__", "unbind", "chunk", "split", "clone", "contiguous", "view",
+        "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "permute", "expand", "to",
+        "select", "movedim", "detach", "type_as", "float", "index_select", "__setitem__",
+    }
+)  # fmt: skip  # a list, not a column
+
+
+def name_of(
+    loop: Loop, sites: Sequence[Site], graph: Graph, path: Callable[[int], str | None]
+) -> str:
     """``path``: what the model calls a module, by identity; None for one that it does not hold."""
-    stacks = [sites[site].modules for site in loop.sites]
+    events = [graph.events[n] for n in loop.events]
+    making = {event.site for event in events if event.name not in _MOVES} or loop.sites
+    stacks = [sites[site].modules for site in making]
     shortest = min(map(len, stacks))
     same = next(
         (n for n in range(shortest) if len({stack[n] for stack in stacks}) > 1), shortest
