@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 import throughtime as tt
 from throughtime.recording.marked import LinearisedGraph
-from throughtime.sweeps import adjoint
 from throughtime.trace import LayerTrace, Trace, relative_difference
 
 T, B, I, H = 9, 3, 2, 4
@@ -84,6 +79,7 @@ class ConvLSTM(Loop):
         self.conv = nn.Conv2d(3, 8, 3, padding=1).double()
         with torch.no_grad():
             self.conv.weight.copy_(draw(8, 3, 3, 3, seed=5) / 2)
+            self.conv.bias.zero_()
 
     def first(self) -> State:
         return super().first(), super().first()

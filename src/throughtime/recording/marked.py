@@ -14,6 +14,7 @@ from throughtime.errors import NoGradientError, UnsupportedError
 from throughtime.recording.layout import Layout, Part, edges
 from throughtime.recording.marks import MarkedRun, Root
 from throughtime.recording.passages import HOOKED
+from throughtime.recording.weights import Weights
 from throughtime.recurrences import Linearised
 from throughtime.trace import Far, LayerTrace
 
@@ -27,10 +28,15 @@ class LinearisedGraph(Linearised):
     """
 
     def __init__(
-        self, name: str, states: Sequence[tuple[Part, ...]], layout: Layout | None = None
+        self,
+        name: str,
+        states: Sequence[tuple[Part, ...]],
+        layout: Layout | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self.steps, self.dtype = len(states), states[0][0].dtype
         self._name, self._states = name, states
+        self._weights = Weights() if weights is None else weights
         self._layout = Layout.batch_first(states[0]) if layout is None else layout
 
     def vjp(
@@ -73,7 +79,8 @@ class LinearisedGraph(Linearised):
     def _pull(self, t: int, onto: int, row: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
         """What autograd sends from state t, with the gradient ``row``, to the parts of another."""
         states, ends = self._states[t], self._states[onto]
-        found = pull_back(self._name, states, ends, self.split(row))
+        with self._weights.as_they_were():
+            found = pull_back(self._name, states, ends, self.split(row))
         pairs = zip(found, ends, strict=True)
         return self._layout.rows(
             [torch.zeros_like(end.detach()) if part is None else part for part, end in pairs]
@@ -100,7 +107,7 @@ class LinearisedGraph(Linearised):
 def marked_trace(run: MarkedRun, name: str, roots: Sequence[Root]) -> LayerTrace:
     """The trace of a marked recurrence; ``roots``: what the backward passes started from."""
     layout = run.marks.layout()
-    linear = LinearisedGraph(name, run.states, layout)
+    linear = LinearisedGraph(name, run.states, layout, run.marks.weights)
     states = torch.stack([layout.rows([p.detach() for p in parts]) for parts in run.states])
     found = run.total()
     total = torch.stack([linear.as_coordinates(t, row) for t, row in enumerate(found)])

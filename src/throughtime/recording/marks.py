@@ -20,6 +20,7 @@ from throughtime.errors import InputError
 from throughtime.recording.calls import Passes, listen
 from throughtime.recording.chains import shared
 from throughtime.recording.layout import Layout, Part, edges
+from throughtime.recording.weights import Weights
 
 Root = tuple[Tensor, Tensor | None]
 """What a backward pass started from, and the gradient that it started with."""
@@ -47,6 +48,7 @@ class Marks:
     paths: list[tuple[int, ...]] = field(default_factory=list)
     recording: bool = True
     kind: str = "marked"
+    weights: Weights = field(default_factory=Weights)
     _nodes: dict[Any, int] = field(default_factory=dict)
     _oldest: int | None = None
 

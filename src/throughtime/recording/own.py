@@ -54,8 +54,8 @@ class Own:
         own.marked = list(_traces(runs, roots, witness))
         for states in found:
             try:
-                runs = states.runs()
-                rows = list(_traces(runs, roots, witness))
+                with states.weights.as_they_were():
+                    rows = list(_traces(states.runs(), roots, witness))
             except (NoGradientError, RuntimeError) as error:  # a graph that is gone, a checkpoint
                 if not states.covers or states.joint:
                     why = str(error).strip().partition("\n")[0]

@@ -235,7 +235,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen"
             for name in scripted_recurrences(self._model)
         ]
-        return scripts + [
+        short = self._recorder.discovery.too_short()
+        return scripts + short + [
             f"the weight {name!r} is used {uses} times, each time on what it made before: a "
             "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
             "'name') in every step"

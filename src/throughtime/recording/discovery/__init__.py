@@ -17,11 +17,12 @@ from torch.utils.hooks import RemovableHandle
 
 from throughtime.recording.calls import Passes
 from throughtime.recording.discovery.cut import Cut, Cutter
-from throughtime.recording.discovery.events import Events, transformed
+from throughtime.recording.discovery.events import Events, Site, transformed
 from throughtime.recording.discovery.graph import Graph
 from throughtime.recording.discovery.loops import MIN, Finder, Loop
 from throughtime.recording.discovery.naming import name_of, place_of, where_of
 from throughtime.recording.discovery.states import LoopStates, part_of
+from throughtime.recording.discovery.variants import told_apart
 from throughtime.recording.layout import Part
 from throughtime.recording.names import Names
 from throughtime.recording.witness import leaves_between
@@ -48,6 +49,8 @@ class Discovery:
         self._events = Events(budget)
         self.found: dict[tuple[Any, ...], LoopStates] = {}
         self.weights: set[int] = set()
+        self.short: dict[str, int] = {}
+        self._sites: list[Site] = []
 
     def begin(self) -> None:
         """The block begins, in the nearest frame outside of this package's session."""
@@ -92,7 +95,8 @@ class Discovery:
             events.clear()
             return []
         graph = Graph(events.events)
-        found = Finder(events.events, events.sites, graph).find()
+        self._sites = told_apart(events.events, events.sites)
+        found = Finder(events.events, self._sites, graph).find()
         handles: list[RemovableHandle] = []
         for loop in found.loops:
             if any(self._marked(key[0]) for n in loop.events for key in events.events[n].keys):
@@ -100,21 +104,40 @@ class Discovery:
             cut = Cutter(loop, graph).cut()
             if cut is not None:
                 handles += self._show(loop, cut, graph)
+        for loop in found.short:
+            self._tell_short(loop, graph)
         events.clear()
         return handles
 
+    def _tell_short(self, loop: Loop, graph: Graph) -> None:
+        modules = (module for site in loop.sites for module in self._sites[site].modules)
+        weights = (weight for site in loop.sites for weight in self._sites[site].weights)
+        kernels = any(graph.events[n].kernel for n in loop.events)
+        if not kernels and loop.iterations > 2 and self._names.known((*modules, *weights)):
+            where = f"{place_of(loop, self._sites)} ({where_of(loop, self._sites)})"
+            self.short[where] = max(loop.iterations, self.short.get(where, 0))
+
+    def too_short(self) -> list[str]:
+        """What is to be told of loops that are not measured."""
+        return [
+            f"the loop {where} hands a state on and ran for {count} iterations: too short to be "
+            f"measured, which takes {MIN}"
+            for where, count in self.short.items()
+        ]
+
     def _show(self, loop: Loop, cut: Cut, graph: Graph) -> Iterator[RemovableHandle]:
-        sites = self._events.sites
+        sites = self._sites
         states = [tuple(self._part(value) for value in state) for state in cut.states]
         shapes = [[None if p is None else tuple(p.shape) for p in state] for state in states]
         if any(shape != shapes[0] or None in shape for shape in shapes):
             return
         middle = len(states) // 2
-        leaves = {
-            id(leaf)
+        weights = {
+            id(leaf): leaf
             for part in states[middle]
             for leaf in leaves_between(part, states[middle - 1])
         }
+        leaves = set(weights)
         modules = (module for site in loop.sites for module in sites[site].modules)
         if not self._names.known(leaves) and not self._names.known(modules):
             return
@@ -131,7 +154,14 @@ class Discovery:
                 covers=covers,
                 joint=joint,
             )
+        marks.weights.keep(weights.values())
         walls = _walls(loop, cut, graph)
+        walls[0] = any(  # a window begins at the last state of the one before, detached
+            marks.stands_at(key[0])
+            for number in loop.events
+            if number <= cut.times[0]
+            for key in graph.events[number].cuts
+        )
         for state, wall in zip(states, walls, strict=True):
             yield from marks.show(tuple(part for part in state if part is not None), wall)
 

@@ -64,7 +64,8 @@ class Cutter:
         Of those that few numbers cross, the one behind which most of what the loop hands out is a
         part of the state; of several the last one in the body.
         """
-        times = {site: self._times(site) for site in self._loop.steady}
+        steady = self._loop.steady.items()
+        times = {site: self._times(site)[often - 1 :: often] for site, often in steady}
         sizes = {site: self._size(t) for site, t in times.items() if len(t) > 2}
         few = min(sizes.values(), default=0) / _MUCH_LESS
         small = [site for site, size in sizes.items() if size <= few and size < float("inf")]

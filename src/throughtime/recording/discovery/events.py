@@ -23,6 +23,7 @@ STORES = frozenset({"__setitem__", "index_copy_", "index_put_", "copy_", "masked
 """Calls that write into a tensor, of which they may leave a part as it was."""
 _DEEPEST = 200
 _SMALL = 2**16
+_DETACHED = 64
 
 
 class Site(NamedTuple):
@@ -32,11 +33,13 @@ class Site(NamedTuple):
         frames: the instruction of every Python frame, the innermost first.
         modules: the modules that were running, by identity, the outermost first.
         weights: the parameters that the call itself read, by identity.
+        label: whose call it is, where one place in the code serves several layers.
     """
 
     frames: tuple[tuple[CodeType, int], ...]
     modules: tuple[int, ...]
     weights: tuple[int, ...]
+    label: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
 
 class Event:
@@ -80,6 +83,7 @@ class Events:
         self._detached: dict[int, tuple[Tensor, Key]] = {}
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._writes: dict[str, bool] = {}
+        self._overwritten: list[Key] = []
         self._top: FrameType | None = None
         self._budget, self._held, self._released = budget, 0, 0
 
@@ -91,6 +95,7 @@ class Events:
         """Let go of everything."""
         self._top = None
         self.clear()
+        self._detached.clear()
         self._numbers.clear()
         self.sites.clear()
         self.counts.clear()
@@ -99,7 +104,8 @@ class Events:
         """Forget the calls so far, and not their sites."""
         self.events.clear()
         self.before_writes.clear()
-        self._detached.clear()
+        for old in list(self._detached)[:-_DETACHED]:  # the next window begins from the last ones
+            del self._detached[old]
         self._held = self._released = 0
 
     def writes(self, name: str) -> bool:
@@ -114,9 +120,14 @@ class Events:
 
     def before_write(self, target: Any) -> None:
         """A tensor is about to be changed in place: keep its value, if it is small."""
+        self._overwritten = []
         for tensor in _written(target):
-            if tensor.grad_fn is not None and tensor.numel() <= _SMALL:
-                self.before_writes[tensor.grad_fn, tensor.output_nr] = tensor.detach().clone()
+            if tensor.grad_fn is None:
+                continue
+            key = tensor.grad_fn, tensor.output_nr
+            self._overwritten.append(key)
+            if tensor.numel() <= _SMALL:
+                self.before_writes[key] = tensor.detach().clone()
                 self._hold(tensor)
 
     def note(
@@ -128,15 +139,16 @@ class Events:
         modules: Sequence[tuple[nn.Module, int]],
     ) -> Event | None:
         """A call has returned; ``modules``: those that are running."""
-        made = _written(args[0]) if self.writes(name) and args else list(_tensors(result))
+        in_place = bool(args) and self.writes(name)
+        made = _written(args[0]) if in_place else list(_tensors(result))
         outputs = [one for one in made if one.grad_fn is not None]
         given = list(_tensors((args, kwargs) if kwargs else args))
         if not outputs:
             self._follow(name, given, result)
             return None
-        reads: list[Key] = []
+        reads: list[Key] = list(self._overwritten) if in_place and not _all_of(name, args) else []
         weights: list[int] = []
-        for one in given:
+        for one in given[1:] if in_place else given:
             if one.requires_grad and one.grad_fn is not None:
                 reads.append((one.grad_fn, one.output_nr))
             elif isinstance(one, nn.Parameter):
@@ -203,6 +215,13 @@ def _written(target: Any) -> list[Tensor]:
     if not isinstance(target, Tensor):
         return []
     return [target] if target._base is None else [target, target._base]
+
+
+def _all_of(name: str, args: Sequence[Any]) -> bool:
+    """Whether a call writes the whole of a tensor anew."""
+    value = args[-1]
+    whole = name in ("copy_", "__setitem__") and isinstance(value, Tensor)
+    return whole and value.shape == args[0].shape and args[0]._base is None
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -33,14 +33,15 @@ class Loop:
     Attributes:
         context: the loop in the code; None where it runs in none that Python shows.
         sites: all sites of the cycle.
-        steady: those that run once in every iteration, in the order of an iteration.
+        steady: those that run equally often in every iteration, in the order of an iteration, each
+            with how often that is.
         events: what ran at its sites, by number.
         iterations: how many.
     """
 
     context: Context | None
     sites: set[int]
-    steady: list[int]
+    steady: dict[int, int]
     events: list[int]
     iterations: int
 
@@ -98,8 +99,11 @@ class Finder:
             if count < 2:
                 continue
             events = sorted(n for site in cycle for n in self._by_site[site])
-            steady = [site for site in cycle if count - 1 <= self._counts[site] <= count]
-            steady.sort(key=lambda site: self._order(site, context))
+            order = sorted(cycle, key=lambda site: self._order(site, context))
+            times = {site: max(1, round(self._counts[site] / count)) for site in order}
+            steady = {
+                site: n for site, n in times.items() if abs(self._counts[site] - n * count) <= n
+            }
             loop = Loop(context, cycle, steady, events, count)
             if self._carried(loop) and not self._sums(loop) and not self._layers(loop):
                 if count >= MIN or not self._holds_more(context, cycle):
@@ -123,8 +127,8 @@ class Finder:
     def _carried(self, loop: Loop) -> bool:
         """Whether an iteration reads what the one before has made: looked at in the middle."""
         within = set(loop.events)
-        for site in loop.steady:
-            times = self._by_site[site]
+        for site, often in loop.steady.items():
+            times = self._by_site[site][often - 1 :: often]
             pairs = list(zip(times, times[1:], strict=False))
             middle = pairs[max(0, len(pairs) // 2 - 1) : len(pairs) // 2 + 1]
             if any(self._graph.reaches(a, b, within) for a, b in middle):
@@ -143,7 +147,8 @@ class Finder:
         ):
             return False
         rare = {s for s in loop.sites if self._counts[s] <= max(1, loop.iterations // 3)}
-        times = self._by_site[loop.steady[0]]
+        first, often = next(iter(loop.steady.items()))
+        times = self._by_site[first][::often]
         starts = iter([*times[1:], len(self._events)])
         end, odd, other = next(starts), False, 0
         for number in loop.events:

@@ -45,7 +45,7 @@ def place_of(loop: Loop, sites: Sequence[Site]) -> str:
 def where_of(loop: Loop, sites: Sequence[Site]) -> str:
     """``model.py:12``."""
     context = loop.context
-    code = sites[loop.steady[-1]].frames[0][0] if context is None else context.code
+    code = sites[list(loop.steady)[-1]].frames[0][0] if context is None else context.code
     return f"{Path(code.co_filename).name}:{_function(loop, sites)[1]}"
 
 
@@ -53,5 +53,5 @@ def _function(loop: Loop, sites: Sequence[Site]) -> tuple[str, int]:
     context = loop.context
     if context is not None:
         return context.code.co_name, context.line
-    code = sites[loop.steady[-1]].frames[0][0]
+    code = sites[list(loop.steady)[-1]].frames[0][0]
     return code.co_name, code.co_firstlineno

@@ -70,15 +70,15 @@ def part_of(event: Event, slot: int, kept: dict[Key, Tensor]) -> Part | None:
 def _layout(states: Sequence[tuple[Part, ...]]) -> Layout:
     middle = len(states) // 2
     order = sorted(range(1, len(states)), key=lambda n: abs(n - middle))
-    for axes in _choices(states[0]):
-        layout = Layout(states[0], axes)
-        for n in order[:4]:
-            leak = _leak(states[n], states[n - 1], layout)
-            if leak is not None:
-                break
+    choices = [Layout(states[0], axes) for axes in _choices(states[0])]
+    silent = True
+    for layout in choices:
+        leaks = (_leak(states[n], states[n - 1], layout) for n in order[:4])
+        leak = next((one for one in leaks if one is not None), None)
         if leak is not None and leak <= _LEAK:
             return layout
-    return Layout(states[0], None)
+        silent &= leak is None
+    return choices[0] if choices and silent else Layout(states[0], None)
 
 
 def _choices(state: Sequence[Part]) -> list[list[int]]:
