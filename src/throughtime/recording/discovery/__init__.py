@@ -111,10 +111,11 @@ class Discovery:
 
     def _tell_short(self, loop: Loop, graph: Graph) -> None:
         modules = (module for site in loop.sites for module in self._sites[site].modules)
-        weights = (weight for site in loop.sites for weight in self._sites[site].weights)
+        weights = [weight for site in loop.sites for weight in self._sites[site].weights]
         kernels = any(graph.events[n].kernel for n in loop.events)
         if not kernels and loop.iterations > 2 and self._names.known((*modules, *weights)):
             where = f"{place_of(loop, self._sites)} ({where_of(loop, self._sites)})"
+            self.weights.update(weights)
             self.short[where] = max(loop.iterations, self.short.get(where, 0))
 
     def too_short(self) -> list[str]:

@@ -7,9 +7,12 @@ runs; ``loops`` does that once, before the first backward pass.
 
 from __future__ import annotations
 
+import dis
 import sys
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -82,6 +85,7 @@ class Events:
         # What was detached, by the identity of the copy: it is held, so that no id is used again.
         self._detached: dict[int, tuple[Tensor, Key]] = {}
         self._numbers: dict[tuple[Any, ...], int] = {}
+        self._known: dict[Site, int] = {}
         self._writes: dict[str, bool] = {}
         self._overwritten: list[Key] = []
         self._top: FrameType | None = None
@@ -97,6 +101,7 @@ class Events:
         self.clear()
         self._detached.clear()
         self._numbers.clear()
+        self._known.clear()
         self.sites.clear()
         self.counts.clear()
 
@@ -188,10 +193,12 @@ class Events:
         key = (running, weights, *path)
         number = self._numbers.get(key)
         if number is None:
-            number = self._numbers[key] = len(self.sites)
-            self.sites.append(
-                Site(tuple(zip(path[::2], path[1::2], strict=True)), running, weights)
-            )
+            frames = tuple(map(_instruction, path[::2], path[1::2]))
+            site = Site(frames, running, weights)
+            number = self._known.setdefault(site, len(self.sites))
+            if number == len(self.sites):
+                self.sites.append(site)
+            self._numbers[key] = number
         return number
 
     def _hold(self, tensor: Tensor) -> None:
@@ -208,6 +215,18 @@ class Events:
         self.forgotten |= not rare
         self._released = len(self.events)
         self._held //= 2
+
+
+@lru_cache(maxsize=4096)
+def _starts(code: CodeType) -> tuple[int, ...]:
+    """Where the instructions of a function begin, without the caches that the interpreter adds."""
+    return tuple(one.offset for one in dis.get_instructions(code))
+
+
+def _instruction(code: CodeType, last: int) -> tuple[CodeType, int]:
+    """The instruction that runs: a call that the interpreter has specialised points behind it."""
+    starts = _starts(code)
+    return code, starts[max(0, bisect_right(starts, last) - 1)]
 
 
 def _written(target: Any) -> list[Tensor]:
