@@ -181,7 +181,7 @@ class Events:
                 self._detached[id(made)] = (made, source)
 
     def _site(self, modules: Sequence[tuple[nn.Module, int]], weights: tuple[int, ...]) -> int:
-        frame, top, depth = sys._getframe(3), self._top, _DEEPEST
+        frame, top, depth = sys._getframe(4), self._top, _DEEPEST
         path: list[Any] = []
         while frame is not top and depth:
             path.append(frame.f_code)
@@ -220,7 +220,12 @@ class Events:
 @lru_cache(maxsize=4096)
 def _starts(code: CodeType) -> tuple[int, ...]:
     """Where the instructions of a function begin, without the caches that the interpreter adds."""
-    return tuple(one.offset for one in dis.get_instructions(code))
+    starts, before = [], ""
+    for one in dis.get_instructions(code):
+        if (before, one.opname) != ("PRECALL", "CALL"):  # a specialised call runs in the former
+            starts.append(one.offset)
+        before = one.opname
+    return tuple(starts)
 
 
 def _instruction(code: CodeType, last: int) -> tuple[CodeType, int]:
