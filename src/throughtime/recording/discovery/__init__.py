@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -26,6 +27,9 @@ from throughtime.recording.discovery.variants import told_apart
 from throughtime.recording.layout import Part
 from throughtime.recording.names import Names
 from throughtime.recording.witness import leaves_between
+
+
+_NUMBERS = (bool, int, float, str, torch.Size, torch.dtype, torch.device)
 
 
 class Discovery:
@@ -79,7 +83,7 @@ class Discovery:
         layers: Sequence[str],
     ) -> None:
         """It has returned; ``layers``: those that are recorded, if it was a recurrent kernel."""
-        if name == "__get__" or transformed():
+        if type(result) in _NUMBERS or name == "__get__" or transformed():
             return
         event = self._events.note(name, args, kwargs, result, modules)
         if event is not None and layers:
@@ -91,11 +95,12 @@ class Discovery:
     def look(self) -> list[RemovableHandle]:
         """Before a backward pass: find the loops, and hang hooks on their states."""
         events = self._events
-        if not any(count >= 2 for count in events.counts.values()):
+        if max(events.counts, default=0) < 2:
             events.clear()
             return []
+        sites = events.settled()
         graph = Graph(events.events)
-        self._sites = told_apart(events.events, events.sites)
+        self._sites = told_apart(events.events, sites)
         found = Finder(events.events, self._sites, graph).find()
         handles: list[RemovableHandle] = []
         for loop in found.loops:

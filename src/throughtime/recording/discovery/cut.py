@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 
 from throughtime.recording.discovery.graph import Graph, Value
@@ -50,7 +51,9 @@ class Cutter:
         # Where a value is made, and the last place in the loop at which it is read.
         self._spans: dict[Value, int] = {}
         self._exits: list[Value] = []
+        self._by_site: dict[int, list[int]] = {}
         for number in loop.events:
+            self._by_site.setdefault(graph.events[number].site, []).append(number)
             for slot, tensor in enumerate(graph.events[number].sizes):
                 readers = graph.readers.get((number, slot), ())
                 within = [reader for reader in readers if reader in inside]
@@ -66,7 +69,12 @@ class Cutter:
         """
         steady = self._loop.steady.items()
         times = {site: self._times(site)[often - 1 :: often] for site, often in steady}
-        sizes = {site: self._size(t) for site, t in times.items() if len(t) > 2}
+        crossing = dict(zip(self._loop.events, self._crossing(), strict=False))
+        sizes = {
+            site: median(crossing[n] for n in (t[1:-1] or t)) or float("inf")
+            for site, t in times.items()
+            if len(t) > 2
+        }
         few = min(sizes.values(), default=0) / _MUCH_LESS
         small = [site for site, size in sizes.items() if size <= few and size < float("inf")]
         if not small:
@@ -83,21 +91,17 @@ class Cutter:
         return found
 
     def _times(self, site: int) -> list[int]:
-        return [n for n in self._loop.events if self._graph.events[n].site == site]
+        return self._by_site[site]
 
-    def _size(self, times: Sequence[int]) -> float:
-        """How many numbers cross a boundary behind these events, in the middle of the run."""
-        changes: Counter[int] = Counter()
+    def _crossing(self) -> list[int]:
+        """How many numbers cross to the next event, by place in the loop's events."""
+        place = {number: n for n, number in enumerate(self._loop.events)}
+        changes = [0] * (len(place) + 1)
         for (made, slot), last in self._spans.items():
             size = self._graph.events[made].sizes[slot]
-            changes[bisect_right(times, made - 1)] += size
-            changes[bisect_right(times, last - 1)] -= size
-        alive, sizes = 0, []
-        for n in range(len(times)):
-            alive += changes[n]
-            sizes.append(alive)
-        inner = sizes[1:-1] or sizes
-        return median(inner) or float("inf")
+            changes[place[made]] += size
+            changes[place[last]] -= size
+        return list(accumulate(changes))
 
     def _states(self, times: Sequence[int]) -> Cut | None:
         live: list[list[Value]] = [[] for _ in times]

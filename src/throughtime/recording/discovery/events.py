@@ -7,17 +7,15 @@ runs; ``loops`` does that once, before the first backward pass.
 
 from __future__ import annotations
 
-import dis
 import sys
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from throughtime.recording.discovery.code import Code, code_of
 
 Key = tuple[Any, int]
 """One value of autograd's graph: a node, and which of its outputs."""
@@ -39,7 +37,7 @@ class Site(NamedTuple):
         label: whose call it is, where one place in the code serves several layers.
     """
 
-    frames: tuple[tuple[CodeType, int], ...]
+    frames: tuple[tuple[Code, int], ...]
     modules: tuple[int, ...]
     weights: tuple[int, ...]
     label: tuple[tuple[int, ...], tuple[int, ...]] | None = None
@@ -59,18 +57,29 @@ class Event:
         "versions",
     )  # fmt: skip  # a list, not a column
 
-    def __init__(self, site: int, name: str, reads: list[Key], outputs: list[Tensor]) -> None:
-        self.site, self.name, self.reads = site, name, reads
-        self.outputs: list[Tensor | None] = list(outputs)
-        self.keys: list[Key] = [(one.grad_fn, one.output_nr) for one in outputs]
+    def __init__(
+        self, site: int, name: str, reads: list[Key], outputs: list[Tensor], keys: list[Key]
+    ) -> None:
+        self.site, self.name, self.reads, self.keys = site, name, reads, keys
+        self.outputs: list[Tensor | None] = outputs  # type: ignore[assignment]  # until released
         self.versions = [one._version for one in outputs]
-        self.shapes = [tuple(one.shape) for one in outputs]
-        # 0 for a single number without an axis, which is no state.
-        self.sizes = [one.numel() if one.dim() else 0 for one in outputs]
-        self.place = 0
         self.kernel: tuple[str, ...] = ()
         self.fed: Key | None = None
         self.cuts: tuple[Key, ...] = ()
+        self.shapes: list[tuple[int, ...]] = []
+        self.sizes: list[int] = []
+
+    def settle(self) -> None:
+        """Take down the shapes; a single number without an axis is no state, and has size 0."""
+        for one in self.outputs if not self.shapes else ():
+            assert one is not None
+            self.shapes.append(tuple(one.shape))
+            self.sizes.append(one.numel() if one.dim() else 0)
+
+    def release(self) -> None:
+        """Let go of the values."""
+        self.settle()
+        self.outputs = [None] * len(self.outputs)
 
 
 class Events:
@@ -78,14 +87,13 @@ class Events:
 
     def __init__(self, budget: int) -> None:
         self.events: list[Event] = []
-        self.sites: list[Site] = []
-        self.counts: Counter[int] = Counter()
+        self.counts: list[int] = []
         self.before_writes: dict[Key, Tensor] = {}
         self.forgotten = False
         # What was detached, by the identity of the copy: it is held, so that no id is used again.
         self._detached: dict[int, tuple[Tensor, Key]] = {}
         self._numbers: dict[tuple[Any, ...], int] = {}
-        self._known: dict[Site, int] = {}
+        self._raw: list[tuple[Any, ...]] = []
         self._writes: dict[str, bool] = {}
         self._overwritten: list[Key] = []
         self._top: FrameType | None = None
@@ -101,8 +109,7 @@ class Events:
         self.clear()
         self._detached.clear()
         self._numbers.clear()
-        self._known.clear()
-        self.sites.clear()
+        self._raw.clear()
         self.counts.clear()
 
     def clear(self) -> None:
@@ -145,25 +152,32 @@ class Events:
     ) -> Event | None:
         """A call has returned; ``modules``: those that are running."""
         in_place = bool(args) and self.writes(name)
-        made = _written(args[0]) if in_place else list(_tensors(result))
-        outputs = [one for one in made if one.grad_fn is not None]
+        made: Any = _written(args[0]) if in_place else result
+        outputs: list[Tensor] = []
+        keys: list[Key] = []
+        for one in (made,) if isinstance(made, Tensor) else _tensors(made):
+            node = one.grad_fn
+            if node is not None:
+                outputs.append(one)
+                keys.append((node, one.output_nr))
         given = list(_tensors((args, kwargs) if kwargs else args))
         if not outputs:
-            self._follow(name, given, result)
+            if self._detached or name == "detach":
+                self._follow(name, given, result)
             return None
         reads: list[Key] = list(self._overwritten) if in_place and not _all_of(name, args) else []
-        weights: list[int] = []
+        weights: tuple[int, ...] = ()
         for one in given[1:] if in_place else given:
-            if one.requires_grad and one.grad_fn is not None:
-                reads.append((one.grad_fn, one.output_nr))
-            elif isinstance(one, nn.Parameter):
-                weights.append(id(one))
-        event = Event(self._site(modules, tuple(weights)), name, reads, outputs)
+            node = one.grad_fn
+            if node is not None:
+                reads.append((node, one.output_nr))
+            elif type(one) is not Tensor and isinstance(one, nn.Parameter):
+                weights += (id(one),)
+        event = Event(self._site(modules, weights), name, reads, outputs, keys)
         if self._detached:
             known = (self._detached.get(id(one)) for one in given)
             event.cuts = tuple(found[1] for found in known if found is not None)
         self.events.append(event)
-        self.counts[event.site] += 1
         for one in outputs:
             if one._base is None:
                 self._hold(one)
@@ -171,8 +185,6 @@ class Events:
 
     def _follow(self, name: str, given: Sequence[Tensor], result: Any) -> None:
         """A call without gradient: what was detached, and what is made of that."""
-        if name not in ("detach", "detach_") and not self._detached:
-            return
         for one in given:
             known = self._detached.get(id(one))
             key = (one.grad_fn, one.output_nr) if one.grad_fn is not None else None
@@ -181,25 +193,41 @@ class Events:
                 self._detached[id(made)] = (made, source)
 
     def _site(self, modules: Sequence[tuple[nn.Module, int]], weights: tuple[int, ...]) -> int:
-        frame, top, depth = sys._getframe(4), self._top, _DEEPEST
-        path: list[Any] = []
-        while frame is not top and depth:
-            path.append(frame.f_code)
+        innermost = frame = sys._getframe(4)
+        top, depth = self._top, _DEEPEST
+        path: list[Any] = [weights]
+        path += [id(module) for module, _ in modules]
+        while frame is not top and frame is not None and depth:
+            path.append(id(frame.f_code))
             path.append(frame.f_lasti)
-            if frame.f_back is None:
-                break
             frame, depth = frame.f_back, depth - 1
-        running = tuple([id(module) for module, _ in modules])
-        key = (running, weights, *path)
+        key = tuple(path)
         number = self._numbers.get(key)
         if number is None:
-            frames = tuple(map(_instruction, path[::2], path[1::2]))
-            site = Site(frames, running, weights)
-            number = self._known.setdefault(site, len(self.sites))
-            if number == len(self.sites):
-                self.sites.append(site)
-            self._numbers[key] = number
+            number = self._numbers[key] = len(self._raw)
+            running = tuple(id(module) for module, _ in modules)
+            frames = tuple(_frames(innermost, top))
+            self._raw.append((frames, running, weights))
+            self.counts.append(0)
+        self.counts[number] += 1
         return number
+
+    def settled(self) -> list[Site]:
+        """All sites, for a look at the events, which are given their numbers.
+
+        What the interpreter has specialised runs at another instruction than it did at first.
+        """
+        numbers: dict[Site, int] = {}
+        new: dict[int, int] = {}
+        for event in self.events:
+            event.settle()
+            if event.site not in new:
+                frames, running, weights = self._raw[event.site]
+                places = tuple((code_of(c), code_of(c).instruction(at)) for c, at in frames)
+                site = Site(places, running, weights)
+                new[event.site] = numbers.setdefault(site, len(numbers))
+            event.site = new[event.site]
+        return list(numbers)
 
     def _hold(self, tensor: Tensor) -> None:
         self._held += tensor.numel() * tensor.element_size()
@@ -209,29 +237,20 @@ class Events:
     def _release(self) -> None:
         """Let go of values at places that ran once; of the oldest where those are not enough."""
         rare = [e for e in self.events[self._released :] if self.counts[e.site] < 2]
-        oldest = self.events[: len(self.events) // 2]
-        for event in rare or oldest:
-            event.outputs = [None] * len(event.outputs)
+        for event in rare or self.events[: len(self.events) // 2]:
+            event.release()
         self.forgotten |= not rare
         self._released = len(self.events)
         self._held //= 2
 
 
-@lru_cache(maxsize=4096)
-def _starts(code: CodeType) -> tuple[int, ...]:
-    """Where the instructions of a function begin, without the caches that the interpreter adds."""
-    starts, before = [], ""
-    for one in dis.get_instructions(code):
-        if (before, one.opname) != ("PRECALL", "CALL"):  # a specialised call runs in the former
-            starts.append(one.offset)
-        before = one.opname
-    return tuple(starts)
-
-
-def _instruction(code: CodeType, last: int) -> tuple[CodeType, int]:
-    """The instruction that runs: a call that the interpreter has specialised points behind it."""
-    starts = _starts(code)
-    return code, starts[max(0, bisect_right(starts, last) - 1)]
+def _frames(frame: FrameType | None, top: FrameType | None) -> Iterator[tuple[CodeType, int]]:
+    """The instructions of this frame and those around it."""
+    for _ in range(_DEEPEST):
+        if frame is None or frame is top:
+            return
+        yield frame.f_code, frame.f_lasti
+        frame = frame.f_back
 
 
 def _written(target: Any) -> list[Tensor]:

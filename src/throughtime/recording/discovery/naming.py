@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from throughtime.recording.discovery.code import Code
 from throughtime.recording.discovery.events import Site
 from throughtime.recording.discovery.graph import Graph
 from throughtime.recording.discovery.loops import Loop
@@ -45,13 +46,18 @@ def place_of(loop: Loop, sites: Sequence[Site]) -> str:
 def where_of(loop: Loop, sites: Sequence[Site]) -> str:
     """``model.py:12``."""
     context = loop.context
-    code = sites[list(loop.steady)[-1]].frames[0][0] if context is None else context.code
+    code = (_last(loop, sites) if context is None else context.code).code
     return f"{Path(code.co_filename).name}:{_function(loop, sites)[1]}"
 
 
 def _function(loop: Loop, sites: Sequence[Site]) -> tuple[str, int]:
     context = loop.context
     if context is not None:
-        return context.code.co_name, context.line
-    code = sites[list(loop.steady)[-1]].frames[0][0]
+        return context.code.code.co_name, context.line
+    code = _last(loop, sites).code
     return code.co_name, code.co_firstlineno
+
+
+def _last(loop: Loop, sites: Sequence[Site]) -> Code:
+    """The function that makes what a loop hands on, where no loop of Python shows."""
+    return sites[list(loop.steady)[-1]].frames[0][0]
