@@ -7,6 +7,7 @@ shows them as marked ones are shown; ``naming`` says what they are called.
 
 from __future__ import annotations
 
+import gc
 import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -98,6 +99,17 @@ class Discovery:
         if max(events.counts, default=0) < 2:
             events.clear()
             return []
+        # A look makes many small objects and lets go of all: the collector would search for cycles.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return self._look(events)
+        finally:
+            events.clear()
+            if collecting:
+                gc.enable()
+
+    def _look(self, events: Events) -> list[RemovableHandle]:
         sites = events.settled()
         graph = Graph(events.events)
         self._sites = told_apart(events.events, sites)
@@ -111,7 +123,6 @@ class Discovery:
                 handles += self._show(loop, cut, graph)
         for loop in found.short:
             self._tell_short(loop, graph)
-        events.clear()
         return handles
 
     def _tell_short(self, loop: Loop, graph: Graph) -> None:
