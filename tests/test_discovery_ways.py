@@ -298,9 +298,10 @@ def test_layers_within_a_step_are_rows_of_their_own() -> None:
         def forward(self, x: Tensor) -> Tensor:
             state, out = [start(), start(13)], []
             for step in x:
+                below = step
                 for n, cell in enumerate(self.cell_list):
-                    step = state[n] = torch.tanh(cell(torch.cat([step, state[n]], -1)))
-                out.append(step)
+                    below = state[n] = torch.tanh(cell(torch.cat([below, state[n]], -1)))
+                out.append(below)
             return total(out)
 
     net = Stack()

@@ -57,7 +57,7 @@ Part = Tensor | Standing
 """A part of a state."""
 
 
-def edges(parts: Sequence[Part]) -> list[Tensor | GradientEdge]:
+def edges(parts: Sequence[Part]) -> list[Any]:
     """What autograd takes for them."""
     return [part.edge() if isinstance(part, Standing) else part for part in parts]
 

@@ -1,4 +1,4 @@
-"""The user's own recurrences, marked or found: read off the graph, and set beside recorded layers."""
+"""The user's own recurrences, marked or found: read off the graph, beside recorded layers."""
 
 from __future__ import annotations
 
@@ -118,8 +118,12 @@ def _note(name: str, states: LoopStates, row: LayerTrace) -> str:
     shapes = " and ".join(str(tuple(part.shape)) for part in states.states[0])
     inside = " and ".join(repr(one) for one in sorted(states.covers))
     return (
-        f"{name!r} is a loop at {states.where}, {row.steps} iterations, found by its data flow; its "
-        f"state has the shape {shapes}"
+        f"{name!r} is a loop at {states.where}, {row.steps} iterations, found by its data flow; "
+        f"its state has the shape {shapes}"
         + (f", and {inside} is a part of it" if inside else "")
-        + ("" if states.layout().axes else "; no axis holds independent sequences: it is taken as one")
+        + (
+            ""
+            if states.layout().axes
+            else "; no axis holds independent sequences: it is taken as one"
+        )
     )

@@ -56,7 +56,7 @@ class Recorder(TorchFunctionMode):
         self._feeds = Feeds()
         self.unseen = Unseen(model)
         self.marked: list[Callable[[Any], bool]] = []
-        self.discovery = Discovery(self.names, self.passes, self._is_marked, budget)
+        self.discovery = Discovery(self.names, self.passes, self._is_marked, self.witness, budget)
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
         self._entered = 0

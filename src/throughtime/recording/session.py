@@ -236,12 +236,16 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             for name in scripted_recurrences(self._model)
         ]
         short = self._recorder.discovery.too_short()
-        return scripts + short + [
-            f"the weight {name!r} is used {uses} times, each time on what it made before: a "
-            "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
-            "'name') in every step"
-            for name, uses in self._recorder.unseen.found(self._recorder.discovery.weights)
-        ]
+        return (
+            scripts
+            + short
+            + [
+                f"the weight {name!r} is used {uses} times, each time on what it made before: a "
+                "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
+                "'name') in every step"
+                for name, uses in self._recorder.unseen.found(self._recorder.discovery.weights)
+            ]
+        )
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
         """What is not in the trace, or not as the user wrote it, and why."""

@@ -27,8 +27,7 @@ from throughtime.recording.discovery.states import LoopStates, part_of
 from throughtime.recording.discovery.variants import told_apart
 from throughtime.recording.layout import Part
 from throughtime.recording.names import Names
-from throughtime.recording.witness import leaves_between
-
+from throughtime.recording.witness import Witness, leaves_between
 
 _NUMBERS = (bool, int, float, str, torch.Size, torch.dtype, torch.device)
 
@@ -40,6 +39,7 @@ class Discovery:
         names: what the model calls its modules.
         passes: the backward passes of the capture.
         marked: whether a marked state stands at a node of the graph.
+        witness: which knows the order of the run.
         budget: how many bytes of values it may hold.
     """
 
@@ -48,9 +48,11 @@ class Discovery:
         names: Names,
         passes: Passes,
         marked: Callable[[Any], bool],
+        witness: Witness,
         budget: int,
     ) -> None:
         self._names, self._passes, self._marked = names, passes, marked
+        self._witness = witness
         self._events = Events(budget)
         self.found: dict[tuple[Any, ...], LoopStates] = {}
         self.weights: set[int] = set()
@@ -87,6 +89,8 @@ class Discovery:
         if type(result) in _NUMBERS or name == "__get__" or transformed():
             return
         event = self._events.note(name, args, kwargs, result, modules)
+        if event is not None:
+            event.place = self._witness.now
         if event is not None and layers:
             event.kernel = tuple(dict.fromkeys(layers))
             fed = args[0]
@@ -143,35 +147,23 @@ class Discovery:
         ]
 
     def _show(self, loop: Loop, cut: Cut, graph: Graph) -> Iterator[RemovableHandle]:
-        sites = self._sites
-        states = [tuple(self._part(value) for value in state) for state in cut.states]
-        shapes = [[None if p is None else tuple(p.shape) for p in state] for state in states]
-        if any(shape != shapes[0] or None in shape for shape in shapes):
+        """The states of a loop, unless it is not the model's, or a value is gone."""
+        states = self._values(cut)
+        if not states:
             return
         middle = len(states) // 2
-        weights = {
+        leaves = {
             id(leaf): leaf
             for part in states[middle]
             for leaf in leaves_between(part, states[middle - 1])
         }
-        leaves = set(weights)
-        modules = (module for site in loop.sites for module in sites[site].modules)
-        if not self._names.known(leaves) and not self._names.known(modules):
+        sites = [self._sites[site] for site in loop.sites]
+        modules = [module for site in sites for module in site.modules]
+        if not self._names.known((*leaves, *modules)):
             return
-        self.weights |= leaves
-        key = (loop.context, *((sites[s], slot, rank) for s, slot, rank in cut.roles))
-        marks = self.found.get(key)
-        if marks is None:
-            covers, joint = _kernels(loop, graph)
-            marks = self.found[key] = LoopStates(
-                name_of(loop, sites, graph, self._names.path),
-                self._passes,
-                where=where_of(loop, sites),
-                place=place_of(loop, sites),
-                covers=covers,
-                joint=joint,
-            )
-        marks.weights.keep(weights.values())
+        self.weights.update(leaves)
+        marks = self._states_of(loop, cut, graph)
+        marks.weights.keep(leaves.values())
         walls = _walls(loop, cut, graph)
         walls[0] = any(  # a window begins at the last state of the one before, detached
             marks.stands_at(key[0])
@@ -179,8 +171,34 @@ class Discovery:
             if number <= cut.times[0]
             for key in graph.events[number].cuts
         )
-        for state, wall in zip(states, walls, strict=True):
-            yield from marks.show(tuple(part for part in state if part is not None), wall)
+        for state, wall, time in zip(states, walls, cut.times, strict=True):
+            self._witness.place(state[0], graph.events[time].place)
+            yield from marks.show(state, wall)
+
+    def _values(self, cut: Cut) -> list[tuple[Part, ...]]:
+        """The tensors of all states; none where one is gone, or they differ in shape."""
+        states = []
+        for values in cut.states:
+            parts = [self._part(value) for value in values]
+            states.append(tuple(part for part in parts if part is not None))
+        shapes = {tuple(tuple(part.shape) for part in state) for state in states}
+        return states if len(shapes) == 1 and len(states[0]) == len(cut.roles) else []
+
+    def _states_of(self, loop: Loop, cut: Cut, graph: Graph) -> LoopStates:
+        """What is known of this loop, from an earlier window perhaps."""
+        sites = self._sites
+        key = (loop.context, *((sites[site], slot, rank) for site, slot, rank in cut.roles))
+        if key not in self.found:
+            covers, joint = _kernels(loop, graph)
+            self.found[key] = LoopStates(
+                name_of(loop, sites, graph, self._names.path),
+                self._passes,
+                where=where_of(loop, sites),
+                place=place_of(loop, sites),
+                covers=covers,
+                joint=joint,
+            )
+        return self.found[key]
 
     def _part(self, value: tuple[int, int]) -> Part | None:
         number, slot = value

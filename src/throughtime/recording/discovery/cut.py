@@ -158,7 +158,9 @@ class Cutter:
             value = here.get(role)
             if value is None:
                 shape = self._shape(role)
-                fitting = [r for r, v in spare.items() if self._graph.events[v[0]].shapes[v[1]] == shape]
+                fitting = [
+                    r for r, v in spare.items() if self._graph.events[v[0]].shapes[v[1]] == shape
+                ]
                 value = spare.pop(fitting[0]) if len(fitting) == 1 else self._latest(role, time)
             if value is None:
                 return None

@@ -50,6 +50,7 @@ class Event:
         kernel: the recorded layers that it ran, where it is a recurrent kernel.
         fed: of such a kernel the value that it read as its input, not as its state.
         cuts: the values that it read detached.
+        place: where it stands in the run, as recorded kernels do.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Event:
         self.site, self.name, self.reads, self.keys = site, name, reads, keys
         self.outputs: list[Tensor | None] = outputs  # type: ignore[assignment]  # until released
         self.versions = [one._version for one in outputs]
+        self.place = 0
         self.kernel: tuple[str, ...] = ()
         self.fed: Key | None = None
         self.cuts: tuple[Key, ...] = ()
@@ -187,13 +189,15 @@ class Events:
         """A call without gradient: what was detached, and what is made of that."""
         for one in given:
             known = self._detached.get(id(one))
-            key = (one.grad_fn, one.output_nr) if one.grad_fn is not None else None
-            source = known[1] if known is not None else key if name == "detach" else None
-            for made in _tensors(result) if source is not None else ():
-                self._detached[id(made)] = (made, source)
+            source: Key | None = None if known is None else known[1]
+            if known is None and name == "detach" and one.grad_fn is not None:
+                source = one.grad_fn, one.output_nr
+            if source is not None:
+                self._detached |= {id(made): (made, source) for made in _tensors(result)}
 
     def _site(self, modules: Sequence[tuple[nn.Module, int]], weights: tuple[int, ...]) -> int:
-        innermost = frame = sys._getframe(4)
+        innermost = sys._getframe(4)
+        frame: FrameType | None = innermost
         top, depth = self._top, _DEEPEST
         path: list[Any] = [weights]
         path += [id(module) for module, _ in modules]

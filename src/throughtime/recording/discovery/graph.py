@@ -75,13 +75,13 @@ class Graph:
 
 
 def components(edges: dict[int, set[int]]) -> list[set[int]]:
-    """The strongly connected components that hold a cycle (Tarjan's algorithm, without recursion)."""
+    """The strongly connected components that hold a cycle: Tarjan's algorithm, not recursive."""
     index: dict[int, int] = {}
     low: dict[int, int] = {}
     stack: list[int] = []
     on_stack: set[int] = set()
     found: list[set[int]] = []
-    for root in edges:
+    for root in list(edges):
         if root in index:
             continue
         index[root] = low[root] = len(index)
@@ -104,7 +104,7 @@ def components(edges: dict[int, set[int]]) -> list[set[int]]:
                 if work:
                     low[work[-1][0]] = min(low[work[-1][0]], low[node])
                 if low[node] == index[node]:
-                    members = set()
+                    members: set[int] = set()
                     while not members or one != node:
                         one = stack.pop()
                         on_stack.discard(one)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from throughtime.recording.discovery.contexts import Context, contexts_of
 from throughtime.recording.discovery.events import STORES, Event, Site
@@ -105,9 +106,10 @@ class Finder:
                 site: n for site, n in times.items() if abs(self._counts[site] - n * count) <= n
             }
             loop = Loop(context, cycle, steady, events, count)
+            if count < MIN and self._holds_more(context, cycle):
+                continue
             if self._carried(loop) and not self._sums(loop) and not self._layers(loop):
-                if count >= MIN or not self._holds_more(context, cycle):
-                    yield loop
+                yield loop
 
     def _order(self, site: int, context: Context | None) -> list[int]:
         """Where a site stands in the body of a loop."""
@@ -120,16 +122,14 @@ class Finder:
 
     def _holds_more(self, context: Context | None, cycle: set[int]) -> bool:
         """Whether a loop within this one carries the recurrence more often."""
-        return any(
-            self._counts[site] >= MIN and self._innermost(site) != context for site in cycle
-        )
+        return any(self._counts[site] >= MIN and self._innermost(site) != context for site in cycle)
 
     def _carried(self, loop: Loop) -> bool:
         """Whether an iteration reads what the one before has made: looked at in the middle."""
         within = set(loop.events)
         for site, often in loop.steady.items():
             times = self._by_site[site][often - 1 :: often]
-            pairs = list(zip(times, times[1:], strict=False))
+            pairs = list(pairwise(times))
             middle = pairs[max(0, len(pairs) // 2 - 1) : len(pairs) // 2 + 1]
             if any(self._graph.reaches(a, b, within) for a, b in middle):
                 return True
@@ -156,4 +156,3 @@ class Finder:
                 other, odd, end = other + odd, False, next(starts)
             odd |= self._events[number].site in rare
         return 2 * (other + odd) >= len(times) - 1
-

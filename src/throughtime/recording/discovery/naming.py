@@ -10,7 +10,6 @@ from throughtime.recording.discovery.events import Site
 from throughtime.recording.discovery.graph import Graph
 from throughtime.recording.discovery.loops import Loop
 
-
 # What only moves a state, as the loop around a cell does: it does not say whose state it is.
 _MOVES = frozenset(
     {
@@ -29,9 +28,7 @@ def name_of(
     making = {event.site for event in events if event.name not in _MOVES} or loop.sites
     stacks = [sites[site].modules for site in making]
     shortest = min(map(len, stacks))
-    same = next(
-        (n for n in range(shortest) if len({stack[n] for stack in stacks}) > 1), shortest
-    )
+    same = next((n for n in range(shortest) if len({stack[n] for stack in stacks}) > 1), shortest)
     for module in reversed(stacks[0][:same]):
         if name := path(module):
             return name

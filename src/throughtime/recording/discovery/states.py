@@ -15,7 +15,7 @@ from throughtime.recording.layout import Layout, Part, Standing, edges
 from throughtime.recording.marks import Marks
 
 _LEAK = 0.2
-"""So much of a gradient may arrive at other sequences: batch normalisation couples them a little."""
+"""So much of a gradient may arrive at other sequences: batch normalisation couples them."""
 
 
 @dataclass(eq=False)

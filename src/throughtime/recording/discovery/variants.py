@@ -27,7 +27,7 @@ def told_apart(events: Sequence[Event], sites: Sequence[Site]) -> list[Site]:
         return split
     inner = {number: _inner(sites[number]) for number in {event.site for event in events}}
     numbers: dict[tuple[int, Label], int] = {}
-    for run in _passes(events, sites, inner):
+    for run in _passes(events, inner):
         labels = [event.site for event in run if sites[event.site].frames in several]
         if not labels:
             continue
@@ -54,7 +54,6 @@ def _inner(site: Site) -> tuple[Context, int] | None:
 
 def _passes(
     events: Sequence[Event],
-    sites: Sequence[Site],
     inner: dict[int, tuple[Context, int] | None],
 ) -> list[list[Event]]:
     """Single passes through the bodies of the innermost loops: where it jumps back one ends."""
