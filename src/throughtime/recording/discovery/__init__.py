@@ -161,7 +161,7 @@ class Discovery:
         modules = [module for site in sites for module in site.modules]
         if not self._names.known((*leaves, *modules)):
             return
-        self.weights.update(leaves)
+        self.weights.update(leaves, *(site.weights for site in sites))
         marks = self._states_of(loop, cut, graph)
         marks.weights.keep(leaves.values())
         walls = _walls(loop, cut, graph)

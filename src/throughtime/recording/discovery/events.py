@@ -54,8 +54,8 @@ class Event:
     """
 
     __slots__ = (
-        "cuts", "fed", "kernel", "keys", "name", "outputs", "place", "reads", "shapes", "site", "sizes",
-        "versions",
+        "cuts", "fed", "kernel", "keys", "name", "outputs", "place", "reads", "shapes", "site",
+        "sizes", "versions",
     )  # fmt: skip  # a list, not a column
 
     def __init__(

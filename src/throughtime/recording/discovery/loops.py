@@ -96,20 +96,40 @@ class Finder:
         edges = {site: self._edges[site] & inside for site in inside}
         for cycle in components(edges):
             own = [site for site in cycle if self._innermost(site) == context]
-            count = max((self._counts[site] for site in own), default=0)
+            count = max(
+                (self._counts[site] for site in own or self._around(context, cycle)), default=0
+            )
             if count < 2:
                 continue
             events = sorted(n for site in cycle for n in self._by_site[site])
             order = sorted(cycle, key=lambda site: self._order(site, context))
             times = {site: max(1, round(self._counts[site] / count)) for site in order}
-            steady = {
-                site: n for site, n in times.items() if abs(self._counts[site] - n * count) <= n
-            }
+            steady = {site: n for site, n in times.items() if self._evenly(site, count)}
             loop = Loop(context, cycle, steady, events, count)
             if count < MIN and self._holds_more(context, cycle):
                 continue
             if self._carried(loop) and not self._sums(loop) and not self._layers(loop):
                 yield loop
+
+    def _around(self, context: Context | None, cycle: set[int]) -> list[int]:
+        """Sites of a loop in whose iterations the whole cycle runs, several times in each.
+
+        ``for x in xs: h = solve(x, h)``: the state never shows outside of the solver's own loop.
+        """
+        fewest = min(self._counts[site] for site in cycle)
+        return [
+            site
+            for site, chain in self._chains.items()
+            if chain[-1:] == (context,)
+            and site not in cycle
+            and MIN <= self._counts[site] <= fewest // 2
+            and all(self._evenly(one, self._counts[site]) for one in cycle)
+        ]
+
+    def _evenly(self, site: int, count: int) -> bool:
+        """Whether a site runs equally often in each of ``count`` iterations, or all but one."""
+        often = max(1, round(self._counts[site] / count))
+        return abs(self._counts[site] - often * count) <= often
 
     def _order(self, site: int, context: Context | None) -> list[int]:
         """Where a site stands in the body of a loop."""

@@ -33,8 +33,9 @@ def told_apart(events: Sequence[Event], sites: Sequence[Site]) -> list[Site]:
             continue
         label = sites[labels[-1]].modules, sites[labels[-1]].weights
         for event in run:
-            if sites[event.site].frames in several:
-                continue
+            own = sites[event.site].modules
+            if sites[event.site].frames in several or label[0][: len(own)] != own:
+                continue  # it is told apart already, by its weights or by the module that runs it
             key = event.site, label
             if key not in numbers:
                 numbers[key] = len(split)
