@@ -117,13 +117,13 @@ def _base(name: str) -> str:
 def _note(name: str, states: LoopStates, row: LayerTrace) -> str:
     shapes = " and ".join(str(tuple(part.shape)) for part in states.states[0])
     inside = " and ".join(repr(one) for one in sorted(states.covers))
-    return (
-        f"{name!r} is a loop at {states.where}, {row.steps} iterations, found by its data flow; "
-        f"its state has the shape {shapes}"
-        + (f", and {inside} is a part of it" if inside else "")
-        + (
-            ""
-            if states.layout().axes
-            else "; no axis holds independent sequences: it is taken as one"
-        )
-    )
+    custom = " and ".join(states.custom)
+    told = [
+        f"{name!r} is a loop at {states.where}, {row.steps} iterations, found by its data flow; its "
+        f"state has the shape {shapes}" + (f", and {inside} is a part of it" if inside else "")
+    ]
+    if custom:
+        told.append(f"the slope of {custom} is that of its backward pass, a surrogate perhaps")
+    if states.layout().axes is None and row.states.shape[-1] > states.states[0][0].shape[-1]:
+        told.append("no axis of it holds independent sequences, so it is taken as one sequence")
+    return "; ".join(told)

@@ -232,7 +232,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
     def _unseen(self) -> list[str]:
         """What is recurrent in the model, and neither recorded nor marked, in a sentence each."""
         scripts = [
-            f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen"
+            f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen: "
+            "with PYTORCH_JIT=0 in the environment it runs as Python, and is"
             for name in scripted_recurrences(self._model)
         ]
         short = self._recorder.discovery.too_short()

@@ -23,7 +23,7 @@ from throughtime.recording.discovery.events import Events, Site, transformed
 from throughtime.recording.discovery.graph import Graph
 from throughtime.recording.discovery.loops import MIN, Finder, Loop
 from throughtime.recording.discovery.naming import name_of, place_of, where_of
-from throughtime.recording.discovery.states import LoopStates, part_of
+from throughtime.recording.discovery.states import LoopStates, custom_between, part_of
 from throughtime.recording.discovery.variants import told_apart
 from throughtime.recording.layout import Part
 from throughtime.recording.names import Names
@@ -164,6 +164,7 @@ class Discovery:
         self.weights.update(leaves, *(site.weights for site in sites))
         marks = self._states_of(loop, cut, graph)
         marks.weights.keep(leaves.values())
+        marks.custom = custom_between(states[middle], states[middle - 1])
         walls = _walls(loop, cut, graph)
         walls[0] = any(  # a window begins at the last state of the one before, detached
             marks.stands_at(key[0])

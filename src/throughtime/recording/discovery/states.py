@@ -14,7 +14,7 @@ from throughtime.recording.discovery.events import Event, Key
 from throughtime.recording.layout import Layout, Part, Standing, edges
 from throughtime.recording.marks import Marks
 
-_LEAK = 0.2
+_LEAK, _MOST_NODES = 0.2, 4096
 """So much of a gradient may arrive at other sequences: batch normalisation couples them."""
 
 
@@ -27,6 +27,7 @@ class LoopStates(Marks):
         covers: the recorded layers whose kernels run in the loop.
         joint: one of them reads, as its input, what the loop has made of its state: there is more
             to the recurrence than that layer.
+        custom: the autograd functions of the user's in a step, whose backward pass is what counts.
     """
 
     kind: str = "loop"
@@ -34,6 +35,7 @@ class LoopStates(Marks):
     place: str = ""
     covers: frozenset[str] = frozenset()
     joint: bool = False
+    custom: tuple[str, ...] = ()
     _layout: Layout | None = None
     _wall: bool = False
 
@@ -65,6 +67,27 @@ def part_of(event: Event, slot: int, kept: dict[Key, Tensor]) -> Part | None:
     if value is None and tensor is not None and same:
         value = tensor.detach()
     return None if value is None else Standing(value, node, output)
+
+
+def custom_between(state: Sequence[Part], before: Sequence[Part]) -> tuple[str, ...]:
+    """The names of the autograd functions written in Python that lead from one state to another.
+
+    Their backward pass need not be the derivative of their forward pass: a spiking neuron has a
+    surrogate slope.
+    """
+    ends = {part.grad_fn for part in before}
+    waiting: list[Any] = [part.grad_fn for part in state]
+    seen: set[Any] = {None}
+    found: dict[str, None] = {}
+    while waiting and len(seen) < _MOST_NODES:
+        node = waiting.pop()
+        if node in seen or node in ends:
+            continue
+        seen.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            found[type(node).__name__.removesuffix("Backward")] = None
+        waiting += [following for following, _ in node.next_functions]
+    return tuple(found)
 
 
 def _layout(states: Sequence[tuple[Part, ...]]) -> Layout:
