@@ -119,8 +119,8 @@ def _note(name: str, states: LoopStates, row: LayerTrace) -> str:
     inside = " and ".join(repr(one) for one in sorted(states.covers))
     custom = " and ".join(states.custom)
     told = [
-        f"{name!r} is a loop at {states.where}, {row.steps} iterations, found by its data flow; its "
-        f"state has the shape {shapes}" + (f", and {inside} is a part of it" if inside else "")
+        f"{name!r} is a loop at {states.where}, {row.steps} iterations, found by its data flow; "
+        f"its state has the shape {shapes}" + (f", and {inside} is a part of it" if inside else "")
     ]
     if custom:
         told.append(f"the slope of {custom} is that of its backward pass, a surrogate perhaps")

@@ -56,7 +56,7 @@ class Recorder(TorchFunctionMode):
         self._feeds = Feeds()
         self.unseen = Unseen(model)
         self.marked: list[Callable[[Any], bool]] = []
-        self.discovery = Discovery(self.names, self.passes, self._is_marked, self.witness, budget)
+        self.discovery = Discovery(self.names, self.passes, self.marked, self.witness, budget)
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
         self._entered = 0
@@ -396,7 +396,4 @@ class Recorder(TorchFunctionMode):
 
     def _seen(self, node: Any) -> bool:
         """Whether a recorded or marked state stands at this node of the graph."""
-        return self._origins.stands_at(node) or self._is_marked(node)
-
-    def _is_marked(self, node: Any) -> bool:
-        return any(marked(node) for marked in self.marked)
+        return self._origins.stands_at(node) or any(marked(node) for marked in self.marked)

@@ -38,7 +38,7 @@ class Discovery:
     Args:
         names: what the model calls its modules.
         passes: the backward passes of the capture.
-        marked: whether a marked state stands at a node of the graph.
+        marked: each says whether a marked state stands at a node of the graph.
         witness: which knows the order of the run.
         budget: how many bytes of values it may hold.
     """
@@ -47,7 +47,7 @@ class Discovery:
         self,
         names: Names,
         passes: Passes,
-        marked: Callable[[Any], bool],
+        marked: Sequence[Callable[[Any], bool]],
         witness: Witness,
         budget: int,
     ) -> None:
@@ -120,7 +120,8 @@ class Discovery:
         found = Finder(events.events, self._sites, graph).find()
         handles: list[RemovableHandle] = []
         for loop in found.loops:
-            if any(self._marked(key[0]) for n in loop.events for key in events.events[n].keys):
+            keys = (key for n in loop.events for key in events.events[n].keys)
+            if any(marked(key[0]) for key in keys for marked in self._marked):
                 continue
             cut = Cutter(loop, graph).cut()
             if cut is not None:

@@ -1,0 +1,1 @@
+"""Public models, from their packages, unchanged: what is seen of each."""
