@@ -64,7 +64,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
     Run forward and backward inside the block, as you always do. Every ``nn.RNN``, ``nn.LSTM``,
     ``nn.GRU`` (stacked, bidirectional, packed, with projection) and every ``nn.RNNCell``,
     ``nn.LSTMCell``, ``nn.GRUCell`` in a loop is seen; a recurrence of your own is seen where a loop
-    in Python of 5 iterations or more carries it, or if it calls ``tt.mark(state, "name")``. Nothing in the model is changed, not
+    in Python of 5 iterations or more carries it, or if it calls ``tt.mark(state, "name")``.
+    Nothing in the model is changed, not
     even a hook is hung on it, and the fused kernels stay in use.
 
     Args:
