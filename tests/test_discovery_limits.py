@@ -89,7 +89,7 @@ def test_the_same_layer_over_depth_is_told_as_the_loop_that_it_is() -> None:
         return h.square().mean()
 
     trace = seen(run)
-    assert any("test_discovery_limits.py" in note and "7 iterations" in note for note in trace.notes)
+    assert any("test_discovery_limits.py" in one and "7 iterations" in one for one in trace.notes)
 
 
 def test_a_loop_of_three_steps_is_said_to_be_too_short() -> None:
