@@ -288,6 +288,10 @@ def _reads(above: Sequence[Call], below: Sequence[Call]) -> bool:
     if len(above) != len(below):
         return False
     for upper, lower in zip(above, below, strict=True):
+        if [id(call) for call in upper.reads] != [id(lower)]:
+            return False
+        if not upper.plain and upper.scale is None:
+            return False
         written = lower.outputs[..., : lower.read]
         if upper.inputs.shape != written.shape:
             return False

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from throughtime.recording.origins import Origin
+from throughtime.recording.kernels import Packed
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 from throughtime.trace import Source
 
@@ -25,6 +26,12 @@ class Passes:
     with_graph: set[int] = field(default_factory=set)
     probing: bool = False
     """A backward pass of ours is under way, of which no hook takes notice."""
+    cut: bool = False
+    """That pass stops where a recorded call begins: what the user's code does between calls."""
+
+    def at_entry(self, gradient: Tensor | None) -> Tensor | None:
+        """What goes on from the entry of a call: nothing, in a pass that stops there."""
+        return torch.zeros_like(gradient) if self.cut and gradient is not None else None
 
 
 @dataclass(eq=False)
@@ -73,7 +80,10 @@ class Call:
         again: it ran during a backward pass, as a checkpoint does.
         ends, whole, begins: in autograd's graph, until the trace is made: the final state and all
             outputs as the user has them, and the state before.
-        reads: the calls that its input depends on.
+        out: all outputs as the user has them, packed as they were (``packed``), if they are no
+            final state. read_from: the input and the parts of the state that it was given.
+        reads: the calls that its input depends on; follows: those that its state depends on.
+            plain: its input is their output as it is, moved at most.
         at: the place of its first step in the run. frame: which call of the outermost module.
         loop: the step of the user's loop at which it begins, and how many steps that loop has.
         named: what the model calls its weights; empty for one that was computed.
@@ -112,7 +122,12 @@ class Call:
     ends: tuple[Tensor, ...] = ()
     whole: Tensor | None = None
     begins: tuple[Tensor, ...] = ()
+    out: Tensor | None = None
+    packed: Packed | None = None
+    read_from: tuple[Tensor, ...] = ()
     reads: tuple[Call, ...] = ()
+    follows: tuple[Call, ...] = ()
+    plain: bool = False
     at: int = 0
     frame: int = 0
     loop: tuple[int, int] = (0, 0)
@@ -126,15 +141,16 @@ class Call:
         if not tensor.requires_grad:
             return []
 
-        def receive(gradient: Tensor | None) -> None:
+        def receive(gradient: Tensor | None) -> Tensor | None:
             if gradient is None or self.passes.probing:  # None: some kernels' word for a zero
-                return
+                return self.passes.at_entry(gradient) if slot in ("h0", "c0") else None
             gradient = gradient.detach() if shape is None else shape(gradient.detach())
             gradient = gradient[0] if slot[0] in "hc" and gradient.dim() == 3 else gradient
             held = self.received.get(slot)
             self.received[slot] = gradient if held is None else held + gradient
             if slot in ("output", "h", "c"):
                 self.seen_in.add(self.passes.count)
+            return None
 
         return [listen(tensor, receive)]
 
@@ -266,7 +282,7 @@ def same(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def listen(tensor: Tensor, receive: Callable[[Tensor | None], None]) -> RemovableHandle:
+def listen(tensor: Tensor, receive: Callable[[Tensor | None], Tensor | None]) -> RemovableHandle:
     """Hand every gradient of ``tensor`` to ``receive``; a tensor with such a hook can be saved."""
     register: Callable[..., RemovableHandle] = tensor.register_hook
     return register(unserializable_hook(partial(receive)))

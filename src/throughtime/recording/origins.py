@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from throughtime.recording.calls import Call, Passes
 
 # Operations that move numbers and leave them, and their gradients, as they are.
-_ROUTING = (
+ROUTING = (
     "Alias", "AsStrided", "Cat", "Clone", "Permute", "ReshapeAlias", "Select", "Slice", "Split",
     "Squeeze", "Stack", "T", "Transpose", "Unbind", "UnsafeSplit", "UnsafeView", "Unsqueeze",
     "View",
@@ -202,7 +202,7 @@ class _Walk:
                 if len({id(end) for end, _ in walk.hits}) > 1:
                     break
                 continue
-            walk.routing &= _operation(node) in _ROUTING
+            walk.routing &= operation(node) in ROUTING
             walk.opaque |= isinstance(node, torch.autograd.function.BackwardCFunction)
             if len(seen) > _MOST_NODES:
                 walk.opaque = True
@@ -213,7 +213,7 @@ class _Walk:
         return walk
 
 
-def _operation(node: Any) -> str:
+def operation(node: Any) -> str:
     """``Select`` of a ``SelectBackward0``."""
     name: str = node.name()
     return name.rstrip("0123456789").removesuffix("Backward")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from throughtime.recording import reading
-from throughtime.recording.calls import Call, Passes, Snapshots, Weight, of_torch, version
+from throughtime.recording.calls import (
+    Call,
+    Passes,
+    Snapshots,
+    Weight,
+    listen,
+    of_torch,
+    version,
+)
 from throughtime.recording.checks import check_input
 from throughtime.recording.feeds import Feeds
 from throughtime.recording.kernels import CELLS, FUSED, Fused, One, Ran
@@ -203,7 +212,8 @@ class Recorder(TorchFunctionMode):
     def _run(self, name: str, kind: str, fused: Fused, one: One) -> Ran:
         origin = self._origin(name, one.initial)
         initial, weights, recurrent = self._aliases(name, one.inputs, one.initial, one.weights)
-        ran = fused.run_one(one._replace(initial=initial, weights=weights))
+        entry = self._entry(one.inputs)
+        ran = fused.run_one(one._replace(inputs=entry, initial=initial, weights=weights))
         pad = (lambda data: data) if one.packed is None else one.packed.pad
         inputs = one.inputs.detach()
         shared = (inputs,) if one.packed is None else ()
@@ -225,7 +235,8 @@ class Recorder(TorchFunctionMode):
         self._handles += call.watch(ran.outputs, "output", pad)
         outputs = ran.outputs.clone()
         handed = self._watch(call, initial, ran.final, outputs)
-        self._place(call, one.inputs, initial, handed, outputs)
+        call.out, call.packed = outputs, one.packed
+        self._place(call, (one.inputs, *one.initial), initial, handed, outputs)
         return Ran(outputs, handed)
 
     def _cell(self, func: Callable[..., Any], x: Tensor, hx: Any, *weights: Tensor | None) -> Any:
@@ -235,7 +246,8 @@ class Recorder(TorchFunctionMode):
         origin = self._origin(name, states)
         initial, aliased, recurrent = self._aliases(name, x, states, given)
         passed = [*aliased, *(None for _ in weights[len(aliased) :])]
-        result = func(x, initial[0] if isinstance(hx, Tensor) else initial, *passed)
+        entry = self._entry(x)
+        result = func(entry, initial[0] if isinstance(hx, Tensor) else initial, *passed)
         # torch makes h from the very c that it returns: an alias of c gets the user's uses alone.
         final = (
             (result,) if isinstance(result, Tensor) else (result[0], result[1].view_as(result[1]))
@@ -255,7 +267,7 @@ class Recorder(TorchFunctionMode):
             versions=((x.detach(), version(x)),),
         )
         handed = self._watch(call, initial, final, final[0])
-        self._place(call, x, initial, handed, handed[0])
+        self._place(call, (x, *states), initial, handed, handed[0])
         return handed[0] if isinstance(result, Tensor) else handed
 
     def _unrolled(self, run: Unrolled) -> Tensor:
@@ -264,7 +276,7 @@ class Recorder(TorchFunctionMode):
         parts = (run.initial,)
         origin = self._origin(name, parts)
         initial, aliased, proof = self._aliases(name, run.inputs, parts, given, run.proof)
-        states = run.run(initial[0], aliased)
+        states = replace(run, inputs=self._entry(run.inputs)).run(initial[0], aliased)
         call = Call(
             name,
             run.kind.kind,
@@ -287,7 +299,8 @@ class Recorder(TorchFunctionMode):
         handed = states.clone()
         # The layer hands its last state on: whatever leads back to all states leads back to it.
         self._origins.note(call, (states,), (handed,), handed)
-        self._place(call, run.inputs, initial, (), handed)
+        call.out = handed
+        self._place(call, (run.inputs, run.initial), initial, (), handed)
         return handed
 
     def _circumstances(
@@ -314,27 +327,40 @@ class Recorder(TorchFunctionMode):
     def _place(
         self,
         call: Call,
-        inputs: Tensor,
+        given: tuple[Tensor, ...],
         initial: tuple[Tensor, ...],
         final: tuple[Tensor, ...],
         outputs: Tensor,
     ) -> None:
-        """Where a call stands in the run and in the graph; ``final``, ``outputs``: as handed on."""
+        """Where a call stands in the run and in the graph; ``final``, ``outputs``: as handed on.
+
+        ``given``: the input and the parts of the state, as the user's code gave them.
+        """
         witness = self.witness
         call.at, call.frame = witness.tick(call.steps), witness.frame
         call.named = tuple(witness.parameter(self._snapshots.original(w)) for w in call.weights)
         if call.again:
             return
-        read = {"input": inputs, **{f"state{n}": part for n, part in enumerate(initial)}}
+        read = {"input": given[0], **{f"state{n}": part for n, part in enumerate(initial)}}
         titles = [name or call.name for name in call.named]
         call.sources = witness.saw(
             call.name, read, outputs, dict(zip(titles, call.weights, strict=True))
         )
         if call.differentiable:
-            call.reads = self._feeds.read(inputs)
+            call.reads, call.plain = self._feeds.walk(given[0])
+            call.follows = tuple({c: None for part in given[1:] for c in self._feeds.read(part)})
+            call.read_from = given
             self._feeds.add(call, (*final, outputs))
             call.begins, call.ends = initial, final
             call.whole = None if call.lengths or not call.fused else outputs
+
+    def _entry(self, inputs: Tensor) -> Tensor:
+        """An alias of the input, at which a backward pass of ours can be made to stop."""
+        if not (inputs.requires_grad and torch.is_grad_enabled()):
+            return inputs
+        alias = inputs.view_as(inputs)
+        self._handles.append(listen(alias, self.passes.at_entry))
+        return alias
 
     def _aliases(
         self,
