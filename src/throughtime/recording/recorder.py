@@ -33,6 +33,7 @@ from throughtime.recording.calls import (
 from throughtime.recording.checks import check_input
 from throughtime.recording.feeds import Feeds
 from throughtime.recording.kernels import CELLS, FUSED, Fused, One, Ran
+from throughtime.recording.links import Joints
 from throughtime.recording.marks import Root
 from throughtime.recording.names import RECURRENT, Names, path_of
 from throughtime.recording.origins import Origin, Origins
@@ -49,7 +50,7 @@ _BACKWARD_NAMES = {function.__name__ for function in _BACKWARD}
 class Recorder(TorchFunctionMode):
     """Records the calls of ``model``'s recurrent layers while it is entered."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, budget: int) -> None:
         super().__init__()
         self.calls: list[Call] = []
         self.passes = Passes()
@@ -63,6 +64,7 @@ class Recorder(TorchFunctionMode):
         self._snapshots = Snapshots(self.passes)
         self._origins = Origins(self.passes)
         self._feeds = Feeds()
+        self.joints = Joints(self.passes, self._feeds, budget)
         self.unseen = Unseen(model)
         self.marked: list[Callable[[Any], bool]] = []
         # The modules that are running, each with the number of its call; all of them, anybody's.
@@ -159,7 +161,9 @@ class Recorder(TorchFunctionMode):
             return self._backward(func, args, kwargs)
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
             result = func(*args, **kwargs)
-            if func in USES and torch.is_grad_enabled():
+            if name == "retain_grad":
+                self.joints.retained.append(args[0])
+            elif func in USES and torch.is_grad_enabled():
                 self.unseen.note(args, result, self._seen)
             return result
         if func in FUSED:
@@ -176,6 +180,8 @@ class Recorder(TorchFunctionMode):
         if self.keep_graph:
             kwargs = {**kwargs, "retain_graph": True}
             self.roots += reading.roots_of(args, kwargs)
+        if self._outside is None:
+            self.joints.look(self.calls, reading.roots_of(args, kwargs))
         self.passes.count += 1
         self.witness.backward(args[0])
         if kwargs.get("create_graph"):

@@ -28,7 +28,7 @@ from throughtime.errors import (
 )
 from throughtime.problem import shown
 from throughtime.recording import far
-from throughtime.recording.assemble import find_links, layer_traces
+from throughtime.recording.assemble import layer_traces
 from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain, find_chains
 from throughtime.recording.checks import CUT_OFF, LOOSE, padded_sequences
@@ -36,6 +36,7 @@ from throughtime.recording.courses import count_loops, with_courses, with_marked
 from throughtime.recording.fragments import Fragments
 from throughtime.recording.keeping import Keeping
 from throughtime.recording.lengths import Lengths, with_lengths
+from throughtime.recording.links import find_links
 from throughtime.recording.marked import checked_jointly, marked_trace
 from throughtime.recording.marks import Marks
 from throughtime.recording.names import path_of
@@ -95,7 +96,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         if memory <= 0:
             raise InputError(f"memory must be a positive number of bytes, not {memory}")
         self._model, self._lengths, self._memory = model, lengths, memory
-        self._recorder = Recorder(model)
+        self._recorder = Recorder(model, memory)
         self._marks: dict[str, Marks] = {}
         self._keeping = Keeping(lambda: self._recorder.backward)
         self._marked: list[LayerTrace] | ThroughtimeError = []
@@ -227,6 +228,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
             feeds=_feeds(fragments.kept, names),
+            joints=self._recorder.joints.traces(fragments.kept, names),
             sources=tuple(witness.sources),
             loss_finite=witness.loss_finite,
             facts=self._recorder.sweep.facts(self._ends(reached)),

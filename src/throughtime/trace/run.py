@@ -12,6 +12,7 @@ from throughtime.errors import InputError, plain, unknown
 from throughtime.findings import Diagnosis, Finding
 from throughtime.trace.course import Source
 from throughtime.trace.facts import Facts
+from throughtime.trace.joint import Joint
 from throughtime.trace.layer import LayerTrace
 
 
@@ -46,6 +47,8 @@ class Trace:
     run: dict[str, object] = field(default_factory=dict)
     feeds: tuple[tuple[str, str], ...] = ()
     """Pairs of layers: the second reads, through whatever lies between, what the first wrote."""
+    joints: tuple[Joint, ...] = ()
+    """Layers that read one another, measured jointly through whatever lies between."""
     sources: tuple[Source, ...] = ()
     loss_finite: bool = True
     facts: Facts = field(default_factory=Facts)
