@@ -26,12 +26,13 @@ class Passes:
     with_graph: set[int] = field(default_factory=set)
     probing: bool = False
     """A backward pass of ours is under way, of which no hook takes notice."""
-    cut: bool = False
-    """That pass stops where a recorded call begins: what the user's code does between calls."""
+    cut: bool | str = False
+    """That pass stops where recorded calls begin, or those of this layer: what lies between."""
 
-    def at_entry(self, gradient: Tensor | None) -> Tensor | None:
+    def at_entry(self, name: str, gradient: Tensor | None) -> Tensor | None:
         """What goes on from the entry of a call: nothing, in a pass that stops there."""
-        return torch.zeros_like(gradient) if self.cut and gradient is not None else None
+        stops = gradient is not None and self.cut in (True, name)
+        return torch.zeros_like(gradient) if stops else None
 
 
 @dataclass(eq=False)
@@ -143,7 +144,7 @@ class Call:
 
         def receive(gradient: Tensor | None) -> Tensor | None:
             if gradient is None or self.passes.probing:  # None: some kernels' word for a zero
-                return self.passes.at_entry(gradient) if slot in ("h0", "c0") else None
+                return self.passes.at_entry(self.name, gradient) if slot in ("h0", "c0") else None
             gradient = gradient.detach() if shape is None else shape(gradient.detach())
             gradient = gradient[0] if slot[0] in "hc" and gradient.dim() == 3 else gradient
             held = self.received.get(slot)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from throughtime.recording.calls import Call
 from throughtime.recording.passages import HOOKED, IN_PLACE, SKIPPED, Passage, passage
+from throughtime.recurrences import back
 
 
 @dataclass(eq=False)
@@ -86,7 +87,7 @@ class Chain:
         if any(call.changed_in_place for call in self.calls):
             return IN_PLACE
         following = zip(self.calls, self.passages[1:], strict=False)
-        if any(call.hooked and not one.wall for call, one in following):
+        if any(call.hooked and not (one.wall or one.hooks) for call, one in following):
             return HOOKED
         return next((one.spoilt for one in self.passages if one.spoilt), self._skipped())
 
@@ -136,10 +137,15 @@ def _less(total: Tensor, call: Call, one: Passage) -> Tensor:
             piece.copy_(call.received[slot])
     if one.gate is None:
         return total - sent
-    left = total - sent * one.gate
+    passed = back(one.gate, sent)
+    left = total - passed
     # A factor that is applied in another order leaves a rounding where there is nothing.
-    noise = (sent * one.gate).abs().amax(-1, keepdim=True) * (32 * torch.finfo(total.dtype).eps)
-    scaled = ((one.gate != 0) & (one.gate != 1)).expand_as(left)
+    noise = passed.abs().amax(-1, keepdim=True) * (32 * torch.finfo(total.dtype).eps)
+    scaled = torch.ones_like(left, dtype=torch.bool)
+    if isinstance(one.gate, Tensor):
+        scaled = ((one.gate != 0) & (one.gate != 1)).expand_as(left)
+    else:
+        noise = noise * len(sent[0])
     return torch.where(scaled & (left.abs() <= noise), torch.zeros_like(left), left)
 
 

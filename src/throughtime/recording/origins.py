@@ -7,16 +7,16 @@ the old one alone, the gradient on the way is multiplied by a factor, and the ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from throughtime.recording.chaining import Probe, batched, carried
 from throughtime.recording.keeping import Keeping
+from throughtime.recurrences import Gate
 
 if TYPE_CHECKING:
     from throughtime.recording.calls import Call, Passes
@@ -27,6 +27,8 @@ ROUTING = (
     "Squeeze", "Stack", "T", "Transpose", "Unbind", "UnsafeSplit", "UnsafeView", "Unsqueeze",
     "View",
 )  # fmt: skip  # a list, not a column
+# Those of them that leave the order of all numbers alone.
+_STRAIGHT = ("Alias", "Clone", "ReshapeAlias", "Select", "Squeeze", "UnsafeView", "Unsqueeze", "View")
 # So many nodes of a graph are looked at, and so many latest calls of a layer looked for.
 _MOST_NODES, _LATEST = 4096, 32
 
@@ -37,7 +39,9 @@ class Origin:
 
     Attributes:
         call: the earlier call of the same layer whose final state it was made from; None for none.
-        factor: by which the gradient is multiplied on the way (B S); None: it passes as it is.
+        factor: by which the gradient is multiplied on the way (B S), or a map of the state; None:
+            it passes as it is.
+        hooks: hooks of the user's on that state were there, and are a part of it.
         changed: it was made from that state in another way than number by number.
         mixed: an even earlier state of the layer has a part in it, past that call.
         fed: no state of the layer, but the output or state of another layer has a part in it.
@@ -45,11 +49,12 @@ class Origin:
     """
 
     call: Call | None = None
-    factor: Float[Tensor, "B S"] | None = None
+    factor: Gate | None = None
     changed: bool = False
     mixed: bool = False
     fed: bool = False
     opaque: bool = False
+    hooks: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,18 @@ class _End:
 
     call: Call
     raw: tuple[Tensor, ...]
-    nodes: tuple[Any, ...]
+    given: tuple[Tensor, ...]
+    hooks: tuple[int, ...]
+
+    @property
+    def nodes(self) -> tuple[Any, ...]:
+        """Where it stands in the graph."""
+        return tuple(part.grad_fn for part in self.given)
+
+    @property
+    def hooked(self) -> bool:
+        """Whether the user hung a hook on it."""
+        return tuple(map(_hooks, self.given)) != self.hooks
 
 
 class Origins:
@@ -79,7 +95,7 @@ class Origins:
         """
         if call.differentiable:
             ends = self._ends.setdefault(call.name, [])
-            ends.append(_End(call, tuple(raw), tuple(part.grad_fn for part in given)))
+            ends.append(_End(call, tuple(raw), tuple(given), tuple(map(_hooks, given))))
             self._nodes |= set(ends[-1].nodes)
             for gone in ends[:-_LATEST]:
                 self._nodes -= set(gone.nodes)
@@ -106,20 +122,24 @@ class Origins:
         if not hits:
             return Origin(opaque=opaque, fed=self._fed(name, initial))
         last = next(end for end in reversed(ends) if id(end) in hits)
-        straight = [walk.hits == [(last, n)] and walk.routing for n, walk in enumerate(walks)]
+        straight = [walk.hits == [(last, n)] and walk.straight for n, walk in enumerate(walks)]
         cut = [not walk.hits and not walk.opaque for walk in walks]
-        mixed = len(hits) > 1
-        if all(straight):
-            return Origin(last.call, opaque=opaque)
-        if all(a or b for a, b in zip(straight, cut, strict=True)):
+        if all(a or b for a, b in zip(straight, cut, strict=True)) and not last.hooked:
+            if all(straight):
+                return Origin(last.call, opaque=opaque)
             pairs = zip(initial, straight, strict=True)
             factors = [torch.full_like(part.detach(), float(on)) for part, on in pairs]
-            return Origin(last.call, _batched(factors), opaque=opaque)
+            return Origin(last.call, batched(factors), opaque=opaque)
+        older = [end for end in hits.values() if end is not last]
         try:
-            factor = self._probed(initial, last.raw)
+            probe = Probe(self._passes, name, initial, last.raw)
+            mixed = bool(older) and probe.reaches([part for end in older for part in end.raw])
+            factor = probe.factor()
+            if factor is None and not mixed:
+                factor = carried(probe.pull, batched([part.detach() for part in initial]))
         except RuntimeError:  # the graph in between is gone: a backward pass went through it
             return Origin(opaque=True)
-        return Origin(last.call, factor, factor is None, mixed, opaque)
+        return Origin(last.call, factor, factor is None, mixed, opaque, hooks=last.hooked)
 
     def stands_at(self, node: Any) -> bool:
         """Whether a node is that of a state, or an output, of a recorded call."""
@@ -136,61 +156,18 @@ class Origins:
         }
         return any(_Walk.back(part.grad_fn, targets).hits for part in initial if targets)
 
-    def _probed(self, initial: Sequence[Tensor], raw: Sequence[Tensor]) -> Tensor | None:
-        """The factor of every number, if it is one: two backward passes from start to end agree.
-
-        They start from powers of two, so that a factor comes out exact.
-        """
-        draw = torch.Generator().manual_seed(0)
-        factors = []
-        starts = [part for part in initial if part.requires_grad]
-        for _ in range(2):
-            sent = [_powers_of_two(part, draw) for part in starts]
-            with self._quiet(), torch.enable_grad():
-                found = torch.autograd.grad(
-                    starts, raw, sent, retain_graph=True, allow_unused=True, materialize_grads=True
-                )
-            waiting = iter(sent)
-            # A kernel's state has an axis for layers in front, ``unroll`` has all steps: the last.
-            ends = [
-                got[-1] if got.dim() > start.dim() else got
-                for start, got in zip(initial, found, strict=True)
-            ]
-            pairs = zip(initial, ends, strict=True)
-            factors.append(
-                _batched(
-                    [
-                        (got / next(waiting)).detach()
-                        if start.requires_grad
-                        else torch.where(got == 0, 0.0, torch.nan).to(start)
-                        for start, got in pairs
-                    ]
-                )
-            )
-        one, other = factors
-        near = 16 * torch.finfo(one.dtype).eps * one.abs()
-        return one if bool(((one - other).abs() <= near).all()) else None
-
-    @contextmanager
-    def _quiet(self) -> Iterator[None]:
-        self._passes.probing = True
-        try:
-            yield
-        finally:
-            self._passes.probing = False
-
 
 @dataclass(eq=False)
 class _Walk:
     """A walk on the graph from one node back to the ends of calls."""
 
     hits: list[tuple[_End, int]]
-    routing: bool = True
+    straight: bool = True
     opaque: bool = False
 
     @classmethod
     def back(cls, start: Any, targets: dict[Any, tuple[_End, int]]) -> _Walk:
-        """All ends that ``start`` leads to without crossing another; two calls are enough."""
+        """All ends that ``start`` leads to without crossing another."""
         walk, waiting, seen = cls([]), [start], {None}
         while waiting:
             node = waiting.pop(0)
@@ -199,16 +176,14 @@ class _Walk:
             seen.add(node)
             if node in targets:
                 walk.hits.append(targets[node])
-                if len({id(end) for end, _ in walk.hits}) > 1:
-                    break
                 continue
-            walk.routing &= operation(node) in ROUTING
+            walk.straight &= operation(node) in _STRAIGHT
             walk.opaque |= isinstance(node, torch.autograd.function.BackwardCFunction)
             if len(seen) > _MOST_NODES:
                 walk.opaque = True
                 break
             following = [after for after, _ in node.next_functions]
-            walk.routing &= None not in following  # a part of it may have been detached
+            walk.straight &= None not in following  # a part of it may have been detached
             waiting += following
         return walk
 
@@ -228,12 +203,5 @@ def _saving_elsewhere() -> bool:
     return hooks is not None and not isinstance(getattr(hooks[0], "__self__", None), Keeping)
 
 
-def _powers_of_two(like: Tensor, draw: torch.Generator) -> Tensor:
-    exponents = torch.randint(-1, 2, like.shape, generator=draw)
-    signs = torch.randint(0, 2, like.shape, generator=draw) * 2 - 1
-    return (signs * 2.0**exponents).to(like)
-
-
-def _batched(parts: Sequence[Tensor]) -> Float[Tensor, "B S"]:
-    joined = torch.cat(list(parts), -1)
-    return joined.unsqueeze(0) if joined.dim() == 1 else joined
+def _hooks(tensor: Tensor) -> int:
+    return len(tensor._backward_hooks or ())

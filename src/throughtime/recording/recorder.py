@@ -218,7 +218,7 @@ class Recorder(TorchFunctionMode):
     def _run(self, name: str, kind: str, fused: Fused, one: One) -> Ran:
         origin = self._origin(name, one.initial)
         initial, weights, recurrent = self._aliases(name, one.inputs, one.initial, one.weights)
-        entry = self._entry(one.inputs)
+        entry = self._entry(name, one.inputs)
         ran = fused.run_one(one._replace(inputs=entry, initial=initial, weights=weights))
         pad = (lambda data: data) if one.packed is None else one.packed.pad
         inputs = one.inputs.detach()
@@ -252,7 +252,7 @@ class Recorder(TorchFunctionMode):
         origin = self._origin(name, states)
         initial, aliased, recurrent = self._aliases(name, x, states, given)
         passed = [*aliased, *(None for _ in weights[len(aliased) :])]
-        entry = self._entry(x)
+        entry = self._entry(name, x)
         result = func(entry, initial[0] if isinstance(hx, Tensor) else initial, *passed)
         # torch makes h from the very c that it returns: an alias of c gets the user's uses alone.
         final = (
@@ -282,7 +282,7 @@ class Recorder(TorchFunctionMode):
         parts = (run.initial,)
         origin = self._origin(name, parts)
         initial, aliased, proof = self._aliases(name, run.inputs, parts, given, run.proof)
-        states = replace(run, inputs=self._entry(run.inputs)).run(initial[0], aliased)
+        states = replace(run, inputs=self._entry(name, run.inputs)).run(initial[0], aliased)
         call = Call(
             name,
             run.kind.kind,
@@ -360,12 +360,12 @@ class Recorder(TorchFunctionMode):
             call.begins, call.ends = initial, final
             call.whole = None if call.lengths or not call.fused else outputs
 
-    def _entry(self, inputs: Tensor) -> Tensor:
+    def _entry(self, name: str, inputs: Tensor) -> Tensor:
         """An alias of the input, at which a backward pass of ours can be made to stop."""
         if not (inputs.requires_grad and torch.is_grad_enabled()):
             return inputs
         alias = inputs.view_as(inputs)
-        self._handles.append(listen(alias, self.passes.at_entry))
+        self._handles.append(listen(alias, partial(self.passes.at_entry, name)))
         return alias
 
     def _aliases(
