@@ -128,6 +128,8 @@ class LagSweep:
         norms = _defined(swept, sources)
         within = _without_other_episodes(norms, chosen, [one])
         longest = min((lag for lag in (longest, within) if lag is not None), default=None)
+        if getattr(one.linear, "mixes", False):
+            norms = as_one_sequence(norms)
         return cls(one.name, names, chosen, norms, one.reverse and not one.packed, floor, longest)
 
     @classmethod
@@ -220,6 +222,15 @@ class LagSweep:
         if self.floor is None:
             return ""
         return f"; followed down to a gain of 1e{self.floor:g}, and given as that from there on"
+
+
+def as_one_sequence(norms: Floats) -> Floats:
+    """The norm over the whole batch, kept as an axis of one: its sequences go on from one another."""
+    known = ~np.isnan(norms).all(-1, keepdims=True)
+    logs = np.where(np.isnan(norms), -np.inf, norms) * _LN100
+    joined = np.logaddexp.reduce(logs, axis=-1, keepdims=True) / _LN100
+    found: Floats = np.where(known, joined, np.nan)
+    return found
 
 
 def _by_distance(norms: Floats, anchor: int) -> Floats:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from throughtime.recording.origins import Origin
-from throughtime.recording.kernels import Packed
+from throughtime.recording.kernels import Packed, joined
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 from throughtime.trace import Source
 
@@ -83,6 +83,7 @@ class Call:
             outputs as the user has them, and the state before.
         out: all outputs as the user has them, packed as they were (``packed``), if they are no
             final state. read_from: the input and the parts of the state that it was given.
+        memory: where the parts of the state lie in memory that it was given.
         reads: the calls that its input depends on; follows: those that its state depends on.
             plain: its input is their output as it is, moved at most.
         at: the place of its first step in the run. frame: which call of the outermost module.
@@ -128,6 +129,7 @@ class Call:
     read_from: tuple[Tensor, ...] = ()
     reads: tuple[Call, ...] = ()
     follows: tuple[Call, ...] = ()
+    memory: tuple[int, ...] = ()
     plain: bool = False
     at: int = 0
     frame: int = 0
@@ -293,7 +295,3 @@ def version(tensor: Tensor) -> int:
     """How often ``tensor`` was changed in place; one made in inference mode does not know."""
     return -1 if tensor.is_inference() else tensor._version
 
-
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Parts one after another in time; a single one is not copied."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

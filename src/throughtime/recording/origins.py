@@ -29,8 +29,8 @@ ROUTING = (
 )  # fmt: skip  # a list, not a column
 # Those of them that leave the order of all numbers alone.
 _STRAIGHT = ("Alias", "Clone", "ReshapeAlias", "Select", "Squeeze", "UnsafeView", "Unsqueeze", "View")
-# So many nodes of a graph are looked at, and so many latest calls of a layer looked for.
-_MOST_NODES, _LATEST = 4096, 32
+# So many nodes of a graph are looked at.
+_MOST_NODES = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +41,10 @@ class Origin:
         call: the earlier call of the same layer whose final state it was made from; None for none.
         factor: by which the gradient is multiplied on the way (B S), or a map of the state; None:
             it passes as it is.
-        hooks: hooks of the user's on that state were there, and are a part of it.
+        hooks: hooks of the user's were about, and are a part of it.
         changed: it was made from that state in another way than number by number.
         mixed: an even earlier state of the layer has a part in it, past that call.
+        elsewhere: autograd's graph leads to it, and from no state of the layer.
         fed: no state of the layer, but the output or state of another layer has a part in it.
         opaque: a function stands on the way into which nobody can look, a checkpoint perhaps.
     """
@@ -52,6 +53,7 @@ class Origin:
     factor: Gate | None = None
     changed: bool = False
     mixed: bool = False
+    elsewhere: bool = False
     fed: bool = False
     opaque: bool = False
     hooks: bool = False
@@ -64,67 +66,53 @@ class _End:
     call: Call
     raw: tuple[Tensor, ...]
     given: tuple[Tensor, ...]
-    hooks: tuple[int, ...]
-
-    @property
-    def nodes(self) -> tuple[Any, ...]:
-        """Where it stands in the graph."""
-        return tuple(part.grad_fn for part in self.given)
-
-    @property
-    def hooked(self) -> bool:
-        """Whether the user hung a hook on it."""
-        return tuple(map(_hooks, self.given)) != self.hooks
 
 
 class Origins:
-    """The latest final states of every layer, and what leads back to them."""
+    """The final states of every layer, and what leads back to them."""
 
     def __init__(self, passes: Passes) -> None:
         self._passes = passes
-        self._ends: dict[str, list[_End]] = {}
-        self._outputs: dict[str, Any] = {}
-        self._nodes: set[Any] = set()
+        # Nodes, not their ids: Python's handle of a node lives only while somebody holds it.
+        self._ends: dict[Any, tuple[_End, int]] = {}
+        self._outputs: dict[Any, str] = {}
+        self.hooked = False
+        """The user hangs hooks on tensors, which no walk on the graph can see."""
 
     def note(
         self, call: Call, raw: Sequence[Tensor], given: Sequence[Tensor], output: Tensor
     ) -> None:
         """Remember a final state: ``raw`` before, ``given`` behind the copy that the user gets.
 
-        ``output``: what else the user gets of the call, of which the latest is remembered.
+        ``output``: what else the user gets of the call.
         """
         if call.differentiable:
-            ends = self._ends.setdefault(call.name, [])
-            ends.append(_End(call, tuple(raw), tuple(given), tuple(map(_hooks, given))))
-            self._nodes |= set(ends[-1].nodes)
-            for gone in ends[:-_LATEST]:
-                self._nodes -= set(gone.nodes)
-            del ends[:-_LATEST]
-            self._outputs[call.name] = output.grad_fn
+            end = _End(call, tuple(raw), tuple(given))
+            self._ends |= {part.grad_fn: (end, n) for n, part in enumerate(given)}
+            self._outputs[output.grad_fn] = call.name
 
     def clear(self) -> None:
         """Let go of all graphs."""
         self._ends.clear()
         self._outputs.clear()
-        self._nodes.clear()
 
     def of(self, name: str, initial: Sequence[Tensor]) -> Origin | None:
         """Where ``initial`` came from; None where the graph cannot say."""
-        ends = self._ends.get(name, [])
         if not torch.is_grad_enabled() or _saving_elsewhere():
             return None
         if not any(part.requires_grad for part in initial):
             return Origin()
-        targets = {node: (end, n) for end in ends for n, node in enumerate(end.nodes) if node}
-        walks = [_Walk.back(part.grad_fn, targets) for part in initial]
+        walks = [_Walk.back(part.grad_fn, self._ends, name) for part in initial]
         hits = {id(end): end for walk in walks for end, _ in walk.hits}
         opaque = any(walk.opaque for walk in walks)
         if not hits:
-            return Origin(opaque=opaque, fed=self._fed(name, initial))
-        last = next(end for end in reversed(ends) if id(end) in hits)
+            elsewhere = any(part.grad_fn is not None for part in initial)
+            fed = self._fed(name, initial)
+            return Origin(elsewhere=elsewhere and not opaque, opaque=opaque, fed=fed)
+        last = max(hits.values(), key=lambda end: end.call.at)
         straight = [walk.hits == [(last, n)] and walk.straight for n, walk in enumerate(walks)]
         cut = [not walk.hits and not walk.opaque for walk in walks]
-        if all(a or b for a, b in zip(straight, cut, strict=True)) and not last.hooked:
+        if all(a or b for a, b in zip(straight, cut, strict=True)) and not self.hooked:
             if all(straight):
                 return Origin(last.call, opaque=opaque)
             pairs = zip(initial, straight, strict=True)
@@ -139,22 +127,26 @@ class Origins:
                 factor = carried(probe.pull, batched([part.detach() for part in initial]))
         except RuntimeError:  # the graph in between is gone: a backward pass went through it
             return Origin(opaque=True)
-        return Origin(last.call, factor, factor is None, mixed, opaque, hooks=last.hooked)
+        return Origin(last.call, factor, factor is None, mixed, opaque, hooks=self.hooked)
 
     def stands_at(self, node: Any) -> bool:
         """Whether a node is that of a state, or an output, of a recorded call."""
-        return node in self._nodes or node in self._outputs.values()
+        return node in self._ends or node in self._outputs
 
     def _fed(self, name: str, initial: Sequence[Tensor]) -> bool:
         """Whether another layer's states lead to this start, as an encoder's to its decoder's."""
-        targets = {
-            node: (end, n)
-            for other, ends in self._ends.items()
-            for end in ends
-            for n, node in enumerate((*end.nodes, self._outputs[other]))
-            if other != name and node is not None
-        }
-        return any(_Walk.back(part.grad_fn, targets).hits for part in initial if targets)
+        waiting, seen = [part.grad_fn for part in initial], {None}
+        while waiting and len(seen) < _MOST_NODES:
+            node = waiting.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            end = self._ends.get(node)
+            found = self._outputs.get(node) if end is None else end[0].call.name
+            if found is not None and found != name:
+                return True
+            waiting += [after for after, _ in node.next_functions]
+        return False
 
 
 @dataclass(eq=False)
@@ -166,16 +158,17 @@ class _Walk:
     opaque: bool = False
 
     @classmethod
-    def back(cls, start: Any, targets: dict[Any, tuple[_End, int]]) -> _Walk:
-        """All ends that ``start`` leads to without crossing another."""
+    def back(cls, start: Any, ends: dict[Any, tuple[_End, int]], name: str) -> _Walk:
+        """All ends of the layer that ``start`` leads to without crossing another of them."""
         walk, waiting, seen = cls([]), [start], {None}
         while waiting:
             node = waiting.pop(0)
             if node in seen:
                 continue
             seen.add(node)
-            if node in targets:
-                walk.hits.append(targets[node])
+            hit = ends.get(node)
+            if hit is not None and hit[0].call.name == name:
+                walk.hits.append(hit)
                 continue
             walk.straight &= operation(node) in _STRAIGHT
             walk.opaque |= isinstance(node, torch.autograd.function.BackwardCFunction)
@@ -201,7 +194,3 @@ def _saving_elsewhere() -> bool:
     """
     hooks = torch._C._autograd._top_saved_tensors_default_hooks(False)
     return hooks is not None and not isinstance(getattr(hooks[0], "__self__", None), Keeping)
-
-
-def _hooks(tensor: Tensor) -> int:
-    return len(tensor._backward_hooks or ())

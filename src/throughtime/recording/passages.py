@@ -55,6 +55,8 @@ def passage(call: Call, before: Call, first: Call) -> Passage | None:
         if origin.call is not before or origin.changed:
             return None
         return _on_the_graph(call, before)
+    if origin is not None and origin.elsewhere and any(call.connected):
+        return None
     return _by_value(call, before, first)
 
 

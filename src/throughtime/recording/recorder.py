@@ -161,8 +161,8 @@ class Recorder(TorchFunctionMode):
             return self._backward(func, args, kwargs)
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
             result = func(*args, **kwargs)
-            if name == "retain_grad":
-                self.joints.retained.append(args[0])
+            if name in ("retain_grad", "register_hook"):
+                self._asked(name, args)
             elif func in USES and torch.is_grad_enabled():
                 self.unseen.note(args, result, self._seen)
             return result
@@ -200,6 +200,13 @@ class Recorder(TorchFunctionMode):
         finally:
             del self._running[self._outside :], self._first[self._outside :], self.inside[depth:]
             self._outside = before
+
+    def _asked(self, name: str, args: tuple[Any, ...]) -> None:
+        """The user asks for the gradient of a tensor, or hangs a hook of their own on it."""
+        if name == "retain_grad":
+            self.joints.retained.append(args[0])
+        elif not getattr(args[1], "__torch_unserializable__", False):
+            self._origins.hooked = True
 
     def _is_seen(self, weights: Sequence[Tensor]) -> bool:
         """Whether a kernel is the model's: by the module that runs it, or by its weights."""
@@ -353,6 +360,7 @@ class Recorder(TorchFunctionMode):
             call.name, read, outputs, dict(zip(titles, call.weights, strict=True))
         )
         if call.differentiable:
+            call.memory = tuple(part.data_ptr() for part in given[1:])
             call.reads, call.plain = self._feeds.walk(given[0])
             call.follows = tuple({c: None for part in given[1:] for c in self._feeds.read(part)})
             call.read_from = given
