@@ -83,7 +83,8 @@ class Call:
             outputs as the user has them, and the state before.
         out: all outputs as the user has them, packed as they were (``packed``), if they are no
             final state. read_from: the input and the parts of the state that it was given.
-        memory: where the parts of the state lie in memory that it was given.
+        run: the number of the stacked kernel's run that it is a part of, and its layer there.
+        memory, left: where in memory the parts of the state lie that it was given, and that it left.
         reads: the calls that its input depends on; follows: those that its state depends on.
             plain: its input is their output as it is, moved at most.
         at: the place of its first step in the run. frame: which call of the outermost module.
@@ -129,7 +130,9 @@ class Call:
     read_from: tuple[Tensor, ...] = ()
     reads: tuple[Call, ...] = ()
     follows: tuple[Call, ...] = ()
+    run: tuple[int, int] = (0, 0)
     memory: tuple[int, ...] = ()
+    left: tuple[int, ...] = ()
     plain: bool = False
     at: int = 0
     frame: int = 0
@@ -208,13 +211,16 @@ class Call:
             return "autograd was asked for no gradient of its recurrent weight"
         return ""
 
-    def direct(self) -> Tensor:
-        """What arrived at each state (T B S) from outside this call, in order of computation."""
+    def direct(self, outputs: bool = True) -> Tensor:
+        """What arrived at each state (T B S) from outside this call, in order of computation.
+
+        ``outputs``: also through the outputs, not only at the final state.
+        """
         like = self.weights[0]
         widths = [part.shape[-1] for part in self.initial]
         batch = self.initial[0].shape[0]
         total = torch.zeros(self.steps, batch, sum(widths), dtype=like.dtype, device=like.device)
-        if "output" in self.received:
+        if outputs and "output" in self.received:
             total[..., : widths[0]] = self.received["output"]
         ends = self.lengths or (self.steps,) * batch
         last = torch.tensor(ends, dtype=torch.long, device=like.device) - 1
@@ -295,3 +301,9 @@ def version(tensor: Tensor) -> int:
     """How often ``tensor`` was changed in place; one made in inference mode does not know."""
     return -1 if tensor.is_inference() else tensor._version
 
+
+def addresses(parts: Sequence[Tensor]) -> tuple[int, ...]:
+    """Where tensors lie in memory; nothing inside of torch.func, whose tensors lie nowhere."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return ()
+    return tuple(part.data_ptr() for part in parts)

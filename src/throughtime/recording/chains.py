@@ -190,7 +190,7 @@ class _Waiting:
         if call.origin is not None and call.origin.call is not None:
             likely = self._by_end.get(id(call.origin.call))
             return [] if likely is None else [likely]
-        same = self._by_memory.get((call.name, call.memory))
+        same = self._by_memory.get((call.name, call.memory)) if call.memory else None
         if same is not None:
             return [same]
         return list(self._by_name.get(call.name, {}).values())[:_MOST]
@@ -199,7 +199,7 @@ class _Waiting:
         """The chain has one more call."""
         call = chain.calls[-1]
         self._by_end[id(call)] = chain
-        self._by_memory[call.name, tuple(part.data_ptr() for part in call.ends)] = chain
+        self._by_memory[call.name, call.left] = chain
         by_name = self._by_name.setdefault(call.name, {})
         by_name.pop(id(chain), None)
         by_name[id(chain)] = chain

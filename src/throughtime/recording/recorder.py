@@ -26,6 +26,7 @@ from throughtime.recording.calls import (
     Passes,
     Snapshots,
     Weight,
+    addresses,
     listen,
     of_torch,
     version,
@@ -69,7 +70,7 @@ class Recorder(TorchFunctionMode):
         self.marked: list[Callable[[Any], bool]] = []
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
-        self._entered = 0
+        self._entered = self._runs = 0
         self._handles: list[RemovableHandle] = []
         self._thread, self._since = threading.get_ident(), 0
         # How many modules were running when the backward pass began that is under way, if one is.
@@ -214,6 +215,7 @@ class Recorder(TorchFunctionMode):
 
     def _fused(self, fused: Fused) -> tuple[Tensor, ...]:
         name, kind = self.names.of(self._running, fused.weights), FUSED[fused.function]
+        self._runs += 1
 
         def run_one(one: One) -> Ran:
             where = name + (f".l{one.layer}" if fused.layers > 1 else "")
@@ -248,7 +250,7 @@ class Recorder(TorchFunctionMode):
         self._handles += call.watch(ran.outputs, "output", pad)
         outputs = ran.outputs.clone()
         handed = self._watch(call, initial, ran.final, outputs)
-        call.out, call.packed = outputs, one.packed
+        call.out, call.packed, call.run = outputs, one.packed, (self._runs, one.layer)
         self._place(call, (one.inputs, *one.initial), initial, handed, outputs)
         return Ran(outputs, handed)
 
@@ -360,7 +362,7 @@ class Recorder(TorchFunctionMode):
             call.name, read, outputs, dict(zip(titles, call.weights, strict=True))
         )
         if call.differentiable:
-            call.memory = tuple(part.data_ptr() for part in given[1:])
+            call.memory, call.left = addresses(given[1:]), addresses(final)
             call.reads, call.plain = self._feeds.walk(given[0])
             call.follows = tuple({c: None for part in given[1:] for c in self._feeds.read(part)})
             call.read_from = given

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -187,7 +187,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         ``observe`` calls it. It costs about two more backward passes.
         """
         passes = self._recorder.passes
-        passes.probing = True
+        passes.probing = self._recorder.joints.thorough = True
         try:
             self._far = far.look(find_chains(self._recorder.calls))
         finally:
@@ -228,7 +228,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
             feeds=_feeds(fragments.kept, names),
-            joints=self._recorder.joints.traces(fragments.kept, names),
+            jointly=cache(partial(self._recorder.joints.traces, fragments.kept, names)),
             sources=tuple(witness.sources),
             loss_finite=witness.loss_finite,
             facts=self._recorder.sweep.facts(self._ends(reached)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +27,11 @@ class Carried:
 
     map: Tensor
     source: Int[Tensor, " B"] | None = None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether a sequence goes on from another."""
+        return self.source is not None
 
     def back(self, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B S"]:
         """``Dᵀ rows``, at the sequences that they came from."""
@@ -68,6 +74,7 @@ class Mixing:
     """The same where a sequence is made from several others: one matrix for the whole batch."""
 
     map: Float[Tensor, "BS BS"]
+    mixes: ClassVar[bool] = True
 
     def back(self, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B S"]:
         """``Dᵀ rows``."""

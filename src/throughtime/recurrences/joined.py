@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from throughtime.recurrences.base import Linearised, Recurrence, Squashing
-from throughtime.recurrences.carrying import Carried, Gate, Mixing, back, forward
+from throughtime.recurrences.carrying import Gate, back, forward
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Segment:
     def mixes(self) -> bool:
         """Whether a sequence of the batch goes on from another."""
         gates = [*self.gates.values(), *self.tangents.values()]
-        return any(isinstance(gate, Mixing) or _moves(gate) for gate in gates)
+        return any(not isinstance(gate, Tensor) and gate.mixes for gate in gates)
 
     def take(self, sequences: Sequence[int]) -> Segment:
         """These sequences of the batch alone, of which none goes on from another."""
@@ -106,10 +106,6 @@ def _of(sequences: list[int], gate: Gate) -> Gate | None:
     if not isinstance(gate, Tensor):
         return gate.take(sequences)
     return gate if len(gate) == 1 else gate[sequences]
-
-
-def _moves(gate: Gate) -> bool:
-    return isinstance(gate, Carried) and gate.source is not None
 
 
 class Segments(Linearised):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from jaxtyping import Float
 from torch import Tensor
@@ -47,11 +48,15 @@ class Trace:
     run: dict[str, object] = field(default_factory=dict)
     feeds: tuple[tuple[str, str], ...] = ()
     """Pairs of layers: the second reads, through whatever lies between, what the first wrote."""
-    joints: tuple[Joint, ...] = ()
-    """Layers that read one another, measured jointly through whatever lies between."""
     sources: tuple[Source, ...] = ()
     loss_finite: bool = True
     facts: Facts = field(default_factory=Facts)
+    jointly: Callable[[], tuple[Joint, ...]] = field(default=tuple, repr=False)
+
+    @cached_property
+    def joints(self) -> tuple[Joint, ...]:
+        """Layers that read one another, measured jointly through whatever lies between."""
+        return self.jointly()
 
     def __getitem__(self, key: str | int) -> LayerTrace:
         if isinstance(key, int):

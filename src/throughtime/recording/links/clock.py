@@ -37,6 +37,14 @@ class Clock:
         """How many there are in all."""
         return 1 + max(int(times.max()) for times in self.times.values())
 
+    @classmethod
+    def in_one_run(cls, calls: Sequence[Call]) -> Clock:
+        """Of the layers of one stacked kernel, all of whose steps stand beside one another."""
+        clock = cls([], {}, Between(calls[0].passes))
+        clock.times = {id(call): clock._steps(call) for call in calls}
+        clock.in_step = dict.fromkeys(clock.times, True)
+        return clock
+
     def _place(self, call: Call, before: Call | None) -> None:
         own = self._steps(call)
         follows = [other for other in call.follows if id(other) in self._known]

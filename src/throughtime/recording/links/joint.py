@@ -1,14 +1,15 @@
 """The joint measure of layers that read one another, whatever lies between, one loss at a time.
 
 Calls are taken from the last to the first. Within a call the recurrence is swept in closed form;
-what it sends into its input and its initial state goes on through the user's own graph
-(``Between``) to the calls that these were made from. So every route counts, once.
+what it sends into its input and its initial state goes on to the calls that these were made from:
+by ``InStep`` where the link is known, else through the user's own graph (``Between``), while that
+is whole. So every route counts, once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -16,31 +17,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from throughtime.recording.assemble import in_batch_order
 from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain
 from throughtime.recording.links.between import Between, shape_of
 from throughtime.recording.links.clock import Clock
-from throughtime.recording.marks import Root
+from throughtime.recording.links.routes import InStep
 from throughtime.recurrences import Linearised
 from throughtime.trace import Joint, relative_difference
 
-# So many losses are followed, each through the graph on its own.
+# So many losses are followed, each through the graph on its own where there is no closed form.
 _ANCHORS = 16
 # The rows of all calls are held so many times over.
 _COPIES = 6
 _LN10 = math.log(10)
 
+Sources = Mapping[int, Float[Tensor, "A T B S"]]
+"""By the id of a call: gradients of its states."""
 
-@dataclass(eq=False)
-class Pass:
-    """The joint measure of one group of chains in one backward pass, before that pass runs.
 
-    ``arrived``: by the id of a call, what all losses together send to its states from outside.
-    """
+class Sent(NamedTuple):
+    """One gradient that autograd sent the whole way, and what arrived at initial states."""
 
-    chains: tuple[Chain, ...]
-    joint: Joint
-    arrived: dict[int, Float[Tensor, "T B S"]] = field(default_factory=dict)
+    rows: dict[int, Float[Tensor, "T B S"]]
+    arrived: dict[int, Float[Tensor, "B S"]]
 
 
 class _Swept(NamedTuple):
@@ -51,14 +51,199 @@ class _Swept(NamedTuple):
     begun: dict[int, Float[Tensor, "A B S"]]
 
 
-@torch.no_grad()
-def joint_pass(
-    group: Sequence[Chain], roots: Sequence[Root], between: Between, budget: int
-) -> Pass | None:
-    """The measure of chains that read one another; None where the loss reads none of them."""
-    if any(call.again or call.changed_in_place for chain in group for call in chain.calls):
-        return None
-    return _Group(group, roots, between, budget).measure()
+@dataclass(eq=False)
+class Group:
+    """Chains that read one another, in one backward pass, with their clock and their links.
+
+    Attributes:
+        chains: the chains; ``calls`` are theirs, in the order of the run.
+        links: by the id of a call, its links in closed form; ``between`` for all others.
+        sent: for the comparison of long lags, where autograd was asked.
+    """
+
+    chains: tuple[Chain, ...]
+    calls: list[Call]
+    clock: Clock
+    links: dict[int, list[InStep]]
+    between: Between
+    budget: int
+    sent: Sent | None = None
+    _linear: dict[int, Linearised] = field(default_factory=dict)
+
+    def measure(self, sources: dict[int, Float[Tensor, "T B S"]]) -> Joint | None:
+        """The joint measure, compared with what the user's own backward pass has sent."""
+        joint, arrived = self.swept(sources)
+        return None if joint is None else replace(joint, difference=self.difference(arrived))
+
+    def swept(
+        self, sources: dict[int, Float[Tensor, "T B S"]]
+    ) -> tuple[Joint | None, dict[int, Tensor]]:
+        """From the direct gradients of all calls: losses one at a time, and all of them at once."""
+        times = self._loss_times(sources)
+        if not times:
+            return None, {}
+        self._linear = {id(call): _linearised(call) for call in self.calls}
+        whole = {n: one.unsqueeze(0) for n, one in sources.items()}
+        arrived = self._sweep(whole).arrived
+        numbers = sum(math.prod(shape_of(call)) for call in self.calls)
+        block = max(1, self.budget // (_COPIES * 8 * max(1, numbers)))
+        blocks = [times[n : n + block] for n in range(0, len(times), block)]
+        swept = [self._sweep(self._at(sources, some)).norms for some in blocks]
+        both_ways = any(call.reverse for call in self.calls)
+        norms = self._defined(torch.cat(swept), sources, times, both_ways)
+        mixed = any(getattr(one.gate, "mixes", False) for c in self.chains for one in c.passages)
+        if mixed:
+            norms = _as_one_sequence(norms)
+        far, lag = self._far()
+        self._linear = {}
+        names = tuple(chain.name for chain in self.chains)
+        joint = Joint(names, tuple(times), norms.numpy(), both_ways, None, far, lag, mixed)
+        return joint, arrived
+
+    def difference(self, arrived: dict[int, Tensor]) -> float:
+        """What arrived at all states, by these steps and by the user's own pass: how far apart."""
+        ours = [arrived[id(call)].flatten() for call in self.calls]
+        theirs = [in_batch_order(call.direct(), call).double().flatten() for call in self.calls]
+        return relative_difference(torch.cat(ours), torch.cat(theirs))
+
+    def _defined(
+        self, norms: Tensor, sources: dict[int, Tensor], times: Sequence[int], both_ways: bool
+    ) -> Tensor:
+        """NaN where nobody has a state, where a sequence has no loss, and past the loss."""
+        steps, batch = norms.shape[1:]
+        exists, sends = (torch.zeros(steps, batch, dtype=torch.bool) for _ in range(2))
+        for call in self.calls:
+            at, alive = self.clock.times[id(call)], _alive(call)
+            here = torch.ones_like(at, dtype=torch.bool) if alive is None else alive.cpu()
+            exists |= torch.zeros_like(exists).scatter_(0, at, here)
+            here = (sources[id(call)] != 0).any(-1).cpu()
+            sends |= torch.zeros_like(sends).scatter_(0, at, here)
+        norms = norms.masked_fill(~exists | ~sends[list(times)].unsqueeze(1), torch.nan)
+        if both_ways:
+            return norms
+        later = torch.arange(steps) > torch.tensor(times).unsqueeze(1)
+        return norms.masked_fill(later.unsqueeze(-1), torch.nan)
+
+    def _far(self) -> tuple[float | None, int]:
+        """How far off these steps are from what autograd sent the whole way, and how far that was."""
+        if self.sent is None:
+            return None, 0
+        begun = self._sweep({n: row.unsqueeze(0) for n, row in self.sent.rows.items()}).begun
+        ours = torch.cat([begun[n].flatten() for n in self.sent.arrived])
+        theirs = torch.cat([one.flatten() for one in self.sent.arrived.values()])
+        smallest = 1e6 * torch.finfo(self.calls[0].outputs.dtype).tiny
+        if max(float(ours.abs().max()), float(theirs.abs().max())) < smallest:
+            return None, 0
+        return relative_difference(ours, theirs), self.clock.steps
+
+    def _loss_times(self, sources: dict[int, Tensor]) -> list[int]:
+        found: set[int] = set()
+        for call in self.calls:
+            sends = (sources[id(call)] != 0).any(-1).cpu()
+            found |= {*self.clock.times[id(call)][sends].tolist()}
+        times = sorted(found)
+        if len(times) <= _ANCHORS:
+            return times
+        chosen = torch.linspace(len(times) - 1, 0, _ANCHORS, dtype=torch.float64).round().long()
+        return sorted({times[n] for n in chosen.tolist()})
+
+    def _sweep(self, sources: Sources) -> _Swept:
+        """From these gradients back to every state.
+
+        ``later`` counts in the norm at the time of a state; ``beside`` came from a state of the
+        same time, which is a coordinate of the joint state of its own, and goes on alone.
+        """
+        batch = len(self.calls[0].initial[0])
+        size = len(next(iter(sources.values())))
+        logs = torch.full((size, self.clock.steps, batch), -torch.inf, dtype=torch.float64)
+        later = {n: rows.clone() for n, rows in sources.items()}
+        beside = {n: torch.zeros_like(rows) for n, rows in later.items()}
+        begun: dict[int, Tensor] = {}
+        for call in reversed(self.calls):
+            inputs, state, norms = self._within(call, later[id(call)], beside[id(call)])
+            for at, norm in zip(self.clock.times[id(call)], norms, strict=True):
+                place = (slice(None), at, torch.arange(batch))
+                logs[place] = torch.logaddexp(logs[place], 2 * norm * _LN10)
+            if not any(id(one) in later for one in call.follows):
+                begun[id(call)] = state
+            if inputs is not None:
+                self._hand_down(call, inputs, state, later, beside)
+        arrived = {n: later[n] + beside[n] for n in later}
+        return _Swept(logs / (2 * _LN10), arrived, begun)
+
+    def _at(self, sources: dict[int, Tensor], anchors: Sequence[int]) -> dict[int, Tensor]:
+        """The direct gradients at the time of each of these losses, and zeros elsewhere."""
+        found = {}
+        for call in self.calls:
+            source, times = sources[id(call)], self.clock.times[id(call)].to(self.device)
+            found[id(call)] = torch.stack(
+                [source * (times == anchor).to(source).unsqueeze(-1) for anchor in anchors]
+            )
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Of the states."""
+        return self.calls[0].outputs.device
+
+    def _onto(self, call: Call) -> list[Call]:
+        """The calls of the group that a call reads, or goes on from."""
+        known = self.clock.times
+        return [one for one in dict.fromkeys((*call.reads, *call.follows)) if id(one) in known]
+
+    def _within(
+        self, call: Call, later: Tensor, beside: Tensor
+    ) -> tuple[Tensor | None, Tensor, list[Float[Tensor, "A B"]]]:
+        """Sweep a call: what goes to its inputs and to its initial state, and log10 norms."""
+        linear = self._linear[id(call)]
+        row = torch.zeros_like(later[:, 0])
+        inputs, norms = [], []
+        alive, read = _alive(call), bool(self._onto(call))
+        for t in range(call.steps - 1, -1, -1):
+            own = row + later[:, t]
+            norms.append(_log_norm(own))
+            whole = (own + beside[:, t]).contiguous()
+            if read:
+                inputs.append(linear.input_vjp(t, whole))
+            back = linear.vjp(t, whole)
+            row = back if alive is None else torch.where(alive[t].unsqueeze(-1), back, row)
+        return (torch.stack(inputs[::-1], 1) if read else None), row, norms[::-1]
+
+    def _hand_down(
+        self,
+        call: Call,
+        inputs: Tensor,
+        state: Tensor,
+        later: dict[int, Tensor],
+        beside: dict[int, Tensor],
+    ) -> None:
+        """What a call sends into its input and its initial state, on to the calls before."""
+        if id(call) in self.links:
+            for link in self.links[id(call)]:
+                beside[id(link.below)] += link.pull(inputs)
+            return
+        onto = self._onto(call)
+        own = self.clock.times[id(call)]
+        for a in range(len(inputs)):
+            found = self.between.from_entry(call, inputs[a], state[a], onto)
+            for other, part in zip(onto, found, strict=True):
+                times = self.clock.times[id(other)]
+                if call.steps == 1:
+                    same = (times == own[0]).to(part.device).unsqueeze(-1)
+                    later[id(other)][a] += torch.where(same, 0.0, part)
+                    beside[id(other)][a] += torch.where(same, part, 0.0)
+                elif self.clock.in_step[id(call)] and other in call.reads:
+                    beside[id(other)][a] += part
+                else:
+                    later[id(other)][a] += part
+
+
+def _as_one_sequence(norms: Float[Tensor, "A T B"]) -> Float[Tensor, "A T 1"]:
+    """The norm over the whole batch, whose sequences go on from one another."""
+    known = ~norms.isnan().all(-1, keepdim=True)
+    logs = norms.nan_to_num(nan=-torch.inf, neginf=-torch.inf) * (2 * _LN10)
+    joined = torch.logsumexp(logs, -1, keepdim=True) / (2 * _LN10)
+    return joined.masked_fill(~known, torch.nan)
 
 
 def connected(chains: Sequence[Chain]) -> list[tuple[Chain, ...]]:
@@ -76,155 +261,6 @@ def connected(chains: Sequence[Chain]) -> list[tuple[Chain, ...]]:
         tuple(chain for chain, one in zip(chains, group, strict=True) if one == number)
         for number in dict.fromkeys(group)
     ]
-
-
-class _Group:
-    """The calls of one group, their clock, and what the loss sends to each of them."""
-
-    def __init__(
-        self, chains: Sequence[Chain], roots: Sequence[Root], between: Between, budget: int
-    ) -> None:
-        self._chains, self._between = tuple(chains), between
-        calls = [call for chain in chains for call in chain.calls]
-        self._calls = sorted(calls, key=lambda call: call.at)
-        pairs = [two for chain in chains for two in zip(chain.calls[1:], chain.calls, strict=False)]
-        self._clock = Clock(self._calls, {id(a): b for a, b in pairs}, between)
-        sources = between.from_roots(roots, self._calls)
-        self._sources = {id(call): one for call, one in zip(self._calls, sources, strict=True)}
-        self._linear = {id(call): _linearised(call) for call in self._calls}
-        numbers = sum(math.prod(shape_of(call)) for call in self._calls)
-        self._block = max(1, budget // (_COPIES * 8 * max(1, numbers)))
-
-    def measure(self) -> Pass | None:
-        """Losses one at a time, and all of them at once for the comparison with autograd."""
-        times = self._loss_times()
-        if not times:
-            return None
-        arrived = self._sweep([None]).arrived
-        blocks = [times[n : n + self._block] for n in range(0, len(times), self._block)]
-        swept = [self._sweep(block) for block in blocks]
-        both_ways = any(call.reverse for call in self._calls)
-        norms = self._defined(torch.cat([one.norms for one in swept]), times, both_ways)
-        names = tuple(chain.name for chain in self._chains)
-        joint = Joint(names, tuple(times), norms.numpy(), both_ways)
-        far = self._far(times[-1], {n: row[-1] for n, row in swept[-1].begun.items()})
-        joint = replace(joint, far=far, compared=times[-1] + 1)
-        return Pass(self._chains, joint, {n: part[0] for n, part in arrived.items()})
-
-    def _defined(self, norms: Tensor, times: Sequence[int], both_ways: bool) -> Tensor:
-        """NaN where nobody has a state, where a sequence has no loss, and past the loss."""
-        steps, batch = norms.shape[1:]
-        exists, sends = (torch.zeros(steps, batch, dtype=torch.bool) for _ in range(2))
-        for call in self._calls:
-            at, alive = self._clock.times[id(call)], _alive(call)
-            here = torch.ones_like(at, dtype=torch.bool) if alive is None else alive.cpu()
-            exists |= torch.zeros_like(exists).scatter_(0, at, here)
-            here = (self._sources[id(call)] != 0).any(-1).cpu()
-            sends |= torch.zeros_like(sends).scatter_(0, at, here)
-        norms = norms.masked_fill(~exists | ~sends[list(times)].unsqueeze(1), torch.nan)
-        if both_ways:
-            return norms
-        later = torch.arange(steps) > torch.tensor(times).unsqueeze(1)
-        return norms.masked_fill(later.unsqueeze(-1), torch.nan)
-
-    def _far(self, anchor: int, begun: dict[int, Tensor]) -> float | None:
-        """How far off what these steps send to all initial states is from what autograd sends."""
-        calls = [call for call in self._calls if id(call) in begun]
-        sources = [self._at(call, anchor) for call in self._calls]
-        theirs = self._between.all_the_way(self._calls, sources, calls)
-        ours = torch.cat([begun[id(call)].flatten() for call in calls])
-        found = torch.cat([one.flatten() for one in theirs])
-        smallest = 1e6 * torch.finfo(calls[0].outputs.dtype).tiny
-        if max(float(ours.abs().max()), float(found.abs().max())) < smallest:
-            return None
-        return relative_difference(ours, found)
-
-    def _loss_times(self) -> list[int]:
-        found: set[int] = set()
-        for call in self._calls:
-            sends = (self._sources[id(call)] != 0).any(-1).cpu()
-            found |= {*self._clock.times[id(call)][sends].tolist()}
-        times = sorted(found)
-        if len(times) <= _ANCHORS:
-            return times
-        chosen = torch.linspace(len(times) - 1, 0, _ANCHORS, dtype=torch.float64).round().long()
-        return sorted({times[n] for n in chosen.tolist()})
-
-    def _sweep(self, anchors: Sequence[int | None]) -> _Swept:
-        """From these losses (None: from all of them) back to every state.
-
-        ``later`` counts in the norm at the time of a state; ``beside`` came from a state of the
-        same time, which is a coordinate of the joint state of its own, and goes on alone.
-        """
-        batch = len(self._calls[0].initial[0])
-        logs = torch.full((len(anchors), self._clock.steps, batch), -torch.inf, dtype=torch.float64)
-        later = {
-            id(call): torch.stack([self._at(call, anchor) for anchor in anchors])
-            for call in self._calls
-        }
-        beside = {n: torch.zeros_like(rows) for n, rows in later.items()}
-        begun: dict[int, Tensor] = {}
-        for call in reversed(self._calls):
-            inputs, state, norms = self._within(call, later[id(call)], beside[id(call)])
-            for at, norm in zip(self._clock.times[id(call)], norms, strict=True):
-                place = (slice(None), at, torch.arange(batch))
-                logs[place] = torch.logaddexp(logs[place], 2 * norm * _LN10)
-            if not any(id(one) in later for one in call.follows):
-                begun[id(call)] = state
-            self._hand_down(call, inputs, state, later, beside)
-        arrived = {n: later[n] + beside[n] for n in later}
-        return _Swept(logs / (2 * _LN10), arrived, begun)
-
-    def _at(self, call: Call, anchor: int | None) -> Tensor:
-        """The direct gradients of a call at the time of one loss, and zeros elsewhere."""
-        source = self._sources[id(call)]
-        if anchor is None:
-            return source
-        here = (self._clock.times[id(call)] == anchor).to(source)
-        return source * here.unsqueeze(-1)
-
-    def _within(
-        self, call: Call, later: Tensor, beside: Tensor
-    ) -> tuple[Tensor, Tensor, list[Float[Tensor, "A B"]]]:
-        """Sweep a call: what goes to its inputs and to its initial state, and log10 norms."""
-        linear = self._linear[id(call)]
-        row = torch.zeros_like(later[:, 0])
-        inputs, norms = [], []
-        alive = _alive(call)
-        for t in range(call.steps - 1, -1, -1):
-            own = row + later[:, t]
-            norms.append(_log_norm(own))
-            whole = (own + beside[:, t]).contiguous()
-            inputs.append(linear.input_vjp(t, whole))
-            back = linear.vjp(t, whole)
-            row = back if alive is None else torch.where(alive[t].unsqueeze(-1), back, row)
-        return torch.stack(inputs[::-1], 1), row, norms[::-1]
-
-    def _hand_down(
-        self,
-        call: Call,
-        inputs: Tensor,
-        state: Tensor,
-        later: dict[int, Tensor],
-        beside: dict[int, Tensor],
-    ) -> None:
-        """What a call sends into its input and its initial state, on to the calls before."""
-        onto = [one for one in dict.fromkeys((*call.reads, *call.follows)) if id(one) in later]
-        if not onto:
-            return
-        own = self._clock.times[id(call)]
-        for a in range(len(inputs)):
-            found = self._between.from_entry(call, inputs[a], state[a], onto)
-            for other, part in zip(onto, found, strict=True):
-                times = self._clock.times[id(other)]
-                if call.steps == 1:
-                    same = (times == own[0]).to(part.device).unsqueeze(-1)
-                    later[id(other)][a] += torch.where(same, 0.0, part)
-                    beside[id(other)][a] += torch.where(same, part, 0.0)
-                elif self._clock.in_step[id(call)] and other in call.reads:
-                    beside[id(other)][a] += part
-                else:
-                    later[id(other)][a] += part
 
 
 def _log_norm(rows: Float[Tensor, "A B S"]) -> Float[Tensor, "A B"]:
