@@ -1,7 +1,7 @@
 """Models of several recurrent layers, each run two ways: by torch's layers, and by brute force.
 
-The brute force unrolls every layer cell by cell in float64. At one time it puts leaves of autograd's
-graph in the place of all states, so that those of one time are coordinates of one joint state.
+The brute force unrolls every layer cell by cell in float64. At one time it puts leaves of the graph
+in the place of all states, so that those of one time are coordinates of one joint state.
 """
 
 from __future__ import annotations
@@ -62,16 +62,25 @@ class Net(nn.Module):
     ) -> tuple[Tensor, State]:
         layer = self.parts[name]
         weights = [getattr(layer, name) for name in layer._all_weights[int(reverse)]]
-        width, lstm = layer.hidden_size, isinstance(layer, nn.LSTM)
-        state = initial or (x.new_zeros(x.shape[1], width),) * (2 if lstm else 1)
+        state = initial or (x.new_zeros(x.shape[1], layer.hidden_size),) * (
+            2 if isinstance(layer, nn.LSTM) else 1
+        )
+        steps = range(len(x) - 1, -1, -1) if reverse else range(len(x))
+        return self.scan(weights, x, state, steps, start, (name, reverse))
+
+    def scan(
+        self, weights: list[Tensor], x: Tensor, state: State, steps: range,
+        start: int = 0, way: tuple[str, bool] = ("", False),
+    ) -> tuple[Tensor, State]:  # fmt: skip  # a list, not a column
+        """A layer cell by cell, in the order of ``steps``."""
         outputs = {}
-        for t in range(len(x) - 1, -1, -1) if reverse else range(len(x)):
-            step = torch.lstm_cell if lstm else torch.gru_cell
-            after = step(x[t], state if lstm else state[0], *weights)
-            state = after = after if lstm else (after,)
-            if self.only in (None, (name, reverse)):
-                state = self._tapped(start + t, after)
-            outputs[t] = after[0] if self.only and name == "a" else state[0]
+        for t in steps:
+            if len(state) == 2:
+                after = torch.lstm_cell(x[t], state, *weights)
+            else:
+                after = (torch.gru_cell(x[t], state[0], *weights),)
+            state = self._tapped(start + t, after) if self.only in (None, way) else after
+            outputs[t] = after[0] if self.only and way[0] == "a" else state[0]
         return torch.stack([outputs[t] for t in range(len(x))]), state
 
     def _tapped(self, time: int, state: State) -> State:
@@ -165,6 +174,38 @@ def finals(net: Net) -> list[Tensor]:
     return last(*end, *net.run("b", torch.relu(a))[1])
 
 
+def finals_of_one_module(net: Net) -> list[Tensor]:
+    """The loss reads the last states of both layers of one stack, as a classifier of h_n does."""
+    if not net.brutal:
+        _, (h, c) = net.parts["stack"](X)
+        return last(*h, *c)
+    stack = net.parts["stack"]
+    x, ends = X, []
+    for layer in range(2):
+        weights = [getattr(stack, name) for name in stack._all_weights[layer]]
+        x, end = net.scan(weights, x, (X.new_zeros(B, H),) * 2, range(T))
+        ends += end
+    return last(*ends)
+
+
+def windows(net: Net) -> list[Tensor]:
+    """Two layers over two windows, with the state cut between them."""
+    parts, first, second = [], None, None
+    for n, x in enumerate(X[: 2 * (T // 2)].split(T // 2)):
+        a, first = net.run("a", x, first, n * (T // 2))
+        b, second = net.run("b", torch.sin(a), second, n * (T // 2))
+        first, second = ((*map(Tensor.detach, one),) for one in (first, second))
+        parts += each(b)
+    return parts
+
+
+def reversed_between(net: Net) -> list[Tensor]:
+    """The layer above reads the whole below: what it begins with is what the other ended with."""
+    a = net.run("a", X)[0]
+    y = net.run("b", a.flip(0), None, T)[0]
+    return [y.new_zeros(())] * T + each(y)
+
+
 def lower_detached(net: Net) -> list[Tensor]:
     a, end = net.run("a", X)
     return last(end[0], net.run("b", a.detach() + 0.5 * a)[0][-1])
@@ -236,10 +277,11 @@ NETS: dict[str, Callable[[], Net]] = {
     "dense": lambda: Net(dense, a=lstm(), b=lstm(I + H), c=nn.GRU(I + 2 * H, H)),
     "read-out of all": two(elmo, mix=nn.Linear(2, 1)),
     "final states of all": two(finals),
+    "final states of one module": lambda: Net(finals_of_one_module, stack=nn.LSTM(I, H, 2)),
+    "windows": two(windows),
+    "read from the end": two(reversed_between),
     "lower detached in part": two(lower_detached),
-    "GRU over LSTM": lambda: Net(
-        between(lambda _, a: a * LOCKED), a=lstm(), b=nn.GRU(H, H)
-    ),
+    "GRU over LSTM": lambda: Net(between(lambda _, a: a * LOCKED), a=lstm(), b=nn.GRU(H, H)),
     "encoder and decoder": two(encoder_decoder),
     "bridge": lambda: Net(bridged, a=nn.GRU(I, H), b=nn.GRU(H, H), bridge=nn.Linear(H, H)),
     "attention": lambda: Net(attention, a=lstm(), b=nn.LSTMCell(H, H)),
@@ -250,8 +292,6 @@ NETS: dict[str, Callable[[], Net]] = {
         mix=nn.Linear(2 * H, H),
     ),
     "feedback": lambda: Net(feedback, a=nn.GRUCell(I + H, H), b=nn.GRUCell(H, H)),
-    "cells": lambda: Net(
-        cells, a=nn.LSTMCell(I, H), b=nn.GRUCell(H, H), norm=nn.LayerNorm(H)
-    ),
+    "cells": lambda: Net(cells, a=nn.LSTMCell(I, H), b=nn.GRUCell(H, H), norm=nn.LayerNorm(H)),
     "cell over layer": lambda: Net(cell_over_layer, a=lstm(), b=nn.GRUCell(H, H)),
 }

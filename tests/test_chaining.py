@@ -27,7 +27,11 @@ class Loop(nn.Module):
         super().__init__()
         self.kind, self.between = kind, between
         self.cell, self.other = CELLS[kind](I, H), nn.GRUCell(I, H)
-        self.norm, self.bridge, self.batch_norm = nn.LayerNorm(H), nn.Linear(H, H), nn.BatchNorm1d(H)
+        self.norm, self.bridge, self.batch_norm = (
+            nn.LayerNorm(H),
+            nn.Linear(H, H),
+            nn.BatchNorm1d(H),
+        )
         self.states: list[State] = []
         fill(self.double(), scale=1.5)
 
@@ -89,7 +93,9 @@ def autograds(model: Loop) -> np.ndarray:
     """log10 norms of what the last step's loss sends to every state (T B)."""
     loss = model(normal(T, B, I))
     ends = [part for part in model.states[-1] if part.requires_grad]
-    sent = torch.autograd.grad(loss, ends, retain_graph=True, materialize_grads=True, allow_unused=True)
+    sent = torch.autograd.grad(
+        loss, ends, retain_graph=True, materialize_grads=True, allow_unused=True
+    )
     rows = []
     for state in model.states:
         found = torch.autograd.grad(

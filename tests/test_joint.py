@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
-from joint_models import NETS, both_ways, brute_force
+import torch
+from cases import fill, normal
+from joint_models import NETS, H, I, both_ways, brute_force
+from torch import Tensor, nn
+from torch.nn.utils import rnn
 
 import throughtime as tt
 
@@ -20,3 +24,102 @@ def test_what_a_loss_sends_to_all_layers_is_that_of_brute_force(name: str) -> No
     assert joint.difference is not None
     assert joint.difference < CLOSE
     assert joint.far is None or joint.far < CLOSE
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("lengths", [(9, 6, 4), (4, 9, 6)], ids=str)
+@pytest.mark.parametrize(
+    "way", ["in one module", "through dropout", "handed over", "goes on unpacked"]
+)
+def test_packed_layers_are_those_of_every_sequence_alone(
+    way: str, lengths: tuple[int, ...], kind: type[nn.RNNBase]
+) -> None:
+    """Every sequence of a packed batch, against the same sequence on its own."""
+    net = Packed(kind, way)
+    (joint,) = tt.observe(net, lambda: net(normal(max(lengths), 3, H), lengths)).joints
+    for b, length in enumerate(lengths):
+        x = normal(max(lengths), 3, H)[:length, b : b + 1]
+        (own,) = tt.observe(net, lambda x=x, n=length, b=b: net(x, (n,), b)).joints
+        at = {t: a for a, t in enumerate(joint.anchors)}
+        rows = [at[t] for t in own.anchors]
+        np.testing.assert_allclose(
+            joint.norms[rows, : own.steps, b], own.norms[..., 0], rtol=0, atol=CLOSE
+        )
+        assert own.difference is not None
+        assert own.difference < CLOSE
+    assert joint.difference is not None
+    assert joint.difference < CLOSE
+
+
+class Packed(nn.Module):
+    """Two layers over a packed batch: the upper reads the lower, or starts from its last state."""
+
+    def __init__(self, kind: type[nn.RNNBase], way: str) -> None:
+        super().__init__()
+        self.way = way
+        if way == "in one module":
+            self.a = kind(I, H, 2, bidirectional=True)
+        else:
+            self.a, self.b = kind(I, H), kind(H, H)
+        if way == "goes on unpacked":
+            self.a = kind(H, H)
+        fill(self.double(), scale=1.6)
+
+    def forward(self, x: Tensor, lengths: tuple[int, ...], first: int = 0) -> Tensor:
+        x = x[..., : self.a.input_size]
+        packed = rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+        y, state = self.a(packed)
+        if self.way in ("handed over", "goes on unpacked"):
+            layer = self.b if self.way == "handed over" else self.a
+            z = layer(normal(3, 3, H, seed=4)[:, first : first + len(lengths)], state)[0]
+            return z.square().sum()
+        if self.way == "through dropout":
+            mask = (normal(9, 3, H, seed=5) > -0.5)[:, first : first + len(lengths)]
+            padded = rnn.pad_packed_sequence(y)[0]
+            padded = padded * mask[: len(padded)] / 0.7
+            y = self.b(
+                rnn.pack_padded_sequence(padded, torch.tensor(lengths), enforce_sorted=False)
+            )[0]
+        return y.data.square().sum()
+
+
+def test_two_stacks_that_read_nothing_of_one_another_are_two_rows() -> None:
+    a, b = nn.LSTM(I, H, 2), nn.GRU(I, H, 2, bidirectional=True)
+    model = fill(nn.ModuleList([a, b]).double())
+    trace = tt.observe(
+        model, lambda: a(normal(9, 3, I))[0].square().sum() + b(normal(7, 3, I))[0].square().sum()
+    )
+    assert sorted(len(joint.names) for joint in trace.joints) == [2, 4]
+    rows = [one for one in tt.diagnose(trace, 3).layers if one.kind == "stack"]
+    assert [one.verdict for one in rows] != ["unknown", "unknown"]
+
+
+def test_a_chain_of_detached_layers_is_not_joined() -> None:
+    a, b = nn.LSTM(I, H), nn.LSTM(H, H)
+    model = fill(nn.ModuleList([a, b]).double())
+
+    def closure() -> Tensor:
+        y = a(normal(9, 3, I))[0]
+        return b(y.detach())[0].square().sum() + y.square().sum()
+
+    assert tt.observe(model, closure).joints == ()
+
+
+def test_the_gradients_that_a_user_keeps_are_left_alone() -> None:
+    a, b, norm = nn.LSTM(I, H), nn.LSTM(H, H), nn.LayerNorm(H)
+    model = fill(nn.ModuleList([a, b, norm]).double())
+
+    def run() -> list[Tensor]:
+        y = a(normal(9, 3, I))[0]
+        z = norm(y)
+        kept = [y, z]
+        for one in kept:
+            one.retain_grad()
+        b(z)[0].square().sum().backward()
+        return [one.grad for one in kept if one.grad is not None]
+
+    plain = run()
+    with tt.capture(model) as captured:
+        seen = run()
+    assert captured.trace.joints
+    assert all(map(torch.equal, plain, seen))

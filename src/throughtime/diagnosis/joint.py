@@ -27,7 +27,11 @@ def of_stack(trace: Trace, span: int | None, depth: Depth) -> LayerDiagnosis | N
     ones: the joint sweep starts at the top alone.
     """
     layers, links = stack_of(trace)
-    if trace.joints or len(layers) < 2 or not all(map(_all_that_arrives, layers, layers[1:], links)):
+    if (
+        trace.joints
+        or len(layers) < 2
+        or not all(map(_all_that_arrives, layers, layers[1:], links))
+    ):
         return None
     sweep = LagSweep.run(trace, anchors=in_time(ANCHORS, layers[-1].steps))
     found = reach.read(sweep.gains(), layers[-1].steps, span)

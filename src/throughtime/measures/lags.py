@@ -225,7 +225,7 @@ class LagSweep:
 
 
 def as_one_sequence(norms: Floats) -> Floats:
-    """The norm over the whole batch, kept as an axis of one: its sequences go on from one another."""
+    """The norm over the whole batch, whose sequences go on from one another; its axis stays."""
     known = ~np.isnan(norms).all(-1, keepdims=True)
     logs = np.where(np.isnan(norms), -np.inf, norms) * _LN100
     joined = np.logaddexp.reduce(logs, axis=-1, keepdims=True) / _LN100

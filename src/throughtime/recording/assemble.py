@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from throughtime.findings import Finding
-from throughtime.recording.calls import Call, joined
+from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain
+from throughtime.recording.kernels import joined
 from throughtime.recording.passages import Passage
 from throughtime.recording.unrolled import proof
 from throughtime.recurrences import Driven, Segment, Segments

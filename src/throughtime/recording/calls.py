@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
+from throughtime.recording.kernels import Packed
 from throughtime.recording.origins import Origin
-from throughtime.recording.kernels import Packed, joined
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 from throughtime.trace import Source
 
@@ -31,8 +31,9 @@ class Passes:
 
     def at_entry(self, name: str, gradient: Tensor | None) -> Tensor | None:
         """What goes on from the entry of a call: nothing, in a pass that stops there."""
-        stops = gradient is not None and self.cut in (True, name)
-        return torch.zeros_like(gradient) if stops else None
+        if gradient is None or self.cut not in (True, name):
+            return None
+        return torch.zeros_like(gradient)
 
 
 @dataclass(eq=False)
@@ -84,7 +85,7 @@ class Call:
         out: all outputs as the user has them, packed as they were (``packed``), if they are no
             final state. read_from: the input and the parts of the state that it was given.
         run: the number of the stacked kernel's run that it is a part of, and its layer there.
-        memory, left: where in memory the parts of the state lie that it was given, and that it left.
+        memory, left: where in memory the state lies that it was given, and that it left.
         reads: the calls that its input depends on; follows: those that its state depends on.
             plain: its input is their output as it is, moved at most.
         at: the place of its first step in the run. frame: which call of the outermost module.
@@ -159,6 +160,11 @@ class Call:
             return None
 
         return [listen(tensor, receive)]
+
+    def was_given(self, given: tuple[Tensor, ...], final: Sequence[Tensor]) -> None:
+        """Remember the input and the state as given, and where they and the final state lie."""
+        self.read_from = given
+        self.memory, self.left = addresses(given[1:]), addresses(final)
 
     def stand_in_for(self, first: Call) -> None:
         """Take the place in the run of the call that this one repeats."""

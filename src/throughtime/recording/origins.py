@@ -28,7 +28,16 @@ ROUTING = (
     "View",
 )  # fmt: skip  # a list, not a column
 # Those of them that leave the order of all numbers alone.
-_STRAIGHT = ("Alias", "Clone", "ReshapeAlias", "Select", "Squeeze", "UnsafeView", "Unsqueeze", "View")
+_STRAIGHT = (
+    "Alias",
+    "Clone",
+    "ReshapeAlias",
+    "Select",
+    "Squeeze",
+    "UnsafeView",
+    "Unsqueeze",
+    "View",
+)
 # So many nodes of a graph are looked at.
 _MOST_NODES = 4096
 
@@ -122,7 +131,7 @@ class Origins:
         try:
             probe = Probe(self._passes, name, initial, last.raw)
             mixed = bool(older) and probe.reaches([part for end in older for part in end.raw])
-            factor = probe.factor()
+            factor: Gate | None = probe.factor()
             if factor is None and not mixed:
                 factor = carried(probe.pull, batched([part.detach() for part in initial]))
         except RuntimeError:  # the graph in between is gone: a backward pass went through it
@@ -135,7 +144,8 @@ class Origins:
 
     def _fed(self, name: str, initial: Sequence[Tensor]) -> bool:
         """Whether another layer's states lead to this start, as an encoder's to its decoder's."""
-        waiting, seen = [part.grad_fn for part in initial], {None}
+        waiting: list[Any] = [part.grad_fn for part in initial]
+        seen: set[Any] = {None}
         while waiting and len(seen) < _MOST_NODES:
             node = waiting.pop()
             if node in seen:

@@ -14,6 +14,17 @@ from throughtime.recording.calls import Call
 from throughtime.recording.checks import CUT_OFF
 from throughtime.recording.marks import Root
 
+BACKWARD = {
+    "backward": (torch.Tensor.backward, torch.autograd.backward),
+    "grad": (torch.autograd.grad,),
+}
+"""torch's functions that run a backward pass, by their name."""
+
+
+def is_users(hook: object) -> bool:
+    """Whether a hook on a tensor is the user's, and none of ours (``calls.listen``)."""
+    return not getattr(hook, "__torch_unserializable__", False)
+
 
 def leads_on(state: Tensor) -> bool:
     """Whether gradient can pass from ``state`` to a computation, and not to a mere leaf.

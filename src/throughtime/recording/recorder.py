@@ -21,13 +21,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from throughtime.recording import reading
+from throughtime.recording.aliases import Aliases
 from throughtime.recording.calls import (
     Call,
     Passes,
     Snapshots,
     Weight,
-    addresses,
-    listen,
     of_torch,
     version,
 )
@@ -43,9 +42,6 @@ from throughtime.recording.unrolled import Unrolled
 from throughtime.recording.unseen import USES, Unseen
 from throughtime.recording.witness import Witness
 from throughtime.recurrences import unroll
-
-_BACKWARD = (torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad)
-_BACKWARD_NAMES = {function.__name__ for function in _BACKWARD}
 
 
 class Recorder(TorchFunctionMode):
@@ -72,6 +68,7 @@ class Recorder(TorchFunctionMode):
         self.inside: list[tuple[nn.Module, int]] = []
         self._entered = self._runs = 0
         self._handles: list[RemovableHandle] = []
+        self._aliases = Aliases(self.passes, self._snapshots, self._handles)
         self._thread, self._since = threading.get_ident(), 0
         # How many modules were running when the backward pass began that is under way, if one is.
         self._outside: int | None = None
@@ -158,7 +155,7 @@ class Recorder(TorchFunctionMode):
         if self.passes.probing:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if name in _BACKWARD_NAMES and func in _BACKWARD:
+        if name in reading.BACKWARD and func in reading.BACKWARD[name]:
             return self._backward(func, args, kwargs)
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
             result = func(*args, **kwargs)
@@ -206,7 +203,7 @@ class Recorder(TorchFunctionMode):
         """The user asks for the gradient of a tensor, or hangs a hook of their own on it."""
         if name == "retain_grad":
             self.joints.retained.append(args[0])
-        elif not getattr(args[1], "__torch_unserializable__", False):
+        elif reading.is_users(args[1]):
             self._origins.hooked = True
 
     def _is_seen(self, weights: Sequence[Tensor]) -> bool:
@@ -226,8 +223,8 @@ class Recorder(TorchFunctionMode):
 
     def _run(self, name: str, kind: str, fused: Fused, one: One) -> Ran:
         origin = self._origin(name, one.initial)
-        initial, weights, recurrent = self._aliases(name, one.inputs, one.initial, one.weights)
-        entry = self._entry(name, one.inputs)
+        initial, weights, recurrent = self._aliases.of(name, one.inputs, one.initial, one.weights)
+        entry = self._aliases.entry(name, one.inputs)
         ran = fused.run_one(one._replace(inputs=entry, initial=initial, weights=weights))
         pad = (lambda data: data) if one.packed is None else one.packed.pad
         inputs = one.inputs.detach()
@@ -259,9 +256,9 @@ class Recorder(TorchFunctionMode):
         given = tuple(weight for weight in weights if weight is not None)
         name = self.names.of(self._running, given)
         origin = self._origin(name, states)
-        initial, aliased, recurrent = self._aliases(name, x, states, given)
+        initial, aliased, recurrent = self._aliases.of(name, x, states, given)
         passed = [*aliased, *(None for _ in weights[len(aliased) :])]
-        entry = self._entry(name, x)
+        entry = self._aliases.entry(name, x)
         result = func(entry, initial[0] if isinstance(hx, Tensor) else initial, *passed)
         # torch makes h from the very c that it returns: an alias of c gets the user's uses alone.
         final = (
@@ -290,8 +287,8 @@ class Recorder(TorchFunctionMode):
         name = self.names.of(self._running, given) + place.name
         parts = (run.initial,)
         origin = self._origin(name, parts)
-        initial, aliased, proof = self._aliases(name, run.inputs, parts, given, run.proof)
-        states = replace(run, inputs=self._entry(name, run.inputs)).run(initial[0], aliased)
+        initial, aliased, proof = self._aliases.of(name, run.inputs, parts, given, run.proof)
+        states = replace(run, inputs=self._aliases.entry(name, run.inputs)).run(initial[0], aliased)
         call = Call(
             name,
             run.kind.kind,
@@ -362,43 +359,12 @@ class Recorder(TorchFunctionMode):
             call.name, read, outputs, dict(zip(titles, call.weights, strict=True))
         )
         if call.differentiable:
-            call.memory, call.left = addresses(given[1:]), addresses(final)
             call.reads, call.plain = self._feeds.walk(given[0])
             call.follows = tuple({c: None for part in given[1:] for c in self._feeds.read(part)})
-            call.read_from = given
+            call.was_given(given, final)
             self._feeds.add(call, (*final, outputs))
             call.begins, call.ends = initial, final
             call.whole = None if call.lengths or not call.fused else outputs
-
-    def _entry(self, name: str, inputs: Tensor) -> Tensor:
-        """An alias of the input, at which a backward pass of ours can be made to stop."""
-        if not (inputs.requires_grad and torch.is_grad_enabled()):
-            return inputs
-        alias = inputs.view_as(inputs)
-        self._handles.append(listen(alias, partial(self.passes.at_entry, name)))
-        return alias
-
-    def _aliases(
-        self,
-        name: str,
-        inputs: Tensor,
-        initial: tuple[Tensor, ...],
-        weights: tuple[Tensor, ...],
-        proof: int = 1,
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Weight | None]:
-        """Aliases of the initial state and of W_hh, so that hooks see the gradient of this use.
-
-        ``proof``: which weight that is, or stands for it where a recurrence has none.
-        """
-        tensors = (inputs, *initial, *weights)
-        if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-            initial = tuple(p.view_as(p) if p.requires_grad else p for p in initial)
-            return initial, weights, None
-        # One that needs no gradient is given a leaf of ours, at which a check can arrive.
-        initial = tuple(p.view_as(p) if p.requires_grad else reading.leaf_of(p) for p in initial)
-        watched, handles = self._snapshots.watch(name, weights[proof])
-        self._handles += handles
-        return initial, (*weights[:proof], watched.alias, *weights[proof + 1 :]), watched
 
     def _watch(
         self,

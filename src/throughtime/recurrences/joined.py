@@ -77,7 +77,9 @@ class Segment:
             given=None if self.given is None else self.given[:, chosen],
             gates={t: gate for t in self.gates if (gate := _of(chosen, self.gates[t])) is not None},
             tangents={
-                t: gate for t in self.tangents if (gate := _of(chosen, self.tangents[t])) is not None
+                t: gate
+                for t in self.tangents
+                if (gate := _of(chosen, self.tangents[t])) is not None
             },
         )
 

@@ -38,4 +38,4 @@ class Joint:
     @property
     def steps(self) -> int:
         """How many times there are."""
-        return self.norms.shape[1]
+        return int(self.norms.shape[1])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """From ``initial``, by parts, to ``raw``: the parts of the state that a call of ``name`` left."""
+    """From ``initial``, by parts, to ``raw``, which a call of ``name`` left."""
 
     passes: Passes
     name: str

@@ -51,13 +51,15 @@ class Between:
         inputs: Float[Tensor, "T B I"],
         state: Float[Tensor, "B S"],
         onto: Sequence[Call],
+        near_one: bool = False,
     ) -> list[Tensor]:
         """What a gradient of the input and the initial state of ``call`` sends to other calls.
 
-        In float64, and in passes of a bounded range each, so that nothing underflows on the way.
+        In float64, and in passes of a bounded range each, so that nothing underflows on the way;
+        in one where all numbers are known to be ``near_one``.
         """
         total: list[Tensor] | None = None
-        for exponent, x, s in _bands(inputs, state):
+        for exponent, x, s in [(0.0, inputs, state)] if near_one else _bands(inputs, state):
             widths = [part.shape[-1] for part in call.initial]
             parts = zip(call.read_from[1:], s.split(widths, -1), strict=True)
             pairs = [
@@ -67,7 +69,7 @@ class Between:
             kept = [(start, row.to(start)) for start, row in pairs if start.requires_grad]
             with self._quiet(cut=True):
                 found = self._pull([a for a, _ in kept], [b for _, b in kept], onto)
-            scaled = [part * 10.0**exponent for part in found]
+            scaled = [part * 10.0**exponent for part in found] if exponent else found
             total = scaled if total is None else [a + b for a, b in zip(total, scaled, strict=True)]
         return total or [state.new_zeros(shape_of(other)) for other in onto]
 

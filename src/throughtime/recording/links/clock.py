@@ -22,7 +22,7 @@ class Clock:
     """The time of every step of the calls given, (T B) in the order of computation."""
 
     def __init__(self, calls: Sequence[Call], before: dict[int, Call], between: Between) -> None:
-        """``calls`` in the order of the run; ``before``: which one of its layer each goes on from."""
+        """``calls`` in the order of the run; ``before``: the one of its layer that each follows."""
         self._between = between
         self._known = {id(call) for call in calls}
         self._last = {id(one): call for call, one in _following(calls, before)}
@@ -54,38 +54,37 @@ class Clock:
             start = torch.stack([self.times[id(one)].amax(0) for one in follows]).amax(0) + 1
             self.times[id(call)] = own + start
         elif reads:
-            self.times[id(call)] = own + self._beside(call, reads)
+            self.times[id(call)] = own + self._beside(call, own, reads)
         else:
             self.times[id(call)] = own
         self.in_step[id(call)] = call.steps > 1 and self._reads_in_step(call, reads)
 
     def _steps(self, call: Call) -> Times:
-        """The steps of a call in the time of its sequence."""
+        """The steps of a call in the time of its sequence; past its end it stands still."""
         steps, batch, _ = shape_of(call)
         own = torch.arange(steps).unsqueeze(1).expand(steps, batch)
-        if not call.reverse:
-            return own
         ends = torch.tensor(call.lengths or (steps,) * batch)
         ends = ends if call.order is None else ends[call.order.cpu()]
-        return torch.where(own < ends, ends - 1 - own, own)
+        own = torch.minimum(own, ends - 1)
+        return torch.where(own < ends, ends - 1 - own, own) if call.reverse else own
 
-    def _beside(self, call: Call, reads: Sequence[Call]) -> Int[Tensor, " B"]:
+    def _beside(self, call: Call, own: Times, reads: Sequence[Call]) -> Int[Tensor, " B"]:
         """The time at which the first step of a call stands that starts from a state of its own."""
         last = torch.stack([self.times[id(one)].amax(0) for one in reads]).amax(0)
         first = torch.stack([self.times[id(one)].amin(0) for one in reads]).amin(0)
         if call.steps > 1:
-            alike = bool((last - first == call.steps - 1).all())
-            return first if alike and not self._reads_the_whole(call, reads, last) else last + 1
+            alike = bool((last - first == own.amax(0) - own.amin(0)).all())
+            return first if alike and not self._reads_the_end(call, reads, last) else last + 1
         read = self._read_at(call, 0, reads)
         if read.numel() and int(read.max()) == int(read.min()):
             return torch.full_like(last, int(read.max()))
         goes_on = any(id(one) in self._last for one in reads)
         return torch.full_like(last, int(read.max())) if goes_on and read.numel() else last + 1
 
-    def _reads_the_whole(self, call: Call, reads: Sequence[Call], last: Tensor) -> bool:
-        """Whether the first step and the last one read the end of what is read."""
-        ends = (self._read_at(call, step, reads) for step in (0, call.steps - 1))
-        return all(read.numel() and int(read.max()) == int(last.max()) for read in ends)
+    def _reads_the_end(self, call: Call, reads: Sequence[Call], last: Tensor) -> bool:
+        """Whether the step that stands first in time reads the end of what is read."""
+        read = self._read_at(call, call.steps - 1 if call.reverse else 0, reads)
+        return bool(read.numel()) and int(read.max()) == int(last.max())
 
     def _reads_in_step(self, call: Call, reads: Sequence[Call]) -> bool:
         """Whether a step in the middle reads what was written at its own time, and no other."""

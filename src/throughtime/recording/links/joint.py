@@ -115,9 +115,9 @@ class Group:
         for call in self.calls:
             at, alive = self.clock.times[id(call)], _alive(call)
             here = torch.ones_like(at, dtype=torch.bool) if alive is None else alive.cpu()
-            exists |= torch.zeros_like(exists).scatter_(0, at, here)
+            exists |= _at_times(at, here, steps)
             here = (sources[id(call)] != 0).any(-1).cpu()
-            sends |= torch.zeros_like(sends).scatter_(0, at, here)
+            sends |= _at_times(at, here, steps)
         norms = norms.masked_fill(~exists | ~sends[list(times)].unsqueeze(1), torch.nan)
         if both_ways:
             return norms
@@ -125,7 +125,7 @@ class Group:
         return norms.masked_fill(later.unsqueeze(-1), torch.nan)
 
     def _far(self) -> tuple[float | None, int]:
-        """How far off these steps are from what autograd sent the whole way, and how far that was."""
+        """How far off these steps are from what autograd sent the whole way, and over what lag."""
         if self.sent is None:
             return None, 0
         begun = self._sweep({n: row.unsqueeze(0) for n, row in self.sent.rows.items()}).begun
@@ -238,12 +238,20 @@ class Group:
                     later[id(other)][a] += part
 
 
+def _at_times(times: Tensor, here: Tensor, steps: int) -> Tensor:
+    """Where, among all times (T B), something is of which ``here`` says so at its steps."""
+    counts = torch.zeros(steps, times.shape[1], dtype=torch.long)
+    found: Tensor = counts.scatter_add_(0, times, here.long()) > 0
+    return found
+
+
 def _as_one_sequence(norms: Float[Tensor, "A T B"]) -> Float[Tensor, "A T 1"]:
     """The norm over the whole batch, whose sequences go on from one another."""
     known = ~norms.isnan().all(-1, keepdim=True)
     logs = norms.nan_to_num(nan=-torch.inf, neginf=-torch.inf) * (2 * _LN10)
     joined = torch.logsumexp(logs, -1, keepdim=True) / (2 * _LN10)
-    return joined.masked_fill(~known, torch.nan)
+    found: Tensor = joined.masked_fill(~known, torch.nan)
+    return found
 
 
 def connected(chains: Sequence[Chain]) -> list[tuple[Chain, ...]]:
@@ -267,7 +275,8 @@ def _log_norm(rows: Float[Tensor, "A B S"]) -> Float[Tensor, "A B"]:
     """log10 of the norm of each row, also where its square underflows."""
     largest = rows.abs().amax(-1)
     scaled = rows / torch.where(largest > 0, largest, torch.ones_like(largest)).unsqueeze(-1)
-    return (torch.linalg.vector_norm(scaled, dim=-1).log10() + largest.log10()).cpu()
+    norm: Tensor = torch.linalg.vector_norm(scaled, dim=-1)
+    return (norm.log10() + largest.log10()).cpu()
 
 
 def _alive(call: Call) -> Tensor | None:

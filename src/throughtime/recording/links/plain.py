@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 
 from throughtime.recording.assemble import in_batch_order
-from throughtime.recording.calls import Call, joined
+from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain
+from throughtime.recording.kernels import joined
 from throughtime.trace import Link
 
 
@@ -16,7 +18,9 @@ def find_links(chains: Sequence[Chain], names: Sequence[str]) -> tuple[Link, ...
     """Which layer reads, step by step, what which other layer wrote."""
     links = []
     for above, name in zip(chains, names, strict=True):
-        scales = [in_batch_order(call.scale, call) for call in above.calls if call.scale is not None]
+        scales = [
+            in_batch_order(call.scale, call) for call in above.calls if call.scale is not None
+        ]
         for below, lower in zip(chains, names, strict=True):
             if below is above or above.calls[0].reverse or below.calls[0].reverse:
                 continue
@@ -55,5 +59,4 @@ def plain_stack(chains: Sequence[Chain], loss_reads: Sequence[Call]) -> bool:
         own = {id(call) for call in chain.calls}
         if any(id(one) not in own for call in chain.calls for one in call.follows):
             return False
-    pairs = zip(chains, chains[1:], strict=False)
-    return all(_reads(above.calls, below.calls) for below, above in pairs)
+    return all(_reads(above.calls, below.calls) for below, above in pairwise(chains))

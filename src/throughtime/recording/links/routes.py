@@ -91,7 +91,7 @@ def measured(call: Call, below: Sequence[Call], between: Between) -> list[InStep
     state = torch.zeros(shape_of(call)[1:], dtype=torch.float64, device=device)
 
     def pull(sent: Tensor) -> list[Tensor]:
-        found = between.from_entry(call, sent, state, below)
+        found = between.from_entry(call, sent, state, below, near_one=True)
         pairs = zip(found, below, turned, strict=True)
         rows = [(part[..., : other.outputs.shape[-1]], way) for part, other, way in pairs]
         return [turn(part, lengths) if way else part for part, way in rows]
@@ -136,7 +136,9 @@ def _factors(sent: Sequence[Tensor], found: Sequence[Tensor]) -> Tensor | None:
     return one if bool(((one - other).abs() <= 1e-6 * one.abs()).all()) else None
 
 
-def _matrix(units: Tensor | None, rows: Tensor | None, sent: Tensor, found: Tensor) -> Tensor | None:
+def _matrix(
+    units: Tensor | None, rows: Tensor | None, sent: Tensor, found: Tensor
+) -> Tensor | None:
     """One matrix for all steps, if that is what it is."""
     if units is None or rows is None:
         return None

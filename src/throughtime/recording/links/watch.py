@@ -56,7 +56,8 @@ class Joints:
     def look(self, calls: Sequence[Call], roots: Sequence[Root]) -> None:
         """At the start of a backward pass: what has run since the one before."""
         fresh = [call for call in calls if call.differentiable and call.after == self.passes.count]
-        if len({call.name for call in fresh}) < 2:
+        one_name = len({call.name for call in fresh}) < 2
+        if one_name and (len(fresh) < 2 or all(call.lengths is None for call in fresh)):
             return
         with self._undisturbed(), torch.no_grad():
             groups = connected(find_chains(fresh))
@@ -76,7 +77,9 @@ class Joints:
         between = Between(self.passes)
         calls = sorted((call for chain in chains for call in chain.calls), key=lambda call: call.at)
         if _one_run(calls):
-            group = Group(chains, calls, Clock.in_one_run(calls), _of_run(calls), between, self.budget)
+            group = Group(
+                chains, calls, Clock.in_one_run(calls), _of_run(calls), between, self.budget
+            )
             self.taken.append(_Taken(group, lambda: group.measure(_of_stack(calls))))
             self._send(group)
             return
@@ -133,7 +136,9 @@ class Joints:
     def traces(self, chains: Sequence[Chain], names: Sequence[str]) -> tuple[Joint, ...]:
         """The measures by the names of the rows, those of several passes joined."""
         owner = {
-            id(call): name for chain, name in zip(chains, names, strict=True) for call in chain.calls
+            id(call): name
+            for chain, name in zip(chains, names, strict=True)
+            for call in chain.calls
         }
         groups: dict[tuple[str, ...], list[Joint]] = {}
         for taken in self.taken:
@@ -162,7 +167,7 @@ def _of_run(calls: Sequence[Call]) -> dict[int, list[InStep]]:
 
 
 def _of_stack(calls: Sequence[Call]) -> Sources:
-    """What the loss sends into the layers of one run: below the top, to their final states alone."""
+    """What the loss sends into the layers of one run: below the top, to final states alone."""
     top = max(call.run[1] for call in calls)
     found = {}
     for call in calls:
