@@ -98,6 +98,7 @@ def ending(t: int, after: Tensor, before: Tensor) -> Tensor:
 
 
 WAYS = {hooked: "", leaky: MIXED, skipping: SKIPPED, watched: "", ending: ""}
+"""What each does where the graph is gone when it is read, as after ``optimizer.step()``."""
 
 
 @pytest.mark.parametrize("hand_on", WAYS, ids=lambda way: way.__name__)
@@ -106,7 +107,12 @@ def test_a_state_that_the_record_does_not_follow(
     kind: str, hand_on: Callable[[int, Tensor, Tensor], Tensor]
 ) -> None:
     model = fill(Loop(kind, hand_on).double())
-    trace = tt.observe(model, lambda: model(normal(T, B, I)))
+    with tt.capture(model) as run:
+        model(normal(T, B, I)).backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(0.5)
+    trace = run.trace
     assert trace["cell"].spoilt == WAYS[hand_on]
     told = [one for one in tt.diagnose(trace, 2).findings if one.disease == "spoilt record"]
     assert [one.evidence["reason"] for one in told] == [WAYS[hand_on]] * bool(WAYS[hand_on])

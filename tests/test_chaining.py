@@ -199,3 +199,63 @@ def test_a_fork_is_a_sequence_of_its_own() -> None:
         return (left * right).sum()
 
     assert [layer.steps for layer in captured(nn.ModuleList([cell]), closure)] == [5, 4]
+
+
+def zoneout(t: int, after: Tensor, before: Tensor) -> Tensor:
+    keep = (normal(B, H, seed=200 + t) > 0).double()
+    return keep * before + (1 - keep) * after
+
+
+def leaky(_: int, after: Tensor, before: Tensor) -> Tensor:
+    return 0.3 * after + 0.7 * before
+
+
+def skipping(t: int, after: Tensor, before: Tensor) -> Tensor:
+    return torch.where(torch.tensor([[True], [t % 3 != 1], [True]]), after, before)
+
+
+class Kept(nn.Module):
+    """A cell whose new state is mixed with the old one between the steps."""
+
+    def __init__(self, kind: str, mix: Callable[[int, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.kind, self.mix, self.cell = kind, mix, CELLS[kind](I, H)
+        self.states: list[State] = []
+        fill(self.double(), scale=1.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = (x.new_zeros(B, H),) * (2 if self.kind == "LSTM" else 1)
+        self.states = []
+        for t, step in enumerate(x):
+            after = self.cell(step, state if self.kind == "LSTM" else state[0])
+            after = after if self.kind == "LSTM" else (after,)
+            last = t == len(x) - 1
+            pairs = zip(after, state, strict=True)
+            state = after if last else tuple(self.mix(t, new, old) for new, old in pairs)
+            self.states.append(state)
+        return state[0].square().sum()
+
+
+@pytest.mark.parametrize("mix", [zoneout, leaky, skipping])
+@pytest.mark.parametrize("kind", CELLS)
+def test_an_older_state_mixed_in_is_followed(
+    kind: str, mix: Callable[[int, Tensor, Tensor], Tensor]
+) -> None:
+    model, twin = Kept(kind, mix), Kept(kind, mix)
+    layer = captured(model, lambda: model(normal(T, B, I)))["cell"]
+    assert (layer.steps, layer.spoilt) == (T, "")
+    assert layer.verified is not None
+    assert layer.verified < EXACT
+    loss = twin(normal(T, B, I))
+    wanted = [
+        torch.cat(
+            torch.autograd.grad(
+                loss, state, retain_graph=True, allow_unused=True, materialize_grads=True
+            ),
+            -1,
+        )
+        for state in twin.states
+    ]
+    if kind != "LSTM":  # autograd counts c's share of h in c as well
+        torch.testing.assert_close(layer.gradients, torch.stack(wanted), rtol=EXACT, atol=0)
+    assert tt.diagnose(captured(model, lambda: model(normal(T, B, I))), 4).verdict != "unknown"

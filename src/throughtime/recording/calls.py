@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,18 @@ class Passes:
     """A backward pass of ours is under way, of which no hook takes notice."""
     cut: bool | str = False
     """That pass stops where recorded calls begin, or those of this layer: what lies between."""
+
+    retained: list[Tensor] = field(default_factory=list)
+    """Tensors whose ``.grad`` the user asked for, which no pass of ours may fill."""
+    hooked: bool = False
+    """The user hangs hooks on tensors, which no walk on the graph can see."""
+
+    def asked(self, name: str, args: Sequence[Any]) -> None:
+        """The user asks for the gradient of a tensor, or hangs a hook of their own on it."""
+        if name == "retain_grad":
+            self.retained.append(args[0])
+        else:
+            self.hooked |= not getattr(args[1], "__torch_unserializable__", False)
 
     def at_entry(self, name: str, gradient: Tensor | None) -> Tensor | None:
         """What goes on from the entry of a call: nothing, in a pass that stops there."""

@@ -85,8 +85,6 @@ class Origins:
         # Nodes, not their ids: Python's handle of a node lives only while somebody holds it.
         self._ends: dict[Any, tuple[_End, int]] = {}
         self._outputs: dict[Any, str] = {}
-        self.hooked = False
-        """The user hangs hooks on tensors, which no walk on the graph can see."""
 
     def note(
         self, call: Call, raw: Sequence[Tensor], given: Sequence[Tensor], output: Tensor
@@ -121,7 +119,7 @@ class Origins:
         last = max(hits.values(), key=lambda end: end.call.at)
         straight = [walk.hits == [(last, n)] and walk.straight for n, walk in enumerate(walks)]
         cut = [not walk.hits and not walk.opaque for walk in walks]
-        if all(a or b for a, b in zip(straight, cut, strict=True)) and not self.hooked:
+        if all(a or b for a, b in zip(straight, cut, strict=True)) and not self._passes.hooked:
             if all(straight):
                 return Origin(last.call, opaque=opaque)
             pairs = zip(initial, straight, strict=True)
@@ -136,7 +134,7 @@ class Origins:
                 factor = carried(probe.pull, batched([part.detach() for part in initial]))
         except RuntimeError:  # the graph in between is gone: a backward pass went through it
             return Origin(opaque=True)
-        return Origin(last.call, factor, factor is None, mixed, opaque, hooks=self.hooked)
+        return Origin(last.call, factor, factor is None, mixed, opaque, hooks=self._passes.hooked)
 
     def stands_at(self, node: Any) -> bool:
         """Whether a node is that of a state, or an output, of a recorded call."""

@@ -21,11 +21,6 @@ BACKWARD = {
 """torch's functions that run a backward pass, by their name."""
 
 
-def is_users(hook: object) -> bool:
-    """Whether a hook on a tensor is the user's, and none of ours (``calls.listen``)."""
-    return not getattr(hook, "__torch_unserializable__", False)
-
-
 def leads_on(state: Tensor) -> bool:
     """Whether gradient can pass from ``state`` to a computation, and not to a mere leaf.
 

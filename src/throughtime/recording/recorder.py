@@ -32,6 +32,7 @@ from throughtime.recording.calls import (
 )
 from throughtime.recording.checks import check_input
 from throughtime.recording.feeds import Feeds
+from throughtime.recording.following import Following
 from throughtime.recording.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.recording.links import Joints
 from throughtime.recording.marks import Root
@@ -61,6 +62,7 @@ class Recorder(TorchFunctionMode):
         self._snapshots = Snapshots(self.passes)
         self._origins = Origins(self.passes)
         self._feeds = Feeds()
+        self.following = Following(self.passes)
         self.joints = Joints(self.passes, self._feeds, budget)
         self.unseen = Unseen(model)
         self.marked: list[Callable[[Any], bool]] = []
@@ -160,7 +162,7 @@ class Recorder(TorchFunctionMode):
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
             result = func(*args, **kwargs)
             if name in ("retain_grad", "register_hook"):
-                self._asked(name, args)
+                self.passes.asked(name, args)
             elif func in USES and torch.is_grad_enabled():
                 self.unseen.note(args, result, self._seen)
             return result
@@ -175,11 +177,13 @@ class Recorder(TorchFunctionMode):
 
     def _backward(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """One backward pass; torch hands the arguments over as keywords."""
+        if self._outside is None:
+            self.joints.look(self.calls, reading.roots_of(args, kwargs))
+            if handles := self.following.look(self.calls):
+                self.keep(handles)
         if self.keep_graph:
             kwargs = {**kwargs, "retain_graph": True}
             self.roots += reading.roots_of(args, kwargs)
-        if self._outside is None:
-            self.joints.look(self.calls, reading.roots_of(args, kwargs))
         self.passes.count += 1
         self.witness.backward(args[0])
         if kwargs.get("create_graph"):
@@ -198,13 +202,6 @@ class Recorder(TorchFunctionMode):
         finally:
             del self._running[self._outside :], self._first[self._outside :], self.inside[depth:]
             self._outside = before
-
-    def _asked(self, name: str, args: tuple[Any, ...]) -> None:
-        """The user asks for the gradient of a tensor, or hangs a hook of their own on it."""
-        if name == "retain_grad":
-            self.joints.retained.append(args[0])
-        elif reading.is_users(args[1]):
-            self._origins.hooked = True
 
     def _is_seen(self, weights: Sequence[Tensor]) -> bool:
         """Whether a kernel is the model's: by the module that runs it, or by its weights."""

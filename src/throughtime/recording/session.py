@@ -148,6 +148,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._keeping.close()
         stack.close()
         if whole and self.backwards:
+            self._recorder.following.read(self._recorder.roots, self._recorder.witness)
             try:
                 self._marked = self._read_marks()
             except ThroughtimeError as error:
@@ -216,6 +217,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         layers = fragments.rows(reached, names, traces)
         layers, untold = with_lengths(layers, self._lengths)
         layers = with_courses(layers, fragments.kept, self._recorder.calls)
+        layers = self._recorder.following.instead(layers, fragments.kept)
         if isinstance(self._marked, ThroughtimeError):
             raise self._marked
         layers += self._marked

@@ -42,14 +42,12 @@ class _Taken:
 class Joints:
     """The joint measures of a block, one for each backward pass and group of layers.
 
-    ``retained``: tensors whose ``.grad`` the user asked for, which no pass of ours may fill.
     ``thorough``: autograd is also asked for a gradient that it sends the whole way.
     """
 
     passes: Passes
     feeds: Feeds
     budget: int
-    retained: list[Tensor] = field(default_factory=list)
     thorough: bool = False
     taken: list[_Taken] = field(default_factory=list)
 
@@ -126,11 +124,11 @@ class Joints:
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        before = [tensor.grad for tensor in self.retained]
+        before = [tensor.grad for tensor in self.passes.retained]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-        for tensor, gradient in zip(self.retained, before, strict=True):
+        for tensor, gradient in zip(self.passes.retained, before, strict=True):
             tensor.grad = gradient
 
     def traces(self, chains: Sequence[Chain], names: Sequence[str]) -> tuple[Joint, ...]:
