@@ -95,8 +95,9 @@ class Call:
         again: it ran during a backward pass, as a checkpoint does.
         ends, whole, begins: in autograd's graph, until the trace is made: the final state and all
             outputs as the user has them, and the state before.
-        out: all outputs as the user has them, packed as they were (``packed``), if they are no
-            final state. read_from: the input and the parts of the state that it was given.
+        out, raw: all outputs, packed as they were (``packed``), if they are no final state, and the
+            parts of the final state: as they left the kernel, before the copy that the user has and
+            may change. read_from: the input and the parts of the state that it was given.
         run: the number of the stacked kernel's run that it is a part of, and its layer there.
         memory, left: where in memory the state lies that it was given, and that it left.
         reads: the calls that its input depends on; follows: those that its state depends on.
@@ -140,6 +141,7 @@ class Call:
     whole: Tensor | None = None
     begins: tuple[Tensor, ...] = ()
     out: Tensor | None = None
+    raw: tuple[Tensor, ...] = ()
     packed: Packed | None = None
     read_from: tuple[Tensor, ...] = ()
     reads: tuple[Call, ...] = ()

@@ -68,6 +68,4 @@ class Following:
 
 def _left(call: Call) -> tuple[Tensor, ...]:
     """The final state of a call, as the user's code has it."""
-    if call.ends or call.out is None:
-        return call.ends
-    return (call.out[-1],)
+    return call.ends or (() if call.whole is None else (call.whole[-1],))

@@ -244,7 +244,7 @@ class Recorder(TorchFunctionMode):
         self._handles += call.watch(ran.outputs, "output", pad)
         outputs = ran.outputs.clone()
         handed = self._watch(call, initial, ran.final, outputs)
-        call.out, call.packed, call.run = outputs, one.packed, (self._runs, one.layer)
+        call.out, call.packed, call.run = ran.outputs, one.packed, (self._runs, one.layer)
         self._place(call, (one.inputs, *one.initial), initial, handed, outputs)
         return Ran(outputs, handed)
 
@@ -308,7 +308,7 @@ class Recorder(TorchFunctionMode):
         handed = states.clone()
         # The layer hands its last state on: whatever leads back to all states leads back to it.
         self._origins.note(call, (states,), (handed,), handed)
-        call.out = handed
+        call.out = states
         self._place(call, (run.inputs, run.initial), initial, (), handed)
         return handed
 
@@ -375,6 +375,7 @@ class Recorder(TorchFunctionMode):
         So no change in place spoils the record, and what arrives is known behind users' hooks too.
         """
         self.calls.append(call)
+        call.raw = final
         given = tuple(part.clone() for part in final)
         for slot, part, copy in zip(("h", "c"), final, given, strict=False):
             self._handles += [*call.watch(part, slot), *call.watch(copy, f"{slot}?")]

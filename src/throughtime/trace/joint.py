@@ -18,8 +18,9 @@ class Joint:
         anchors: the times of the losses that were followed.
         norms: log10 of the norm over the states of all layers (anchor, time, batch); NaN where no
             layer has a state, where the loss sends nothing at its time, or past that time.
-        both_ways: a layer reads its sequence from the end; a lag is a distance, to either side, and
-            a route counts also where it comes past the same time more than once.
+        both_ways: a layer reads its sequence from the end, or ahead of its time; a lag is a
+            distance, to either side, and a route counts also where it comes past the same time
+            more than once.
         difference: relative, of what arrives at all states by these steps from what autograd sent.
         far: the same, of one gradient sent the whole way in one go; None where none was.
         compared: how many steps back that one was sent.

@@ -114,7 +114,7 @@ class Between:
 
 def handed(call: Call) -> tuple[Tensor, ...]:
     """What the user's code has of a call: its outputs, and the parts of its final state."""
-    return call.ends if call.out is None else (call.out, *call.ends)
+    return call.raw if call.out is None else (call.out, *call.raw)
 
 
 def shape_of(call: Call) -> tuple[int, int, int]:
@@ -155,7 +155,7 @@ def _as_handed(source: Float[Tensor, "T B S"], call: Call) -> list[Tensor]:
     last = torch.tensor(call.lengths or (steps,) * batch, device=source.device) - 1
     ends = rest[last, torch.arange(batch, device=source.device)]
     widths = [part.shape[-1] for part in call.initial]
-    pairs = zip(ends.split(widths, -1), call.ends, strict=False)
+    pairs = zip(ends.split(widths, -1), call.raw, strict=False)
     return rows + [part.reshape(end.shape) for part, end in pairs]
 
 

@@ -27,6 +27,8 @@ class Clock:
         self._known = {id(call) for call in calls}
         self._last = {id(one): call for call, one in _following(calls, before)}
         self.times: dict[int, Times] = {}
+        self.ahead = False
+        """A layer reads what another wrote at a later time."""
         self.in_step: dict[int, bool] = {}
         """By call of several steps: it reads others at the time of its own step alone."""
         for call in calls:
@@ -54,7 +56,7 @@ class Clock:
             start = torch.stack([self.times[id(one)].amax(0) for one in follows]).amax(0) + 1
             self.times[id(call)] = own + start
         elif reads:
-            self.times[id(call)] = own + self._beside(call, own, reads)
+            self.times[id(call)] = self._beside(call, own, reads)
         else:
             self.times[id(call)] = own
         self.in_step[id(call)] = call.steps > 1 and self._reads_in_step(call, reads)
@@ -68,23 +70,34 @@ class Clock:
         own = torch.minimum(own, ends - 1)
         return torch.where(own < ends, ends - 1 - own, own) if call.reverse else own
 
-    def _beside(self, call: Call, own: Times, reads: Sequence[Call]) -> Int[Tensor, " B"]:
-        """The time at which the first step of a call stands that starts from a state of its own."""
+    def _beside(self, call: Call, own: Times, reads: Sequence[Call]) -> Times:
+        """The times of a call that starts from a state of its own, by what it reads."""
         last = torch.stack([self.times[id(one)].amax(0) for one in reads]).amax(0)
         first = torch.stack([self.times[id(one)].amin(0) for one in reads]).amin(0)
-        if call.steps > 1:
-            alike = bool((last - first == own.amax(0) - own.amin(0)).all())
-            return first if alike and not self._reads_the_end(call, reads, last) else last + 1
+        if call.steps == 1:
+            return own + self._at_once(call, reads, last)
+        ends = (0, call.steps - 1)
+        early, late = (
+            self._read_at(call, n, reads) for n in (ends[::-1] if call.reverse else ends)
+        )
+        if not early.numel() or not late.numel():
+            return own + first
+        alike = bool((last - first == own.amax(0) - own.amin(0)).all())
+        if alike and int(first.min()) in early.tolist():
+            return own + first
+        start, stop = int(early.max()), int(late.max())
+        if call.lengths is None and start < stop:  # fewer steps than the layer that it reads
+            spread = torch.linspace(start, stop, call.steps, dtype=torch.float64).round().long()
+            return (spread.flip(0) if call.reverse else spread).unsqueeze(1).expand_as(own)
+        return own + last + 1
+
+    def _at_once(self, call: Call, reads: Sequence[Call], last: Tensor) -> Int[Tensor, " B"]:
+        """When a call of one step stands: beside what it reads alone, or what still goes on."""
         read = self._read_at(call, 0, reads)
         if read.numel() and int(read.max()) == int(read.min()):
             return torch.full_like(last, int(read.max()))
         goes_on = any(id(one) in self._last for one in reads)
         return torch.full_like(last, int(read.max())) if goes_on and read.numel() else last + 1
-
-    def _reads_the_end(self, call: Call, reads: Sequence[Call], last: Tensor) -> bool:
-        """Whether the step that stands first in time reads the end of what is read."""
-        read = self._read_at(call, call.steps - 1 if call.reverse else 0, reads)
-        return bool(read.numel()) and int(read.max()) == int(last.max())
 
     def _reads_in_step(self, call: Call, reads: Sequence[Call]) -> bool:
         """Whether a step in the middle reads what was written at its own time, and no other."""
@@ -95,6 +108,7 @@ class Clock:
         alive = alive if call.order is None else alive[call.order.cpu()]
         read = self._read_at(call, middle, reads)
         own = self.times[id(call)][middle][alive]
+        self.ahead |= bool(read.numel()) and int(read.max()) > int(own.max())
         return bool(read.numel()) and {*read.tolist()} <= {*own.tolist()}
 
     def _read_at(self, call: Call, step: int, reads: Sequence[Call]) -> Int[Tensor, " N"]:

@@ -89,7 +89,7 @@ class Group:
         block = max(1, self.budget // (_COPIES * 8 * max(1, numbers)))
         blocks = [times[n : n + block] for n in range(0, len(times), block)]
         swept = [self._sweep(self._at(sources, some)).norms for some in blocks]
-        both_ways = any(call.reverse for call in self.calls)
+        both_ways = self.clock.ahead or any(call.reverse for call in self.calls)
         norms = self._defined(torch.cat(swept), sources, times, both_ways)
         mixed = any(getattr(one.gate, "mixes", False) for c in self.chains for one in c.passages)
         if mixed:

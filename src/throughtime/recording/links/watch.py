@@ -32,10 +32,15 @@ Sources = dict[int, Float[Tensor, "T B S"]]
 
 @dataclass(eq=False)
 class _Taken:
-    """A group whose graph was looked at, and how its joint measure is had."""
+    """A group whose graph was looked at, and how its joint measure is had.
+
+    ``below``: what the losses send into calls that others of the group read, by the id of the call,
+    where that is not known otherwise; it adds up over passes.
+    """
 
     group: Group
     measure: Callable[[], Joint | None]
+    below: Sources | None = None
 
 
 @dataclass(eq=False)
@@ -54,11 +59,17 @@ class Joints:
     def look(self, calls: Sequence[Call], roots: Sequence[Root]) -> None:
         """At the start of a backward pass: what has run since the one before."""
         fresh = [call for call in calls if call.differentiable and call.after == self.passes.count]
-        one_name = len({call.name for call in fresh}) < 2
-        if one_name and (len(fresh) < 2 or all(call.lengths is None for call in fresh)):
+        if all(call.name == calls[0].name and _plain(call) for call in fresh) and not self.taken:
             return
+        reached = self._reached(roots)
+        for taken in self.taken:
+            ours = {id(call) for call in taken.group.calls}
+            if ours & reached:
+                reached -= ours
+                self._once_more(taken, roots)
+        fresh = [call for call in calls if id(call) in reached]
         with self._undisturbed(), torch.no_grad():
-            groups = connected(find_chains(fresh))
+            groups = connected(find_chains(fresh)) if len(fresh) > 1 else []
             for group in groups:
                 if len(group) < 2 or any(c.again for chain in group for c in chain.calls):
                     continue
@@ -88,20 +99,49 @@ class Joints:
         self._send(group)
         tops = {id(call) for call in calls} - {id(one) for call in calls for one in call.reads}
         if links is not None and {id(call) for call in reads} <= tops:
-            self.taken.append(_Taken(group, lambda: group.measure(_of_tops(calls, tops))))
+            self._later(group, tops, {})
             return
         found = between.from_roots(roots, calls)
         sources = {id(call): one for call, one in zip(calls, found, strict=True)}
         if links is not None:
-            self.taken.append(_Taken(group, lambda: group.measure(sources)))
+            self._later(group, tops, sources)
         else:
             self._measure_now(group, sources)
+
+    def _later(self, group: Group, tops: set[int], below: Sources) -> None:
+        """Measure when somebody asks, and all backward passes have run."""
+        measure = lambda: group.measure(_with_tops(group.calls, tops, below))  # noqa: E731
+        self.taken.append(_Taken(group, measure, below))
+
+    def _once_more(self, taken: _Taken, roots: Sequence[Root]) -> None:
+        """Another loss reads layers that one has read already: what they send adds up."""
+        if taken.below is None:
+            return
+        with self._undisturbed(), torch.no_grad():
+            try:
+                found = taken.group.between.from_roots(roots, taken.group.calls)
+            except RuntimeError:  # torch says it once more, to the user
+                return
+        for call, rows in zip(taken.group.calls, found, strict=True):
+            held = taken.below.get(id(call))
+            taken.below[id(call)] = rows if held is None else held + rows
 
     def _measure_now(self, group: Group, sources: Sources) -> None:
         joint, arrived = group.swept(sources)
         if joint is not None:
             compared = lambda: replace(joint, difference=group.difference(arrived))  # noqa: E731
             self.taken.append(_Taken(group, compared))
+
+    def _reached(self, roots: Sequence[Root]) -> set[int]:
+        """The calls that a backward pass from these roots goes through."""
+        waiting = [call for root, _ in roots for call in self.feeds.read(root)]
+        reached: set[int] = set()
+        while waiting:
+            call = waiting.pop()
+            if id(call) not in reached:
+                reached.add(id(call))
+                waiting += [*call.reads, *call.follows]
+        return reached
 
     def _send(self, group: Group) -> None:
         """Let autograd send one gradient from the last states to the first, the whole way."""
@@ -148,6 +188,11 @@ class Joints:
         return tuple(_joined(passes) for passes in groups.values())
 
 
+def _plain(call: Call) -> bool:
+    """Whether a call reads no other, and is of a kind whose calls are joined to chains."""
+    return call.lengths is None and not call.reads
+
+
 def _nothing(call: Call) -> Tensor:
     return torch.zeros(shape_of(call), dtype=torch.float64, device=call.outputs.device)
 
@@ -174,12 +219,12 @@ def _of_stack(calls: Sequence[Call]) -> Sources:
     return found
 
 
-def _of_tops(calls: Sequence[Call], tops: set[int]) -> Sources:
-    """The same where the loss reads those calls alone that no other reads."""
+def _with_tops(calls: Sequence[Call], tops: set[int], below: Sources) -> Sources:
+    """What the loss sends into all calls: into those that no other reads, all that arrives."""
     return {
         id(call): in_batch_order(call.direct(), call).double()
         if id(call) in tops
-        else _nothing(call)
+        else below.get(id(call), _nothing(call))
         for call in calls
     }
 
