@@ -1,5 +1,7 @@
 """Layers that read one another, measured jointly: against the joint state by brute force."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -123,3 +125,64 @@ def test_the_gradients_that_a_user_keeps_are_left_alone() -> None:
         seen = run()
     assert captured.trace.joints
     assert all(map(torch.equal, plain, seen))
+
+
+class Series(nn.Module):
+    """A layer that forgets nothing below one that forgets at once, with something in between."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        self.a, self.between, self.b = nn.LSTM(I, H), between, nn.LSTM(H, H)
+        fill(self.double())
+        with torch.no_grad():
+            self.a.bias_hh_l0[H : 2 * H] += 8
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)[0]
+        return self.b(y + self.between(y))[0].square().sum()
+
+
+@pytest.mark.parametrize(
+    "between", [nn.Dropout(0.3), nn.LayerNorm(H), nn.Linear(H, H), nn.ReLU()], ids=str
+)
+def test_layers_in_series_are_judged_by_their_joint_gain(between: nn.Module) -> None:
+    model, x = Series(between), normal(24, 3, I)
+    diagnosis = tt.diagnose(trace := tt.observe(model, lambda: model(x)), 20)
+    verdicts = {one.name: one.verdict for one in diagnosis.layers}
+    assert verdicts == {"a": "healthy", "b": "vanishing", "a + b": "healthy"}
+    assert (diagnosis.verdict, diagnosis.decided_by) == ("healthy", "a + b")
+    np.testing.assert_array_equal(tt.measures.lags(trace).values, trace.joints[0].norms)
+    row = next(one for one in diagnosis.layers if one.name == "a + b")
+    assert row.verified is not None
+    assert row.verified < CLOSE
+
+
+def test_a_joint_measure_that_failed_its_check_decides_nothing() -> None:
+    model, x = Series(nn.LayerNorm(H)), normal(24, 3, I)
+    trace = tt.observe(model, lambda: model(x))
+    wrong = dataclasses.replace(trace.joints[0], difference=0.1)
+    diagnosis = tt.diagnose(dataclasses.replace(trace, jointly=lambda: (wrong,)), 20)
+    assert [one.name for one in diagnosis.layers if one.kind == "stack"] == []
+
+
+def test_an_anchor_that_was_not_followed_is_refused() -> None:
+    model, x = Series(nn.LayerNorm(H)), normal(40, 3, I)
+    trace = tt.observe(model, lambda: model(x))
+    assert len(trace.joints[0].anchors) == 16
+    with pytest.raises(tt.InputError, match="was followed through all layers"):
+        tt.measures.lags(trace, anchors=[1])
+
+
+def test_two_losses_on_one_pass_add_up() -> None:
+    model, x = Series(nn.LayerNorm(H)), normal(12, 3, I)
+
+    def closure() -> Tensor:
+        y = model.a(x)[0]
+        model.b(model.between(y))[0].square().sum().backward(retain_graph=True)
+        loss = y.square().sum()
+        loss.backward()
+        return loss
+
+    (joint,) = tt.observe(model, closure).joints
+    assert joint.difference is not None
+    assert joint.difference < CLOSE
