@@ -66,7 +66,11 @@ class Between:
                 (call.read_from[0], as_given(x, call)),
                 *((p, unsorted(row, call)) for p, row in parts),
             ]
-            kept = [(start, row.to(start)) for start, row in pairs if start.requires_grad]
+            kept = [
+                (start, row.to(start))
+                for start, row in pairs
+                if start.requires_grad and bool(row.any())
+            ]
             with self._quiet(cut=True):
                 found = self._pull([a for a, _ in kept], [b for _, b in kept], onto)
             scaled = [part * 10.0**exponent for part in found] if exponent else found

@@ -26,8 +26,6 @@ from throughtime.recording.links.routes import InStep
 from throughtime.recurrences import Linearised
 from throughtime.trace import Joint, relative_difference
 
-# So many losses are followed, each through the graph on its own where there is no closed form.
-_ANCHORS = 16
 # The rows of all calls are held so many times over.
 _COPIES = 6
 _LN10 = math.log(10)
@@ -58,6 +56,7 @@ class Group:
     Attributes:
         chains: the chains; ``calls`` are theirs, in the order of the run.
         links: by the id of a call, its links in closed form; ``between`` for all others.
+        anchors: how many losses are followed at most.
         sent: for the comparison of long lags, where autograd was asked.
     """
 
@@ -67,6 +66,7 @@ class Group:
     links: dict[int, list[InStep]]
     between: Between
     budget: int
+    anchors: int
     sent: Sent | None = None
     _linear: dict[int, Linearised] = field(default_factory=dict)
 
@@ -142,9 +142,9 @@ class Group:
             sends = (sources[id(call)] != 0).any(-1).cpu()
             found |= {*self.clock.times[id(call)][sends].tolist()}
         times = sorted(found)
-        if len(times) <= _ANCHORS:
+        if len(times) <= self.anchors:
             return times
-        chosen = torch.linspace(len(times) - 1, 0, _ANCHORS, dtype=torch.float64).round().long()
+        chosen = torch.linspace(len(times) - 1, 0, self.anchors, dtype=torch.float64).round().long()
         return sorted({times[n] for n in chosen.tolist()})
 
     def _sweep(self, sources: Sources) -> _Swept:
@@ -223,8 +223,12 @@ class Group:
                 beside[id(link.below)] += link.pull(inputs)
             return
         onto = self._onto(call)
+        straight = _handed_straight_on(call)
+        if straight is not None and id(straight) in later:
+            later[id(straight)][:, -1] += state
+            onto, state = [one for one in onto if one in call.reads], torch.zeros_like(state)
         own = self.clock.times[id(call)]
-        for a in range(len(inputs)):
+        for a in range(len(inputs) if onto else 0):
             found = self.between.from_entry(call, inputs[a], state[a], onto)
             for other, part in zip(onto, found, strict=True):
                 times = self.clock.times[id(other)]
@@ -236,6 +240,15 @@ class Group:
                     beside[id(other)][a] += part
                 else:
                     later[id(other)][a] += part
+
+
+def _handed_straight_on(call: Call) -> Call | None:
+    """The call whose final state this one starts from as it is, and from nothing else."""
+    origin = call.origin
+    if origin is None or origin.call is None or origin.factor is not None or origin.opaque:
+        return None
+    alone = call.follows == (origin.call,) and origin.call.lengths is None
+    return origin.call if alone and call.order is None and not call.passes.hooked else None
 
 
 def _at_times(times: Tensor, here: Tensor, steps: int) -> Tensor:

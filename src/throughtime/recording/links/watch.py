@@ -27,6 +27,9 @@ from throughtime.recording.links.routes import InStep, measured, within_a_run
 from throughtime.recording.marks import Root
 from throughtime.trace import Joint
 
+# So many losses are followed; fewer in a capture that pulls each of them through the graph.
+_ANCHORS, _FEW = 16, 8
+
 Sources = dict[int, Float[Tensor, "T B S"]]
 
 
@@ -71,7 +74,7 @@ class Joints:
         with self._undisturbed(), torch.no_grad():
             groups = connected(find_chains(fresh)) if len(fresh) > 1 else []
             for group in groups:
-                if len(group) < 2 or any(c.again for chain in group for c in chain.calls):
+                if len(group) < 2 or not all(map(_measurable, group)):
                     continue
                 try:
                     self._look(group, roots, alone=len(groups) == 1)
@@ -87,7 +90,13 @@ class Joints:
         calls = sorted((call for chain in chains for call in chain.calls), key=lambda call: call.at)
         if _one_run(calls):
             group = Group(
-                chains, calls, Clock.in_one_run(calls), _of_run(calls), between, self.budget
+                chains,
+                calls,
+                Clock.in_one_run(calls),
+                _of_run(calls),
+                between,
+                self.budget,
+                _ANCHORS,
             )
             self.taken.append(_Taken(group, lambda: group.measure(_of_stack(calls))))
             self._send(group)
@@ -95,7 +104,8 @@ class Joints:
         pairs = [two for one in chains for two in zip(one.calls[1:], one.calls, strict=False)]
         clock = Clock(calls, {id(a): b for a, b in pairs}, between)
         links = _in_closed_form(calls, ours, clock, between)
-        group = Group(chains, calls, clock, links or {}, between, self.budget)
+        most = _FEW if links is None and not self.thorough else _ANCHORS
+        group = Group(chains, calls, clock, links or {}, between, self.budget, most)
         self._send(group)
         tops = {id(call) for call in calls} - {id(one) for call in calls for one in call.reads}
         if links is not None and {id(call) for call in reads} <= tops:
@@ -186,6 +196,11 @@ class Joints:
             if joint is not None:
                 groups.setdefault(known, []).append(replace(joint, names=known))
         return tuple(_joined(passes) for passes in groups.values())
+
+
+def _measurable(chain: Chain) -> bool:
+    """Not so where a checkpoint ran it again, nor where its own state is not what goes on."""
+    return not chain.spoilt() and not any(call.again for call in chain.calls)
 
 
 def _plain(call: Call) -> bool:
