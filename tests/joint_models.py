@@ -258,6 +258,16 @@ def cells(net: Net) -> list[Tensor]:
     return parts
 
 
+def beam(net: Net) -> list[Tensor]:
+    """The sequences of the lower layer change places after every step."""
+    state, above, parts = (X.new_zeros(B, H),) * 2, (X.new_zeros(B, H),), []
+    for t, x in enumerate(X):
+        state = net.cell("a", x, tuple(part[[1, 2, 0]] for part in state), t)
+        above = net.cell("b", torch.tanh(state[0]), above, t)
+        parts.append(above[0].square().sum())
+    return parts
+
+
 def cell_over_layer(net: Net) -> list[Tensor]:
     a, parts, state = net.run("a", X)[0], [], (X.new_zeros(B, H),)
     for t, x in enumerate(a):
@@ -293,5 +303,6 @@ NETS: dict[str, Callable[[], Net]] = {
     ),
     "feedback": lambda: Net(feedback, a=nn.GRUCell(I + H, H), b=nn.GRUCell(H, H)),
     "cells": lambda: Net(cells, a=nn.LSTMCell(I, H), b=nn.GRUCell(H, H), norm=nn.LayerNorm(H)),
+    "beam": lambda: Net(beam, a=nn.LSTMCell(I, H), b=nn.GRUCell(H, H)),
     "cell over layer": lambda: Net(cell_over_layer, a=lstm(), b=nn.GRUCell(H, H)),
 }

@@ -105,7 +105,7 @@ class Origins:
 
     def of(self, name: str, initial: Sequence[Tensor]) -> Origin | None:
         """Where ``initial`` came from; None where the graph cannot say."""
-        if not torch.is_grad_enabled() or _saving_elsewhere():
+        if not torch.is_grad_enabled():
             return None
         if not any(part.requires_grad for part in initial):
             return Origin()
@@ -113,6 +113,8 @@ class Origins:
         hits = {id(end): end for walk in walks for end, _ in walk.hits}
         opaque = any(walk.opaque for walk in walks)
         if not hits:
+            if _saving_elsewhere():
+                return None
             elsewhere = any(part.grad_fn is not None for part in initial)
             fed = self._fed(name, initial)
             return Origin(elsewhere=elsewhere and not opaque, opaque=opaque, fed=fed)
@@ -125,6 +127,8 @@ class Origins:
             pairs = zip(initial, straight, strict=True)
             factors = [torch.full_like(part.detach(), float(on)) for part, on in pairs]
             return Origin(last.call, batched(factors), opaque=opaque)
+        if _saving_elsewhere():
+            return None
         older = [end for end in hits.values() if end is not last]
         try:
             probe = Probe(self._passes, name, initial, last.raw)
