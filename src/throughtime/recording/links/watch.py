@@ -62,7 +62,7 @@ class Joints:
     def look(self, calls: Sequence[Call], roots: Sequence[Root]) -> None:
         """At the start of a backward pass: what has run since the one before."""
         fresh = [call for call in calls if call.differentiable and call.after == self.passes.count]
-        if all(call.name == calls[0].name and _plain(call) for call in fresh) and not self.taken:
+        if not any(map(_reads_another, fresh)) and not self.taken:
             return
         reached = self._reached(roots)
         for taken in self.taken:
@@ -203,9 +203,10 @@ def _measurable(chain: Chain) -> bool:
     return not chain.spoilt() and not any(call.again for call in chain.calls)
 
 
-def _plain(call: Call) -> bool:
-    """Whether a call reads no other, and is of a kind whose calls are joined to chains."""
-    return call.lengths is None and not call.reads
+def _reads_another(call: Call) -> bool:
+    """Whether a call reads any, or starts from the state of one that no chain joins it to."""
+    others = (one.name != call.name or one.lengths is not None for one in call.follows)
+    return bool(call.reads) or any(others)
 
 
 def _nothing(call: Call) -> Tensor:
