@@ -7,6 +7,7 @@ from throughtime.measures.lags import LagSweep, gains, lags
 from throughtime.measures.lyapunov import lyapunov
 from throughtime.measures.memory import memory
 from throughtime.measures.norms import norms
+from throughtime.measures.reach import reach
 from throughtime.measures.saturation import saturation
 from throughtime.measures.spectrum import spectrum
 
@@ -21,6 +22,7 @@ __all__ = [
     "lyapunov",
     "memory",
     "norms",
+    "reach",
     "paths",
     "saturation",
     "spectrum",

@@ -1,0 +1,128 @@
+"""One backward pass for each loss step, from the target to the source: gradient norms by lag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from throughtime.sweeps.graph.ends import End, Gradients, onto
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pulled:
+    """What each loss step alone sends back to the source.
+
+    Attributes:
+        norms: log10 ‖∂L_t/∂x_{t−k}‖ (A L B); NaN where a sequence has no loss or no such step.
+        anchors: the loss steps t.
+        forward: nothing lies before the loss steps: lags run forward in time instead.
+        ahead: a loss step also depends on later inputs.
+    """
+
+    norms: Floats
+    anchors: tuple[int, ...]
+    forward: bool
+    ahead: bool
+
+
+def loss_steps(target: End, most: int) -> list[int]:
+    """Steps of the target that the loss reads, evenly spread, the last one always."""
+    if target.series.single:
+        return [0]
+    sent = target.series.by_time(target.gradient)
+    steps: list[int] = (sent != 0).flatten(1).any(1).nonzero().flatten().tolist()
+    if len(steps) <= most:
+        return steps
+    chosen = torch.linspace(len(steps) - 1, 0, most, dtype=torch.float64).round().long()
+    return sorted({steps[n] for n in chosen.tolist()})
+
+
+def cotangent(target: End, step: int) -> Gradients:
+    """What the loss sends into the target at one step, scaled; all of it where time is gone."""
+    if not target.series.single:
+        return [*target.series.only(target.gradient, step)]
+    sent = target.gradient[0]
+    assert sent is not None
+    largest = float(sent.abs().amax())
+    return [sent / largest if 0 < largest < float("inf") else sent]
+
+
+def pull(source: End, target: End, most: int) -> Pulled:
+    """Send the loss of ``most`` steps back, one at a time."""
+    anchors = loss_steps(target, most)
+    rows: list[Tensor] = []
+    places: list[Tensor] = []
+    for step in anchors:
+        back = onto(target.series, source.series, cotangent(target, step))
+        shape = (source.series.steps, source.series.batch)
+        norm = (
+            torch.full(shape, -torch.inf, dtype=torch.float64)
+            if back is None
+            else log_norms(source.series.by_time(back))
+        )
+        norm[:, _silent(source, target, step)] = torch.nan
+        rows.append(norm)
+        places.append(_place(source, target, step, norm))
+    behind = [int(place.max()) for place in places]
+    ahead = any(
+        bool(torch.isfinite(row[int(place.max()) + 1 :]).any())
+        for row, place in zip(rows, places, strict=True)
+    )
+    forward = bool(anchors) and max(behind) == 0 and ahead
+    return Pulled(
+        np.stack([_by_lag(row, place, forward) for row, place in zip(rows, places, strict=True)]),
+        tuple(anchors),
+        forward,
+        ahead,
+    )
+
+
+def log_norms(values: Tensor) -> Tensor:
+    """log10 of the norm over the last axis, in float64 and without underflow."""
+    values = values.detach().double()
+    largest = values.abs().amax(-1, keepdim=True)
+    safe = torch.where(largest > 0, largest, torch.ones_like(largest))
+    norm = torch.linalg.vector_norm(values / safe, dim=-1)
+    return (norm.log10() + safe.squeeze(-1).log10()).cpu()
+
+
+def _silent(source: End, target: End, step: int) -> Tensor:
+    """The sequences that have no loss at this step."""
+    batch = source.series.batch
+    if target.series.single:
+        sent = target.gradient[0]
+        assert sent is not None
+        rows = sent.reshape(batch, -1) if sent.shape[:1] == (batch,) else sent.reshape(1, -1)
+    else:
+        rows = target.series.by_time(target.gradient)[step]
+    silent = (rows == 0).all(-1).cpu()
+    return silent if len(silent) == batch else torch.zeros(batch, dtype=torch.bool)
+
+
+def _place(source: End, target: End, step: int, norm: Tensor) -> Tensor:
+    """The step of the source, for each sequence, at which the loss step lies."""
+    last = source.series.steps - 1
+    if not target.series.single and target.series.steps == source.series.steps:
+        return torch.full((norm.shape[1],), step)
+    reached = norm.isfinite() | norm.isposinf()
+    steps = torch.arange(last + 1).unsqueeze(1)
+    found = torch.where(reached, steps, torch.full_like(steps, -1)).amax(0)
+    return torch.where(found < 0, torch.full_like(found, last), found)
+
+
+def _by_lag(norm: Tensor, place: Tensor, forward: bool) -> Floats:
+    """(T B) by step to (T B) by lag from ``place``; NaN beyond the sequence."""
+    steps, batch = norm.shape
+    aligned = torch.full_like(norm, torch.nan)
+    for b in range(batch):
+        at = int(place[b])
+        row = norm[at:, b] if forward else norm[: at + 1, b].flip(0)
+        aligned[: len(row), b] = row
+    values: Floats = aligned.numpy()
+    return values
