@@ -56,7 +56,7 @@ CONDITIONS = (
 DISEASES = (*MISTAKES, *CONDITIONS)
 """Everything that a rule can find wrong."""
 
-REMARKS = ("episodes", "assumed span", "state carried", "budget")
+REMARKS = ("episodes", "assumed span", "state carried", "budget", "not recorded", "every route")
 """What a reader must know, with which nothing is wrong."""
 
 _FIRST = (*MISTAKES, "state carried", "episodes")
@@ -308,6 +308,8 @@ class Diagnosis:
 
 
 def _check_in_words(layer: LayerDiagnosis) -> str:
+    if layer.checked_by and layer.kind == "inputs":
+        return "checked by finite differences"
     if layer.checked_by and layer.kind == "marked":
         return "read from the autograd graph itself"
     if layer.verified == 0 and layer.checked_by:

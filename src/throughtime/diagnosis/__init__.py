@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from throughtime.diagnosis import head, mistakes, pictures, thresholds, whole
 from throughtime.diagnosis.decided import decide
-from throughtime.errors import InputError, NoGradientError, plain
+from throughtime.diagnosis.inputs import diagnose_inputs
+from throughtime.errors import InputError, NoGradientError, NothingRecordedError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem, checked_pair, shown
 from throughtime.recording import capture, observe
@@ -105,6 +106,8 @@ def diagnose_closure(
         trace = observe(model, closure, lengths=lengths)
     except NoGradientError as error:
         return _without_gradient(error, span)
+    except NothingRecordedError as error:
+        return diagnose_inputs(error, model, closure, span)
     if trivial_loss is not None:
         trace = replace(trace, run={**trace.run, "trivial_loss": float(trivial_loss)})
     return _of_trace(trace, span, deep)
@@ -176,4 +179,4 @@ def _notes(layers: list[LayerDiagnosis]) -> list[str]:
     ]
 
 
-__all__ = ["diagnose", "diagnose_closure"]
+__all__ = ["diagnose", "diagnose_closure", "diagnose_inputs"]

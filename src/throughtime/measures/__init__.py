@@ -22,8 +22,8 @@ __all__ = [
     "lyapunov",
     "memory",
     "norms",
-    "reach",
     "paths",
+    "reach",
     "saturation",
     "spectrum",
 ]

@@ -30,6 +30,7 @@ from throughtime.recording.origins import Origin, Origins
 from throughtime.recording.parameters import Sweep
 from throughtime.recording.unrolled import Unrolled
 from throughtime.recording.unseen import USES, Unseen
+from throughtime.recording.visits import Visits
 from throughtime.recording.witness import Witness
 from throughtime.recurrences import unroll
 
@@ -55,6 +56,7 @@ class Recorder(TorchFunctionMode):
         self._origins = Origins(self.passes)
         self._feeds = Feeds()
         self.unseen = Unseen(model)
+        self.visits = Visits()
         self.marked: list[Callable[[Any], bool]] = []
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
@@ -106,6 +108,7 @@ class Recorder(TorchFunctionMode):
         self._first.append(len(self.calls))
         name = self.names.of(self._running)
         self.sweep.ran.setdefault(id(module), (name, module))
+        self.visits.note(name, module)
         if recurrent and args:
             check_input(module, name, args[0])
         if self._outside is None:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from throughtime.errors import (
     InputError,
     NoGradientError,
-    NothingRecordedError,
     ThroughtimeError,
     ThroughtimeWarning,
 )
@@ -241,7 +240,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
     def _unseen(self) -> list[str]:
         """What is recurrent in the model, and neither recorded nor marked, in a sentence each."""
         scripts = [
-            f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen"
+            f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen: "
+            "run with PYTORCH_JIT=0"
             for name in scripted_recurrences(self._model)
         ]
         return scripts + [
@@ -292,17 +292,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
 
     def _refuse(self, chains: Sequence[Chain]) -> None:
         calls: Sequence[Call] = self._recorder.calls
-        if not calls and any(map(_is_scripted, self._model.modules())):
-            raise NothingRecordedError(
-                "the model is a torch.jit script, whose layers cannot be seen: capture the model "
-                "that it was made from"
-            )
         if not calls and not self._marks:
-            raise NothingRecordedError(
-                "no recurrent layer of the model ran: is it this very model that the loss, or the "
-                "'with' block, runs? A recurrence of your own calls throughtime.mark(state, "
-                "'name') in every step" + "".join(f"; {sentence}" for sentence in self._unseen)
-            )
+            raise self._recorder.visits.error(self._model, self._unseen)
         reason = next((c.why_not for c in calls if c.why_not), "")
         reason = reason or next((m.why_not for m in self._marks.values()), "")
         recorded = chains or any(not mark.why_not for mark in self._marks.values())

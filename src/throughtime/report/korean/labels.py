@@ -50,6 +50,7 @@ LABELS = {
     "not verified: {reason}": "검산하지 못함: {reason}",
     "read from the autograd graph itself": "autograd 그래프에서 직접 읽음",
     "compared with autograd": "autograd와 비교함",
+    "checked by finite differences": "유한 차분으로 검산함",
     "verified to {number}": "오차 {number} 이내로 일치",
     "of the {span} that the task needs": "과제에 필요한 거리 {span}",
     "times the gradient at lag 0, {span} back": "{span} 전, 시차 0의 기울기에 대한 배율",

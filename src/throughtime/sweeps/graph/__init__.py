@@ -11,7 +11,15 @@ from throughtime.sweeps.graph.ends import (
     targets,
     time_of,
 )
-from throughtime.sweeps.graph.pull import Floats, Pulled, cotangent, log_norms, loss_steps, pull
+from throughtime.sweeps.graph.pull import (
+    Floats,
+    Pulled,
+    cotangent,
+    direct,
+    log_norms,
+    loss_steps,
+    pull,
+)
 from throughtime.sweeps.graph.series import Series
 from throughtime.sweeps.graph.watch import THE_INPUT, THE_OUTPUT, Seen, Watch
 
@@ -28,6 +36,7 @@ __all__ = [
     "Watch",
     "bypassed",
     "cotangent",
+    "direct",
     "log_norms",
     "loss_steps",
     "named",

@@ -172,7 +172,7 @@ def _singles(watch: Watch, loss: Tensor, seen: Sequence[Seen], source: End) -> I
             continue
         place = watch.seen.index(one)
         end = End(Series(one.name, (one.edge,), one.shape, single=True), place, place, [gradient])
-        if bypassed(loss, source, end) < _ROUNDING:
+        if bypassed(source, end) < _ROUNDING:
             yield End(end.series, place, place, [gradient], (one,))
             return
 
@@ -180,7 +180,7 @@ def _singles(watch: Watch, loss: Tensor, seen: Sequence[Seen], source: End) -> I
 _ROUNDING = 1e-3
 
 
-def bypassed(loss: Tensor, source: End, target: End) -> float:
+def bypassed(source: End, target: End) -> float:
     """How much of the loss's gradient at the source does not come through the target.
 
     The norm of the difference over the norm of the whole; 0 where all of it does.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from throughtime.sweeps.graph.axes import pulled
 from throughtime.sweeps.graph.ends import End, Gradients, onto
 
 Floats = NDArray[np.float64]
+
+# What is left of a difference of two equal gradients, relative to them.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +26,7 @@ class Pulled:
         norms: log10 ‖∂L_t/∂x_{t−k}‖ (A L B); NaN where a sequence has no loss or no such step.
         anchors: the loss steps t.
         forward: nothing lies before the loss steps: lags run forward in time instead.
+        place: the step of the source at which the last of them lies.
         ahead: a loss step also depends on later inputs.
     """
 
@@ -29,6 +34,7 @@ class Pulled:
     anchors: tuple[int, ...]
     forward: bool
     ahead: bool
+    place: int
 
 
 def loss_steps(target: End, most: int) -> list[int]:
@@ -43,6 +49,31 @@ def loss_steps(target: End, most: int) -> list[int]:
     return sorted({steps[n] for n in chosen.tolist()})
 
 
+def direct(target: End, steps: list[int]) -> tuple[End, list[int]]:
+    """The target with what the loss itself sends into these steps, and those that it reads.
+
+    Where each step has a tensor of its own, that may be the state of a loop: then part of the
+    gradient arrives through the next step, and is taken away.
+    """
+    if target.series.axis is not None or target.series.single or target.series.sizes is not None:
+        return target, steps
+    gradient, kept = list(target.gradient), []
+    for step in steps:
+        own = gradient[step]
+        if step + 1 < len(gradient) and own is not None:
+            edges = target.series.edges
+            later = target.gradient[step + 1]
+            sent = [] if later is None else pulled(edges[step + 1], [edges[step]], later)
+            if sent and sent[0] is not None:
+                largest = own.abs().amax()
+                own = own - sent[0]
+                own = torch.where(own.abs() > _ROUNDING * largest, own, torch.zeros_like(own))
+        gradient[step] = own
+        if own is not None and bool((own != 0).any()):
+            kept.append(step)
+    return (replace(target, gradient=gradient), kept) if kept else (target, steps)
+
+
 def cotangent(target: End, step: int) -> Gradients:
     """What the loss sends into the target at one step, scaled; all of it where time is gone."""
     if not target.series.single:
@@ -55,7 +86,7 @@ def cotangent(target: End, step: int) -> Gradients:
 
 def pull(source: End, target: End, most: int) -> Pulled:
     """Send the loss of ``most`` steps back, one at a time."""
-    anchors = loss_steps(target, most)
+    target, anchors = direct(target, loss_steps(target, most))
     rows: list[Tensor] = []
     places: list[Tensor] = []
     for step in anchors:
@@ -80,6 +111,7 @@ def pull(source: End, target: End, most: int) -> Pulled:
         tuple(anchors),
         forward,
         ahead,
+        behind[-1],
     )
 
 
@@ -89,7 +121,8 @@ def log_norms(values: Tensor) -> Tensor:
     largest = values.abs().amax(-1, keepdim=True)
     safe = torch.where(largest > 0, largest, torch.ones_like(largest))
     norm = torch.linalg.vector_norm(values / safe, dim=-1)
-    return (norm.log10() + safe.squeeze(-1).log10()).cpu()
+    found: Tensor = norm.log10() + safe.squeeze(-1).log10()
+    return found.cpu()
 
 
 def _silent(source: End, target: End, step: int) -> Tensor:
@@ -118,7 +151,7 @@ def _place(source: End, target: End, step: int, norm: Tensor) -> Tensor:
 
 def _by_lag(norm: Tensor, place: Tensor, forward: bool) -> Floats:
     """(T B) by step to (T B) by lag from ``place``; NaN beyond the sequence."""
-    steps, batch = norm.shape
+    batch = norm.shape[1]
     aligned = torch.full_like(norm, torch.nan)
     for b in range(batch):
         at = int(place[b])

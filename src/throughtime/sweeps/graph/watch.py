@@ -103,7 +103,8 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._thread = threading.get_ident()
-        before = module_hooks.register_module_forward_pre_hook(self._before)
+        register: Callable[..., Any] = module_hooks.register_module_forward_pre_hook
+        before = register(self._before)
         self._stack.callback(before.remove)
         after = module_hooks.register_module_forward_hook(self._after)
         self._stack.callback(after.remove)
