@@ -272,6 +272,11 @@ def listen(tensor: Tensor, receive: Callable[[Tensor | None], None]) -> Removabl
     return register(unserializable_hook(partial(receive)))
 
 
+def listens(hook: object) -> bool:
+    """Whether ``listen`` made this hook."""
+    return hasattr(hook, "__torch_unserializable__")
+
+
 def version(tensor: Tensor) -> int:
     """How often ``tensor`` was changed in place; one made in inference mode does not know."""
     return -1 if tensor.is_inference() else tensor._version

@@ -44,7 +44,6 @@ def observe(
         try:
             loss = closure()
             if not run.backwards:
-                run.look_far()
                 _backward(loss)
         finally:
             run.put_back()

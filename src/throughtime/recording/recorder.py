@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from throughtime.recording import reading
-from throughtime.recording.calls import Call, Passes, Snapshots, Weight, of_torch, version
+from throughtime.recording.calls import Call, Passes, Snapshots, Weight, listens, of_torch, version
 from throughtime.recording.checks import check_input
 from throughtime.recording.feeds import Feeds
 from throughtime.recording.kernels import CELLS, FUSED, Fused, One, Ran
@@ -60,7 +60,8 @@ class Recorder(TorchFunctionMode):
         self.marked: list[Callable[[Any], bool]] = []
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
-        self._entered = 0
+        self._entered, self.hooked = 0, False
+        self.ahead: Callable[[Any], None] | None = None  # before the first backward pass
         self._handles: list[RemovableHandle] = []
         self._thread, self._since = threading.get_ident(), 0
         # How many modules were running when the backward pass began that is under way, if one is.
@@ -151,6 +152,7 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _BACKWARD_NAMES and func in _BACKWARD:
             return self._backward(func, args, kwargs)
+        self.hooked |= name == "register_hook" and not listens(args[-1])
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
             result = func(*args, **kwargs)
             if func in USES and torch.is_grad_enabled():
@@ -167,6 +169,8 @@ class Recorder(TorchFunctionMode):
 
     def _backward(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """One backward pass; torch hands the arguments over as keywords."""
+        if self.ahead and self._outside is None and func is not torch.autograd.grad:
+            self.ahead = self.ahead(args[0])
         if self.keep_graph:
             kwargs = {**kwargs, "retain_graph": True}
             self.roots += reading.roots_of(args, kwargs)

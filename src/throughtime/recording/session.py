@@ -13,7 +13,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -26,7 +25,7 @@ from throughtime.errors import (
     ThroughtimeWarning,
 )
 from throughtime.problem import shown
-from throughtime.recording import far
+from throughtime.recording import ahead
 from throughtime.recording.assemble import find_links, layer_traces
 from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain, find_chains
@@ -40,7 +39,8 @@ from throughtime.recording.marks import Marks
 from throughtime.recording.names import path_of
 from throughtime.recording.recorder import Recorder
 from throughtime.recording.tails import ends
-from throughtime.trace import Far, LayerTrace, Trace
+from throughtime.sweeps.graph import Watch
+from throughtime.trace import Far, LayerTrace, Route, Trace
 
 _MEGABYTE = 2**20
 _DYNAMO = "torch._dynamo"
@@ -101,6 +101,9 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._stack: ExitStack | None = None
         self._entered = False
         self._far: dict[int, tuple[Far, ...]] = {}
+        self._routes: dict[int, tuple[Route, ...]] = {}
+        self._watch = Watch(model)
+        self._recorder.ahead = self._before_backward
 
     def __enter__(self) -> capture:
         if self._entered:
@@ -121,6 +124,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
                 warnings.filterwarnings("ignore", hooks)  # it runs eagerly, and meets them
             self._recorder.sweep.begin()
             self._recorder.attach(stack)
+            stack.enter_context(self._watch)
             captures = _open.captures
             captures.append(self)
             stack.callback(captures.remove, self)
@@ -179,17 +183,13 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._recorder.witness.marked(marks.states[-1], before)
         self._keeping.open()
 
-    def look_far(self) -> None:
-        """Before the backward pass: let autograd send a few gradients the whole way back.
+    def _before_backward(self, loss: object) -> None:
+        """Let autograd send a few gradients the whole way back, before the first backward pass.
 
-        ``observe`` calls it. It costs about two more backward passes.
+        It costs about as much as two backward passes, and one for each loss step that reaches a
+        state by another way than its recurrence.
         """
-        passes = self._recorder.passes
-        passes.probing = True
-        try:
-            self._far = far.look(find_chains(self._recorder.calls))
-        finally:
-            passes.probing = False
+        self._far, self._routes = ahead.look(self._recorder, self._watch, loss)
 
     @property
     def backwards(self) -> int:
@@ -208,7 +208,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         fragments = Fragments.of(reached)
         names = _unique([chain.name for chain in fragments.kept])
         traces = [
-            replace(trace, far=self._far.get(id(chain.calls[0]), ()))
+            ahead.with_routes(trace, id(chain.calls[0]), self._far, self._routes)
             for trace, chain in zip(layer_traces(reached, self._memory), reached, strict=True)
         ]
         layers = fragments.rows(reached, names, traces)

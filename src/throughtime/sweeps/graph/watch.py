@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import _C, Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules import module as module_hooks
 from torch.nn.utils.rnn import PackedSequence
@@ -82,6 +82,7 @@ class Watch:
         grow: the tensors that the model is given become differentiable: copies that need a
             gradient take their place.
         change: is shown every tensor, and may replace it.
+        packed: something waits for what autograd saves, as a checkpoint does.
     """
 
     model: nn.Module
@@ -92,6 +93,7 @@ class Watch:
     calls: dict[int, int] = field(default_factory=dict)
     token_ids: bool = False
     paused: bool = False
+    packed: bool = False
 
     def __post_init__(self) -> None:
         self.names = {id(module): name for name, module in self.model.named_modules()}
@@ -130,6 +132,7 @@ class Watch:
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not self._ours(module):
             return None
+        self.packed |= _C._autograd._top_saved_tensors_default_hooks(False) is not None
         root, hinting = not self._open, _hints(module)
         self._open.append(module)
         self._note_ids(args if root else ())
