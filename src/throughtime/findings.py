@@ -301,7 +301,11 @@ class Diagnosis:
                 f"{rate} ({check})"
             )
         others = [found for found in self.findings if found not in causes]
-        more = [found for found in (*causes, *others) if found.sentence not in said]
+        more = [
+            found
+            for found in (*causes, *others)
+            if not any(found.sentence in told for told in said)
+        ]
         lines += [f"  {finding.disease}: {finding.sentence}" for finding in more]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(plain(line) for line in lines)

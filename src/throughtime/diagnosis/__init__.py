@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from torch import Tensor, nn
 
-from throughtime.diagnosis import head, mistakes, pictures, thresholds, whole
+from throughtime.diagnosis import head, mistakes, pictures, routes, thresholds, whole
 from throughtime.diagnosis.decided import decide
 from throughtime.diagnosis.inputs import diagnose_inputs
 from throughtime.errors import InputError, NoGradientError, NothingRecordedError, plain
@@ -115,6 +115,7 @@ def diagnose_closure(
 
 def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
     worst, single, rows, broken = decide(trace, span, "deep" if deep else "why")
+    worst = routes.told(worst, [note for one in single for note in one.findings])
     faults = mistakes.find(mistakes.View(trace, span, broken))
     answer = Diagnosis(
         worst.verdict,

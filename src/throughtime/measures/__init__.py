@@ -8,6 +8,7 @@ from throughtime.measures.lyapunov import lyapunov
 from throughtime.measures.memory import memory
 from throughtime.measures.norms import norms
 from throughtime.measures.reach import reach
+from throughtime.measures.routes import routes
 from throughtime.measures.saturation import saturation
 from throughtime.measures.spectrum import spectrum
 
@@ -24,6 +25,7 @@ __all__ = [
     "norms",
     "paths",
     "reach",
+    "routes",
     "saturation",
     "spectrum",
 ]

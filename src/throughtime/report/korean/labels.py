@@ -49,6 +49,8 @@ LABELS = {
     "not verified": "검산하지 못함",
     "not verified: {reason}": "검산하지 못함: {reason}",
     "read from the autograd graph itself": "autograd 그래프에서 직접 읽음",
+    "through the recurrence": "순환을 통해",
+    "by every route": "모든 경로로",
     "compared with autograd": "autograd와 비교함",
     "checked by finite differences": "유한 차분으로 검산함",
     "verified to {number}": "오차 {number} 이내로 일치",
