@@ -90,12 +90,12 @@ def _past(sentence: str, language: int, carrying: str) -> str:
 def _said(name: str, lag: int, every: float, alone: float, target: str) -> Said:
     arrives, recurrence = _share(every), _share(alone)
     return Said(
-        f"By every route, the gradient of one loss step is {arrives.english} at the state of "
-        f"{name!r} {steps(lag)} back, and {recurrence.english} through the recurrence alone: it "
-        f"goes past the recurrence by attention, pooling, a skip or a memory before {target}.",
-        f"모든 경로를 합하면 손실 한 스텝의 기울기는 {lag}스텝 앞선 {name!r}의 상태에서 "
-        f"{arrives.korean}이고, 순환만으로는 {recurrence.korean}입니다. {_korean(target)} 앞의 "
-        "어텐션, 풀링, 스킵, 메모리처럼 순환을 거치지 않는 경로로도 전달됩니다.",
+        "More goes past the recurrence, by attention, pooling, a skip or a memory before "
+        f"{target}: by every route {arrives.english} is left in the state of {name!r} {steps(lag)} back, and "
+        f"{recurrence.english} through the recurrence alone.",
+        f"{_korean(target)} 앞의 어텐션, 풀링, 스킵, 메모리처럼 순환을 거치지 않는 경로로 더 많이 "
+        f"전달됩니다. {lag}스텝 앞선 {name!r}의 상태에 모든 경로를 합하면 {arrives.korean}, "
+        f"순환만으로는 {recurrence.korean}만큼 남습니다.",
     )
 
 
@@ -106,12 +106,12 @@ def _korean(target: str) -> str:
 def _share(log10: float) -> Said:
     """What is left of it, as a share or a factor."""
     if log10 == float("-inf"):
-        return Said("0", "0")
+        return Said("nothing", "0")
     if log10 > 0.005:
         factor = f"{10**log10:.1f}" if log10 < 2 else f"10^{log10:.1f}"
-        return Said(f"{factor} times as large", f"{factor}배")
+        return Said(f"{factor} times as much", f"{factor}배")
     left = percent(10**log10) if log10 > -2.3 else f"10^{log10:.1f}"
-    return Said(f"{left} of its size" if left.endswith("%") else left, left)
+    return Said(left, left)
 
 
 def _medians(found: Measurement) -> tuple[np.ndarray, np.ndarray]:
