@@ -1,5 +1,8 @@
 """The loop of a sweep, with workers that do as they are told: lost, busy, failing, stopped."""
 
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -151,3 +154,18 @@ def test_who_does_not_end_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         worked(tmp_path, Deaf(DONE), setting(), setting(seeds=[1]))
     assert time.monotonic() - began < 30
+
+
+def test_ctrl_c_waits_also_for_the_first_process_that_starts() -> None:
+    """Python starts its resource tracker with it, which unblocks Ctrl-C in whoever starts it."""
+    code = """
+        import signal
+        from multiprocessing import resource_tracker
+        from throughtime.trials.workers import _deaf_to_the_terminal
+        with _deaf_to_the_terminal():
+            resource_tracker.ensure_running()
+            print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout == "True\n"

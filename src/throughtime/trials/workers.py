@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -242,8 +243,10 @@ def _reads(path: str) -> str:
 def _deaf_to_the_terminal() -> Iterator[None]:
     """Inside the block Ctrl-C and a hang-up wait; for a process that starts there, until it runs.
 
-    Half a minute of imports would otherwise end in a traceback from each of them.
+    Half a minute of imports would otherwise end in a traceback from each of them. Python's resource
+    tracker unblocks Ctrl-C when it starts, so it has to run before the block.
     """
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_A_TERMINAL)
     try:
         yield
