@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import throughtime as tt
 from benchmarks.diseases import changes, page, scores, unrolled
-from benchmarks.diseases.compare import OURS, WHO, Case, case
+from benchmarks.diseases.compare import OURS, WHO, Case, case, labels_of
 from benchmarks.diseases.networks import LAYERS, Network, Reader, Training
 from benchmarks.diseases.suite import SUITE
 from benchmarks.diseases.tasks import Task, adding, noise, spoilt, squared_error
@@ -259,6 +260,15 @@ def test_one_network_is_built_judged_and_asked_about() -> None:
     assert found.trained
     assert set(found.said) == set(WHO)
     assert found.said[OURS] <= set(LABELS)
+
+
+def test_an_answer_that_is_unknown_is_never_right() -> None:
+    """Whatever else is found next to it, and healthy is not said for it."""
+    model = nn.LSTM(3, 8)
+    inputs = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    found = tt.diagnose(model, lambda: model(inputs)[0][-1].square().sum(), span=400)
+    assert "too short" in found.diseases
+    assert labels_of(found) - set(LABELS) == {"unknown"}
 
 
 def test_training_lowers_the_loss() -> None:

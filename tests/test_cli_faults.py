@@ -92,7 +92,7 @@ def test_a_standard_error_that_takes_nothing_changes_no_exit_code(redirected: st
         ran = subprocess.run(
             f"{' '.join(COMMAND)} {command} {redirected}",
             shell=True, stdout=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
+        )  # fmt: skip  # one call
         assert (ran.returncode, "Traceback" in ran.stdout) == (code, False), command
 
 

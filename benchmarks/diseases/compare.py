@@ -9,9 +9,10 @@ import throughtime as tt
 from benchmarks.diseases.networks import Network
 from benchmarks.diseases.truth import HEALTHY, LABELS, Truth, diseases
 from benchmarks.verdicts import peers
-from throughtime.findings import Diagnosis
+from throughtime.findings import DISEASES, Diagnosis
 
 OURS = "throughtime"
+UNKNOWN = "unknown"
 WHO = (OURS, *peers.RULES)
 # The other tools have words for these alone; silence is their word for healthy.
 PEERS_LABELS = ("vanishing", "exploding", HEALTHY)
@@ -54,10 +55,22 @@ def case(network: Network, seed: int) -> Case:
         found = tt.diagnose(run.trace, span=network.task.span)
     gradients = peers.gradients_of(model)
     said = {name: frozenset({_word(rule(gradients))}) for name, rule in peers.RULES.items()}
-    # Mistakes of the program around the recurrence are no labels here; ``unknown`` is never right.
-    said[OURS] = frozenset(found.diseases) & {*LABELS} or frozenset({found.verdict})
+    said[OURS] = labels_of(found)
     trained = network.training is not None
     return Case(network.name, trained, seed, network.task.span, truth, said, _evidence(found))
+
+
+def labels_of(found: Diagnosis) -> frozenset[str]:
+    """What throughtime says in the labels of the suite; ``unknown`` goes with them, never right.
+
+    Mistakes of the program around the recurrence are no labels here.
+    """
+    undeclared = set(found.diseases) - {*DISEASES, found.verdict}
+    assert not undeclared, f"diseases that findings.py does not declare: {undeclared}"
+    known = frozenset(found.diseases) & {*LABELS}
+    if known and found.verdict != UNKNOWN:
+        return known
+    return known | {found.verdict}
 
 
 def _word(said: str) -> str:
