@@ -1,5 +1,6 @@
 """What a capture refuses, and what it has to say: one line, what, where and what to do."""
 
+import math
 import warnings
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 import throughtime as tt
 from throughtime.capture import kernels
+from throughtime.capture.tails import ends
 from throughtime.trace import Trace
 
 
@@ -155,6 +157,7 @@ NOT_PADDED = {
     "moves to the end": (still_from(7), None),
     "pauses at the end": (still_from(5), None),
     "never moves": (float32(1, B, I).expand(8, B, I), None),
+    "is infinite at the end": (still_from(4, math.inf), None),
     "lengths are given": (still_from(4), [8, 4, 8]),
     "short": (torch.zeros(3, B, I), None),
     "packed": (packed([8, 4, 8], 8), None),
@@ -168,6 +171,13 @@ def test_a_batch_that_is_not_padded_does_not_warn(name: str) -> None:
     with tt.capture(model, lengths=lengths) as run:
         model(x).backward()
     assert not run.trace.notes
+
+
+@pytest.mark.parametrize(("value", "lengths"), [(0.0, (8, 4, 8)), (math.inf, ())])
+def test_a_sequence_does_not_end_where_it_turns_infinite(
+    value: float, lengths: tuple[int, ...]
+) -> None:
+    assert ends(still_from(4, value)) == lengths
 
 
 def test_lengths_say_where_the_padding_begins() -> None:

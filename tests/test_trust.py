@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from importlib import import_module
 from typing import NamedTuple
 
 import pytest
+import torch
 from trust.series import BETWEEN
 
 import throughtime as tt
@@ -22,6 +23,7 @@ class Right(NamedTuple):
     says: str = ""
 
 
+SEED = 0
 ANY = {"healthy", "vanishing", "exploding", "unknown"}
 RIGHT = {
     "zero_gradient_is_healthy:build": Right({"unknown"}, {"no gradient"}),
@@ -46,6 +48,14 @@ RIGHT = {
     "dropout_between_steps:build": Right({"vanishing"}, {"vanishing"}),
     "series:two_stacks": Right({"healthy", "unknown"}, set(), {"vanishing"}),
 }
+
+
+@pytest.fixture(autouse=True)
+def seed() -> Iterator[None]:
+    """The programs draw from torch's own generator, as their authors do: each test alike."""
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        yield
 
 
 def diagnosed(name: str, *arguments: str, span: int | None = None) -> tt.Diagnosis:

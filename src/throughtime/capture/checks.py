@@ -101,7 +101,8 @@ def padded_sequences(inputs: Tensor) -> list[int]:
     if len(inputs) <= _PADDING:
         return []
     tail = inputs[-_PADDING - 1 :]
-    still = (tail[1:] == tail[:-1]).flatten(2).all(-1).all(0)
+    # An infinite input that stands still is a fault, not padding.
+    still = ((tail[1:] == tail[:-1]) & tail[1:].isfinite()).flatten(2).all(-1).all(0)
     if not still.any():
         return []
     # A whole sequence that never moves is a constant input, not a padded one.

@@ -42,7 +42,7 @@ def _tails(inputs: Float[Tensor, "T B I"]) -> tuple[Tensor, Tensor]:
     """How many of the last steps are equal; and, entry by entry, are equal where they are not 0.
 
     The second is the first where that is long enough: the last real step before zeros would pass
-    for a part of a tail with dropout.
+    for a part of a tail with dropout. What ends in an infinite number has no tail: that is a fault.
     """
     backwards = inputs.flip(0)
     equal = _length((backwards == backwards[0]).all(-1))
@@ -50,7 +50,9 @@ def _tails(inputs: Float[Tensor, "T B I"]) -> tuple[Tensor, Tensor]:
     largest = backwards.masked_fill(silent, float("-inf")).cummax(0).values
     smallest = backwards.masked_fill(silent, float("inf")).cummin(0).values
     dropped = _length((largest <= smallest).all(-1))
-    return equal, torch.where(equal >= _FEWEST, equal, dropped)
+    tails = torch.where(equal >= _FEWEST, equal, dropped)
+    finite = backwards[0].isfinite().all(-1)
+    return equal * finite, tails * finite
 
 
 def _length(still: Bool[Tensor, "T B"]) -> Tensor:
