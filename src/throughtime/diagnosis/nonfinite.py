@@ -86,6 +86,8 @@ def _forward_place(layer: LayerTrace) -> Place | None:
     place = _first(bad) if bad.any() else None
     if (place is None or place.step) and not all(map(finite, _weights(layer))):
         return Place(0, 0, -1)
+    if all(map(finite, layer.linear.inputs())):
+        return place
     alive = layer.turned(layer.alive())
     for t in range(layer.steps if place is None else place.step):
         read = layer.linear.read(t)
@@ -104,6 +106,8 @@ def _padding_place(layer: LayerTrace) -> Place | None:
     """The first step beyond the end of a sequence that is read all the same, and is not finite."""
     dead = ~layer.turned(layer.alive())
     if layer.packed or layer.marked or not dead.any():
+        return None
+    if all(map(finite, layer.linear.inputs())):
         return None
     for t in dead.any(1).nonzero().flatten().tolist():
         samples = ~torch.isfinite(layer.linear.read(t)["input"]).all(-1) & dead[t]

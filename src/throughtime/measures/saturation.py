@@ -75,10 +75,10 @@ class StuckOutputs:
 
     def histogram(self, edges: Floats) -> Floats:
         """Share of the outputs in each bin; the two outer bins take what lies beyond them."""
-        values = self.values[self.counted].double()
+        values = (self.values if self.counted.all() else self.values[self.counted]).double()
         inside = values.clamp(float(edges[0]), float(edges[-1]))
         counts = torch.histc(inside, len(edges) - 1, float(edges[0]), float(edges[-1]))
-        shares: Floats = (counts / len(values) if len(values) else counts * torch.nan).cpu().numpy()
+        shares: Floats = (counts / (values.numel() or torch.nan)).cpu().numpy()
         return shares
 
 

@@ -136,6 +136,10 @@ class Linearised(ABC):
         """What step t read: ``{"input": (B I), "state": (B S)}``; empty if it was not recorded."""
         return {}
 
+    def inputs(self) -> Sequence[Float[Tensor, "... I"]]:
+        """All inputs that were recorded, a step or several at a time, in the order of the steps."""
+        return [read["input"] for t in range(self.steps) if "input" in (read := self.read(t))]
+
     def weights(self, t: int) -> dict[str, Tensor]:
         """The weights that made step t, by name; empty if they are not known."""
         return {}

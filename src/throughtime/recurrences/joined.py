@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from throughtime.recurrences.base import Linearised, Recurrence, Squashing
 
+_PIECE = 512  # steps
 
 @dataclass
 class Segment:
@@ -56,6 +57,23 @@ class Segment:
         if self.given is not None:
             return self.given
         return torch.cat([self.initial.unsqueeze(0), self.states[:-1]])
+
+    def pieces(self) -> Iterator[Segment]:
+        """The segment in pieces, none of them linearised: a look at a few steps makes a few."""
+        for start in range(0, len(self.states), _PIECE):
+            steps = range(start, min(start + _PIECE, len(self.states)))
+            here = slice(steps.start, steps.stop)
+            yield replace(
+                self,
+                initial=self.before(start),
+                states=self.states[here],
+                inputs=self.inputs[here],
+                linear=None,
+                rows=None if start else self.rows,
+                given=None if self.given is None else self.given[here],
+                gates={t - start: gate for t, gate in self.gates.items() if t in steps},
+                tangents={t - start: gate for t, gate in self.tangents.items() if t in steps},
+            )
 
     def take(self, sequences: Sequence[int]) -> Segment:
         """These sequences of the batch alone."""
@@ -203,7 +221,8 @@ class Segments(Linearised):
     def variant(self, name: str) -> Linearised:
         if name not in self.variants:
             return super().variant(name)
-        return Segments([replace(one, linear=None, variant=name) for one in self._segments])
+        pieces = [piece for one in self._segments for piece in one.pieces()]
+        return Segments([replace(one, variant=name) for one in pieces])
 
     def to(self, dtype: torch.dtype) -> Linearised:
         if dtype == self.dtype:
@@ -245,6 +264,9 @@ class Segments(Linearised):
         index = bisect_right(self._starts, t) - 1
         segment, step = self._segments[index], t - self._starts[index]
         return {"state": segment.before(step), "input": segment.inputs[step]}
+
+    def inputs(self) -> Sequence[Float[Tensor, "... I"]]:
+        return [one.inputs for one in self._segments]
 
     def cell(self, t: int) -> Recurrence:
         """The recurrence, with its weights, that made step t."""

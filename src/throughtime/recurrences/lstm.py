@@ -29,6 +29,7 @@ from throughtime.recurrences.base import (
     with_recurrent_weight,
 )
 from throughtime.recurrences.products import linear
+from throughtime.recurrences.views import Views
 
 # g y (1 − y) in one pass; aten::tanh_backward is g (1 − y²).
 _sigmoid_slope = torch.ops.aten.sigmoid_backward.grad_input
@@ -185,10 +186,9 @@ class LinearisedLSTM(Linearised):
         self._forget = forget
 
     @cached_property
-    def _by_step(self) -> list[tuple[Tensor, ...]]:
-        """The coefficients of every step: views that are taken once, since that takes a while."""
-        parts = self._written, self._output, self._readout, self._forget
-        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+    def _by_step(self) -> Views:
+        """The coefficients of every step."""
+        return Views(self._written, self._output, self._readout, self._forget)
 
     def replace(
         self,
