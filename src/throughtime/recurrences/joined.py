@@ -14,6 +14,7 @@ from throughtime.recurrences.base import Linearised, Recurrence, Squashing
 
 _PIECE = 512  # steps
 
+
 @dataclass
 class Segment:
     """Consecutive steps with the same weights; ``linear`` is None where it is made on demand.
