@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_sequence, unpack_sequence
 
-from throughtime.capture import capture
+from throughtime.recording import capture
 from throughtime.trace import Trace, relative_difference
 
 Parts = tuple[Tensor, ...]

@@ -10,7 +10,7 @@ from cases import COVERED, CROSSED, LAYER_CASES, Case, Net, T, inputs_of, loss_o
 from reference import assert_same, unrolled
 from torch import Tensor
 
-from throughtime.capture import capture
+from throughtime.recording import capture
 from throughtime.trace import relative_difference
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 import throughtime as tt
-from throughtime.capture import kernels
-from throughtime.capture.tails import ends
+from throughtime.recording import kernels
+from throughtime.recording.tails import ends
 from throughtime.trace import Trace
 
 

@@ -8,7 +8,7 @@ from cases import B, H, I, T, fill, normal, weighed
 from reference import Chains, assert_captured
 from torch import Tensor, nn
 
-from throughtime.capture import capture
+from throughtime.recording import capture
 from throughtime.trace import Trace
 
 CELLS = {

@@ -11,8 +11,8 @@ from reference import assert_same, unrolled
 from torch import Tensor, nn
 
 import throughtime as tt
-from throughtime.capture.passages import HOOKED, IN_PLACE, MIXED, SKIPPED
 from throughtime.diagnosis.mistakes.spoilt_record import KOREAN
+from throughtime.recording.passages import HOOKED, IN_PLACE, MIXED, SKIPPED
 
 EXACT = 1e-10
 LAYERS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}

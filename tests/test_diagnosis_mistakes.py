@@ -10,8 +10,8 @@ from ordinary_cases import ORDINARY
 from ordinary_models import Built
 
 import throughtime as tt
-from throughtime.capture import observe
 from throughtime.findings import Finding
+from throughtime.recording import observe
 from throughtime.tasks import make_task
 
 MISTAKES = {

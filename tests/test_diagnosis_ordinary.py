@@ -8,7 +8,7 @@ from ordinary_cases import ORDINARY
 from ordinary_models import Built
 
 import throughtime as tt
-from throughtime.capture import observe
+from throughtime.recording import observe
 
 MISTAKES = {"non-finite", "weights changed", "axes swapped", "partial loss", "dead parameters"}
 

@@ -27,7 +27,6 @@ from test_prescription import assert_same
 from torch import Tensor, nn
 
 import throughtime as tt
-from throughtime.capture import observe
 from throughtime.diagnosis import diagnose
 from throughtime.prescription import (
     TREATMENTS,
@@ -40,6 +39,7 @@ from throughtime.prescription import (
 )
 from throughtime.prescription.reading import of_trace
 from throughtime.problem import seeded
+from throughtime.recording import observe
 from throughtime.tasks import make_task
 
 

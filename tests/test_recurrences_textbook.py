@@ -10,7 +10,7 @@ from cases import B, I, T, normal
 from test_recurrences import Cell, cell
 from torch import Tensor
 
-from throughtime.capture import capture
+from throughtime.recording import capture
 from throughtime.textbook import elman, gru, layer, lstm
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}

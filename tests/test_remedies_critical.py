@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 import throughtime as tt
 from throughtime import cells
-from throughtime.capture import observe
 from throughtime.errors import InputError, NoGradientError, ThroughtimeWarning
 from throughtime.measures import gains
 from throughtime.problem import Problem, seeded
+from throughtime.recording import observe
 from throughtime.remedies import chrono_, orthogonal_
 from throughtime.remedies.initialisation import critical
 from throughtime.remedies.initialisation.critical import Critical, critical_

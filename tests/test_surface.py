@@ -36,12 +36,12 @@ SURFACE = {
     "Treated": "throughtime.trials",
     "UnsupportedError": "throughtime.errors",
     "assert_reaches": "throughtime.assertions",
-    "capture": "throughtime.capture",
+    "capture": "throughtime.recording",
     "cells": "throughtime.cells",
     "diagnose": "throughtime.diagnosis",
-    "mark": "throughtime.capture",
+    "mark": "throughtime.recording",
     "measures": "throughtime.measures",
-    "observe": "throughtime.capture",
+    "observe": "throughtime.recording",
     "prescribe": "throughtime.prescription",
     "recurrences": "throughtime.recurrences",
     "remedies": "throughtime.remedies",
@@ -91,10 +91,10 @@ def test_nothing_heavy_is_loaded_before_it_is_used() -> None:
 
 def test_capture_is_the_context_manager_in_whatever_order_things_are_imported() -> None:
     printed = fresh(
-        "import throughtime.diagnosis, throughtime.capture.session",
+        "import throughtime.diagnosis, throughtime.recording.session",
         "import throughtime as tt",
         "from throughtime import *",
-        "from throughtime.capture import observe as same",
+        "from throughtime.recording import observe as same",
         "print(type(tt.capture).__name__, capture is tt.capture, observe is same)",
     )
     assert printed == "type True True\n"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from importlib.metadata import version
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from throughtime.errors import (
@@ -28,10 +26,10 @@ from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement
 if TYPE_CHECKING:
     from throughtime import cells, measures, recurrences, remedies, report, tasks
     from throughtime.assertions import assert_reaches
-    from throughtime.capture import capture, mark, observe
     from throughtime.diagnosis import diagnose
     from throughtime.prescription import Prescription, prescribe
     from throughtime.problem import Clipper, Criterion, Problem
+    from throughtime.recording import capture, mark, observe
     from throughtime.report import write_report
     from throughtime.trace import LayerTrace, Trace
     from throughtime.training import Training, train
@@ -93,12 +91,12 @@ _HOMES = {
     "Training": "training",
     "Treated": "trials",
     "assert_reaches": "assertions",
-    "capture": "capture",
+    "capture": "recording",
     "cells": "",
     "diagnose": "diagnosis",
-    "mark": "capture",
+    "mark": "recording",
     "measures": "",
-    "observe": "capture",
+    "observe": "recording",
     "prescribe": "prescription",
     "recurrences": "",
     "remedies": "",
@@ -122,20 +120,6 @@ if not TYPE_CHECKING:  # a type checker would take every misspelt name for one o
         return value
 
 
-class _Package(ModuleType):
-    """Keeps ``capture`` for the context manager when the subpackage ``capture`` loads."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name == "capture" and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        """By name, as any module: functions that mention ``tt`` are sent to other processes."""
-        return import_module, (self.__name__,)
-
-    def __dir__(self) -> list[str]:
-        own = {name for name in super().__dir__() if name.startswith("__")}
-        return sorted({*own, *__all__, "__version__"})
-
-
-sys.modules[__name__].__class__ = _Package
+def __dir__() -> list[str]:
+    own = {name for name in globals() if name.startswith("__")}
+    return sorted({*own, *__all__, "__version__"})

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from throughtime.capture import observe
-from throughtime.capture.lengths import Lengths
 from throughtime.diagnosis import diagnose
 from throughtime.errors import NoGradientError, ReachError, counted
 from throughtime.findings import Diagnosis
 from throughtime.problem import checked_pair
+from throughtime.recording import observe
+from throughtime.recording.lengths import Lengths
 from throughtime.typed import checked_span
 
 

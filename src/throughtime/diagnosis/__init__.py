@@ -8,13 +8,13 @@ from importlib.metadata import version
 
 from torch import Tensor, nn
 
-from throughtime.capture import capture, observe
-from throughtime.capture.lengths import Lengths
 from throughtime.diagnosis import head, mistakes, pictures, thresholds, whole
 from throughtime.diagnosis.decided import decide
 from throughtime.errors import InputError, NoGradientError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem, checked_pair, shown
+from throughtime.recording import capture, observe
+from throughtime.recording.lengths import Lengths
 from throughtime.trace import Trace
 from throughtime.typed import checked_span
 

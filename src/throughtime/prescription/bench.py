@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from throughtime.capture import observe
 from throughtime.diagnosis import diagnose
 from throughtime.errors import NothingRecordedError, ThroughtimeError, plain
 from throughtime.findings import Diagnosis
@@ -19,6 +18,7 @@ from throughtime.prescription.treated import NONE, TREATMENTS, apply
 from throughtime.prescription.update import Trainee, loss_on
 from throughtime.problem import Batch, Problem
 from throughtime.randomness import randomness
+from throughtime.recording import observe
 
 
 @dataclass(frozen=True)

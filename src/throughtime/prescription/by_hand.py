@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from torch import Generator, Tensor, nn
 from torch.nn.utils import parametrizations
 
-from throughtime.capture import observe
 from throughtime.errors import InputError
 from throughtime.prescription.places import expression, recurrent_modules
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Problem
+from throughtime.recording import observe
 
 _PARAMETRISED = re.compile(r"parametrizations\.(\w+)\.original$")
 

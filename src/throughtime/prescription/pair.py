@@ -14,10 +14,10 @@ from typing import Any
 import cloudpickle
 from torch import Tensor, nn
 
-from throughtime.capture import observe
 from throughtime.errors import InputError, plain
 from throughtime.problem import MakeOptimizer, Problem
 from throughtime.randomness import randomness
+from throughtime.recording import observe
 
 Closure = Callable[[], Tensor]
 

@@ -6,13 +6,13 @@ import warnings
 
 import torch
 
-from throughtime.capture import observe
 from throughtime.diagnosis.decided import decide
 from throughtime.errors import ThroughtimeWarning
 from throughtime.prescription.answer import BROKEN, Reading
 from throughtime.prescription.update import loss_on
 from throughtime.problem import Batch, Problem
 from throughtime.randomness import randomness
+from throughtime.recording import observe
 from throughtime.trace import Trace
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Generator, nn
 
-from throughtime.capture import observe
 from throughtime.errors import InputError
 from throughtime.prescription.places import place
 from throughtime.prescription.treatment import Treatment
 from throughtime.problem import Problem
+from throughtime.recording import observe
 from throughtime.remedies.clipping.states import ClippedForward, clip_states_
 
 # Times what the loss itself sends into a state: more can only have grown on the way.

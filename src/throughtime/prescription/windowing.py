@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from torch import Generator
 
-from throughtime.capture import observe
 from throughtime.errors import InputError
 from throughtime.measures.lyapunov import CHAOTIC
 from throughtime.prescription.treatment import Treatment
 from throughtime.problem import Problem
+from throughtime.recording import observe
 from throughtime.remedies.window import suggest_window
 
 _SPANS = 2  # a window of one span shows the whole of it to its last step alone

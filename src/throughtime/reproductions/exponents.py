@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from throughtime.capture import observe
 from throughtime.measures.lyapunov import lyapunov
 from throughtime.problem import seeded
+from throughtime.recording import observe
 from throughtime.reproductions.reproduction import Figure, Measured, Reproduction
 
 UNITS, STEPS, BURN_IN = 200, 1000, 200

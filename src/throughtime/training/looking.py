@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from functools import partial
 
-from throughtime.capture import observe
 from throughtime.diagnosis import diagnose
 from throughtime.errors import InputError, LoadError, ThroughtimeError, ThroughtimeWarning, plain
 from throughtime.findings import Diagnosis
 from throughtime.problem import Batch, Problem
 from throughtime.randomness import undisturbed
+from throughtime.recording import observe
 from throughtime.training.result import Reach, Scores
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from throughtime.capture.passages import HOOKED, IN_PLACE, MIXED, SKIPPED
 from throughtime.diagnosis.words import Said, finding
 from throughtime.findings import Finding
+from throughtime.recording.passages import HOOKED, IN_PLACE, MIXED, SKIPPED
 from throughtime.trace import LayerTrace
 
 KOREAN = {

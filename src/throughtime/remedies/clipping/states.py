@@ -24,9 +24,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from throughtime.capture.unrolled import Unrolled
 from throughtime.cells import RecurrentLayer
 from throughtime.errors import InputError
+from throughtime.recording.unrolled import Unrolled
 from throughtime.recurrences import Linearised
 from throughtime.remedies.through_time.inside import Inside
 from throughtime.remedies.through_time.sweeping import Adjoint, Blocked, unroll_with

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from throughtime.capture import observe
 from throughtime.errors import InputError, ThroughtimeWarning
 from throughtime.measures import gains
 from throughtime.measures.lags import slope
+from throughtime.recording import observe
 from throughtime.remedies.initialisation.knobs import Knob, knobs
 from throughtime.remedies.initialisation.tuning import Search
 from throughtime.typed import checked_span

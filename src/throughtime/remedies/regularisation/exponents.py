@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from throughtime.capture.unrolled import Unrolled
+from throughtime.recording.unrolled import Unrolled
 from throughtime.recurrences import Driven
 from throughtime.remedies.regularisation.frame import FrameSweep, Plan, start_frame
 from throughtime.trace import steps_alive

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from throughtime.capture.unrolled import Unrolled
 from throughtime.cells import RecurrentLayer
 from throughtime.errors import InputError, counted
+from throughtime.recording.unrolled import Unrolled
 from throughtime.remedies.clipping import clip_grad_norm_
 from throughtime.remedies.regularisation.exponents import exponents
 from throughtime.remedies.regularisation.frame import Plan

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from throughtime.capture.unrolled import Unrolled
 from throughtime.errors import InputError
+from throughtime.recording.unrolled import Unrolled
 from throughtime.recurrences import GRU, LSTM, Elman, Linearised
 from throughtime.recurrences.janet import JANET
 from throughtime.recurrences.modrelu import ModReLU

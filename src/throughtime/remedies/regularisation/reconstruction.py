@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from throughtime.capture.unrolled import Unrolled
 from throughtime.errors import InputError
 from throughtime.problem import seeded
+from throughtime.recording.unrolled import Unrolled
 from throughtime.remedies.through_time.inside import Inside, run_as_it_is
 
 

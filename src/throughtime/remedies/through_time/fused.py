@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from throughtime.capture.kernels import FUSED, Fused, One, Packed, Ran
+from throughtime.recording.kernels import FUSED, Fused, One, Packed, Ran
 from throughtime.recurrences import GRU, LSTM, Driven, Elman, Linearised
 from throughtime.remedies.through_time.fused_gradients import (
     ElmanGradients,

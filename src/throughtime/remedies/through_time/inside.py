@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from throughtime.capture.kernels import FUSED, Fused, One, Ran
-from throughtime.capture.unrolled import Unrolled
+from throughtime.recording.kernels import FUSED, Fused, One, Ran
+from throughtime.recording.unrolled import Unrolled
 from throughtime.recurrences import Place, unroll
 from throughtime.remedies.through_time.fused import OF_TORCH, Held, Kernel
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from jaxtyping import Float
 from torch import Tensor
 
-from throughtime.capture.unrolled import Unrolled
+from throughtime.recording.unrolled import Unrolled
 from throughtime.recurrences import Driven, Linearised, unroll
 from throughtime.remedies.through_time.fused import Held
 

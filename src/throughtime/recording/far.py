@@ -13,8 +13,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from throughtime.capture.calls import Call
-from throughtime.capture.chains import Chain
+from throughtime.recording.calls import Call
+from throughtime.recording.chains import Chain
 from throughtime.trace import Far
 
 

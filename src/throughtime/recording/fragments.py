@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from throughtime.capture.chains import Chain
+from throughtime.recording.chains import Chain
 from throughtime.trace import LayerTrace
 
 # So many single steps of a layer are a loop, and not a few inputs of one step each.

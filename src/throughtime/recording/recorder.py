@@ -19,18 +19,18 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from throughtime.capture import reading
-from throughtime.capture.calls import Call, Passes, Snapshots, Weight, of_torch, version
-from throughtime.capture.checks import check_input
-from throughtime.capture.feeds import Feeds
-from throughtime.capture.kernels import CELLS, FUSED, Fused, One, Ran
-from throughtime.capture.marks import Root
-from throughtime.capture.names import RECURRENT, Names, path_of
-from throughtime.capture.origins import Origin, Origins
-from throughtime.capture.parameters import Sweep
-from throughtime.capture.unrolled import Unrolled
-from throughtime.capture.unseen import USES, Unseen
-from throughtime.capture.witness import Witness
+from throughtime.recording import reading
+from throughtime.recording.calls import Call, Passes, Snapshots, Weight, of_torch, version
+from throughtime.recording.checks import check_input
+from throughtime.recording.feeds import Feeds
+from throughtime.recording.kernels import CELLS, FUSED, Fused, One, Ran
+from throughtime.recording.marks import Root
+from throughtime.recording.names import RECURRENT, Names, path_of
+from throughtime.recording.origins import Origin, Origins
+from throughtime.recording.parameters import Sweep
+from throughtime.recording.unrolled import Unrolled
+from throughtime.recording.unseen import USES, Unseen
+from throughtime.recording.witness import Witness
 from throughtime.recurrences import unroll
 
 _BACKWARD = (torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad)

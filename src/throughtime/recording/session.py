@@ -19,20 +19,6 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from throughtime.capture import far
-from throughtime.capture.assemble import find_links, layer_traces
-from throughtime.capture.calls import Call
-from throughtime.capture.chains import Chain, find_chains
-from throughtime.capture.checks import CUT_OFF, LOOSE, padded_sequences
-from throughtime.capture.courses import count_loops, with_courses, with_marked_course
-from throughtime.capture.fragments import Fragments
-from throughtime.capture.keeping import Keeping
-from throughtime.capture.lengths import Lengths, with_lengths
-from throughtime.capture.marked import checked_jointly, marked_trace
-from throughtime.capture.marks import Marks
-from throughtime.capture.names import path_of
-from throughtime.capture.recorder import Recorder
-from throughtime.capture.tails import ends
 from throughtime.errors import (
     InputError,
     NoGradientError,
@@ -41,6 +27,20 @@ from throughtime.errors import (
     ThroughtimeWarning,
 )
 from throughtime.problem import shown
+from throughtime.recording import far
+from throughtime.recording.assemble import find_links, layer_traces
+from throughtime.recording.calls import Call
+from throughtime.recording.chains import Chain, find_chains
+from throughtime.recording.checks import CUT_OFF, LOOSE, padded_sequences
+from throughtime.recording.courses import count_loops, with_courses, with_marked_course
+from throughtime.recording.fragments import Fragments
+from throughtime.recording.keeping import Keeping
+from throughtime.recording.lengths import Lengths, with_lengths
+from throughtime.recording.marked import checked_jointly, marked_trace
+from throughtime.recording.marks import Marks
+from throughtime.recording.names import path_of
+from throughtime.recording.recorder import Recorder
+from throughtime.recording.tails import ends
 from throughtime.trace import Far, LayerTrace, Trace
 
 _MEGABYTE = 2**20

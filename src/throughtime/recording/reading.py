@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from throughtime.capture.calls import Call
-from throughtime.capture.checks import CUT_OFF
-from throughtime.capture.marks import Root
 from throughtime.errors import NoGradientError, StateCarriedError
+from throughtime.recording.calls import Call
+from throughtime.recording.checks import CUT_OFF
+from throughtime.recording.marks import Root
 
 
 def leads_on(state: Tensor) -> bool:

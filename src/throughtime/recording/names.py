@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from throughtime.capture.parameters import original
 from throughtime.cells import RecurrentLayer
+from throughtime.recording.parameters import original
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase, RecurrentLayer)
 """The modules whose kernels are recorded."""

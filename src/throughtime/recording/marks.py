@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from throughtime.capture.calls import Passes, listen
-from throughtime.capture.chains import shared
 from throughtime.errors import InputError
+from throughtime.recording.calls import Passes, listen
+from throughtime.recording.chains import shared
 
 Root = tuple[Tensor, Tensor | None]
 """What a backward pass started from, and the gradient that it started with."""

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from throughtime.capture.calls import Call
-from throughtime.capture.passages import HOOKED, IN_PLACE, SKIPPED, Passage, passage
+from throughtime.recording.calls import Call
+from throughtime.recording.passages import HOOKED, IN_PLACE, SKIPPED, Passage, passage
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from throughtime.capture.calls import Call
+from throughtime.recording.calls import Call
 
 MIXED = "an older state is mixed into the state between the steps"
 SKIPPED = "a loop skips steps of some sequences and goes on with the state before"

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from throughtime.capture.calls import Call
+from throughtime.recording.calls import Call
 
 
 class Feeds:

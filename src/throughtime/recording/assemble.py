@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from throughtime.capture.calls import Call, joined
-from throughtime.capture.chains import Chain
-from throughtime.capture.passages import Passage
-from throughtime.capture.unrolled import proof
 from throughtime.findings import Finding
+from throughtime.recording.calls import Call, joined
+from throughtime.recording.chains import Chain
+from throughtime.recording.passages import Passage
+from throughtime.recording.unrolled import proof
 from throughtime.recurrences import Driven, Segment, Segments
 from throughtime.sweeps import adjoint
 from throughtime.trace import LayerTrace, Link, steps_alive

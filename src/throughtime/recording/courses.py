@@ -11,9 +11,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from throughtime.capture.calls import Call
-from throughtime.capture.chains import Chain
-from throughtime.capture.witness import Witness
+from throughtime.recording.calls import Call
+from throughtime.recording.chains import Chain
+from throughtime.recording.witness import Witness
 from throughtime.trace import Course, Gap, LayerTrace, Source
 
 

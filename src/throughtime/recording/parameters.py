@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from throughtime.capture.ways import suspects
 from throughtime.cells import RecurrentLayer
+from throughtime.recording.ways import suspects
 from throughtime.trace import Facts, ModuleFact, ParameterFact
 
 # What a later backward pass leaves counts for more than what an earlier one left.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
-from throughtime.capture.origins import Origin
+from throughtime.recording.origins import Origin
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 from throughtime.trace import Source
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from throughtime.capture.lengths import Lengths
-from throughtime.capture.session import capture
 from throughtime.errors import NoGradientError
 from throughtime.problem import as_loss, checked_pair
 from throughtime.randomness import undisturbed
+from throughtime.recording.lengths import Lengths
+from throughtime.recording.session import capture
 from throughtime.trace import Trace
 
 

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from throughtime.capture.keeping import Keeping
+from throughtime.recording.keeping import Keeping
 
 if TYPE_CHECKING:
-    from throughtime.capture.calls import Call, Passes
+    from throughtime.recording.calls import Call, Passes
 
 # Operations that move numbers and leave them, and their gradients, as they are.
 _ROUTING = (

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from throughtime.capture.marks import MarkedRun, Root, flat
-from throughtime.capture.passages import HOOKED
 from throughtime.errors import NoGradientError, UnsupportedError
+from throughtime.recording.marks import MarkedRun, Root, flat
+from throughtime.recording.passages import HOOKED
 from throughtime.recurrences import Linearised
 from throughtime.trace import Far, LayerTrace
 

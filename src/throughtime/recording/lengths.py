@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from throughtime.capture.checks import check_lengths
 from throughtime.errors import InputError
+from throughtime.recording.checks import check_lengths
 from throughtime.trace import LayerTrace
 
 OneLengths = Sequence[int] | Tensor
