@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import capture, cells, deep, lag_rate, lags, long, lyapunov, machine, outside
+from benchmarks import capture, cells, deep, lag_rate, lags, long, lyapunov, machine, outside, scans
 from benchmarks.tables import Table
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[], Table]] = {
     "deep": deep.measure,
     "long": long.measure,
     "cells": cells.measure,
+    "scans": scans.measure,
 }
 
 

@@ -67,6 +67,9 @@ ELSEWHERE = {
     "no squashing",
     "step",
     "between the steps",
+    "decay",
+    "delta",
+    "no erasing",
 }
 RUN = {"batch", "dtype", "device", "thresholds"}
 

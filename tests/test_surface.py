@@ -46,6 +46,7 @@ SURFACE = {
     "recurrences": "throughtime.recurrences",
     "remedies": "throughtime.remedies",
     "report": "throughtime.report",
+    "scan": "throughtime.recording",
     "tasks": "throughtime.tasks",
     "train": "throughtime.training",
     "treat": "throughtime.trials",

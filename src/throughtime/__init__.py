@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from throughtime.diagnosis import diagnose
     from throughtime.prescription import Prescription, prescribe
     from throughtime.problem import Clipper, Criterion, Problem
-    from throughtime.recording import capture, mark, observe
+    from throughtime.recording import capture, mark, observe, scan
     from throughtime.report import write_report
     from throughtime.trace import LayerTrace, Trace
     from throughtime.training import Training, train
@@ -74,6 +74,7 @@ __all__ = [
     "recurrences",
     "remedies",
     "report",
+    "scan",
     "tasks",
     "train",
     "treat",
@@ -101,6 +102,7 @@ _HOMES = {
     "recurrences": "",
     "remedies": "",
     "report": "",
+    "scan": "recording",
     "tasks": "",
     "train": "training",
     "treat": "trials",

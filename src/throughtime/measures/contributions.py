@@ -80,8 +80,8 @@ def contributions(
     cumulated = shares[1].cumsum()
     within = [bucket.last for bucket, sum_ in zip(buckets, cumulated, strict=True) if sum_ >= _MOST]
     how = (
-        f"the gradient of W_hh of {len(chosen)} of {one.batch} sequences, by how many steps each "
-        "loss went back before it met W_hh"
+        f"the gradient of {linear.weight} of {len(chosen)} of {one.batch} sequences, by how many "
+        f"steps each loss went back before it met {linear.weight}"
         + (f"; 99 % of the norm lies within a lag of {within[0]}" if within else "")
     )
     coords = {"figure": FIGURES, "bucket": tuple(bucket.name for bucket in buckets)}

@@ -123,7 +123,9 @@ class LagSweep:
         direct = one.turned(one.direct)
         chosen = _anchors(anchors, direct, one)
         sources = direct[list(chosen)]
-        swept = lag_norms(one.linear, sources, chosen, slices, one.walls, floor, longest)
+        whole = all(part == slice(None) for part in slices)
+        linear, rows = one.linear.condensed(sources) if whole else (one.linear, sources)
+        swept = lag_norms(linear, rows, chosen, slices, one.walls, floor, longest)
         norms = _defined(swept, sources)
         within = _without_other_episodes(norms, chosen, [one])
         longest = min((lag for lag in (longest, within) if lag is not None), default=None)

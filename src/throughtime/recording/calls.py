@@ -25,6 +25,8 @@ class Passes:
     with_graph: set[int] = field(default_factory=set)
     probing: bool = False
     """A backward pass of ours is under way, of which no hook takes notice."""
+    scanning: bool = False
+    """A known scan runs, which is recorded as a whole: what it does inside is not looked at."""
 
 
 @dataclass(eq=False)

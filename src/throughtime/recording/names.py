@@ -69,3 +69,13 @@ def path_of(inside: Sequence[tuple[nn.Module, int]]) -> tuple[int, ...]:
     if inside and isinstance(inside[-1][0], RECURRENT):
         inside = inside[:-1]
     return tuple(number for _, number in inside)
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The same names, numbered from the second time on: ``encoder``, ``encoder (2)``."""
+    seen: dict[str, int] = {}
+    unique = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return unique

@@ -44,7 +44,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.calls: list[Call] = []
         self.passes = Passes()
-        self.keep_graph = False
+        self.keep_graph, self._entered = False, 0
         self.roots: list[Root] = []
         self.sweep = Sweep(model)
         self.witness = Witness(model)
@@ -58,7 +58,6 @@ class Recorder(TorchFunctionMode):
         self.marked: list[Callable[[Any], bool]] = []
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
-        self._entered = 0
         self._handles: list[RemovableHandle] = []
         self._thread, self._since = threading.get_ident(), 0
         # How many modules were running when the backward pass began that is under way, if one is.
@@ -76,10 +75,18 @@ class Recorder(TorchFunctionMode):
         ]
         stack.enter_context(self)
 
-    def keep(self, handles: list[RemovableHandle]) -> None:
-        """Hooks on marked states: they go with the rest, and the graph between them stays."""
+    def keep(self, handles: list[RemovableHandle], graph: bool = True) -> None:
+        """Hooks that go with the rest; on marked states, the ``graph`` between which stays."""
         self._handles += handles
-        self.keep_graph = True
+        self.keep_graph |= graph
+
+    def hears(self) -> bool:
+        """Whether it is a thread of this capture that asks."""
+        return reading.is_ours(self._thread, backward=self.backward)
+
+    def name_of_running(self) -> str:
+        """The name of the innermost module that is running; empty where none is."""
+        return self.names.of(self._running) if self._running else ""
 
     def _detach(self) -> None:
         while self._handles:
@@ -143,7 +150,7 @@ class Recorder(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self.passes.probing:
+        if self.passes.probing or self.passes.scanning:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         if name in _BACKWARD_NAMES and func in _BACKWARD:

@@ -38,8 +38,9 @@ from throughtime.recording.keeping import Keeping
 from throughtime.recording.lengths import Lengths, with_lengths
 from throughtime.recording.marked import checked_jointly, marked_trace
 from throughtime.recording.marks import Marks
-from throughtime.recording.names import path_of
+from throughtime.recording.names import path_of, unique_names
 from throughtime.recording.recorder import Recorder
+from throughtime.recording.scans import Scans, checked_scans, scan_feeds, scan_notes, scan_traces
 from throughtime.recording.tails import ends
 from throughtime.trace import Far, LayerTrace, Trace
 
@@ -64,8 +65,9 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
     Run forward and backward inside the block, as you always do. Every ``nn.RNN``, ``nn.LSTM``,
     ``nn.GRU`` (stacked, bidirectional, packed, with projection) and every ``nn.RNNCell``,
     ``nn.LSTMCell``, ``nn.GRUCell`` in a loop is seen; a recurrence of your own is seen if it calls
-    ``tt.mark(state, "name")``, or ``run.mark``, once a step. Nothing in the model is changed, not
-    even a hook is hung on it, and the fused kernels stay in use.
+    ``tt.mark(state, "name")``, or ``run.mark``, once a step. So are the scans of known cores
+    (Mamba, delta rules, linear attention …) and those that ``tt.scan`` shows. Nothing in the model
+    is changed, not even a hook is hung on it, and the fused kernels stay in use.
 
     Args:
         model: any ``nn.Module``, also wrapped (DDP) or compiled: then its original runs.
@@ -96,6 +98,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             raise InputError(f"memory must be a positive number of bytes, not {memory}")
         self._model, self._lengths, self._memory = model, lengths, memory
         self._recorder = Recorder(model)
+        self._scans = Scans(self._recorder)
         self._marks: dict[str, Marks] = {}
         self._keeping = Keeping(lambda: self._recorder.backward)
         self._marked: list[LayerTrace] | ThroughtimeError = []
@@ -122,6 +125,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
                 warnings.filterwarnings("ignore", hooks)  # it runs eagerly, and meets them
             self._recorder.sweep.begin()
             self._recorder.attach(stack)
+            stack.callback(self._scans.open(self._model))
             captures = _open.captures
             captures.append(self)
             stack.callback(captures.remove, self)
@@ -154,7 +158,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
 
     def _read_marks(self) -> list[LayerTrace]:
         runs = [run for marks in self._marks.values() for run in marks.runs()]
-        names = _unique([run.name for run in runs])
+        names = unique_names([run.name for run in runs])
         roots = self._recorder.roots
         witness = self._recorder.witness
         traces = [
@@ -207,18 +211,21 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         chains = find_chains(self._recorder.calls)
         reached = [chain for chain in chains if chain.reached]
         fragments = Fragments.of(reached)
-        names = _unique([chain.name for chain in fragments.kept])
+        names = unique_names([chain.name for chain in fragments.kept])
         traces = [
             replace(trace, far=self._far.get(id(chain.calls[0]), ()))
             for trace, chain in zip(layer_traces(reached, self._memory), reached, strict=True)
         ]
         layers = fragments.rows(reached, names, traces)
-        layers, untold = with_lengths(layers, self._lengths)
-        layers = with_courses(layers, fragments.kept, self._recorder.calls)
+        known, scans = len(layers), scan_traces(self._scans.calls, self._memory)
+        layers, untold = with_lengths([*layers, *scans], self._lengths)
+        scans = layers[known:]
+        layers = with_courses(layers[:known], fragments.kept, self._recorder.calls)
         if isinstance(self._marked, ThroughtimeError):
             raise self._marked
-        layers += self._marked
+        layers += [*self._marked, *scans]
         if not layers:
+            checked_scans(self._scans.calls, self.backwards)
             self._refuse(chains)
         return Trace(
             tuple(layers),
@@ -226,11 +233,17 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             (*self._notes(chains), *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
-            feeds=_feeds(fragments.kept, names),
+            feeds=(*_feeds(fragments.kept, names), *self._scan_feeds(scans, fragments.kept, names)),
             sources=tuple(witness.sources),
             loss_finite=witness.loss_finite,
             facts=self._recorder.sweep.facts(self._ends(reached)),
         )
+
+    def _scan_feeds(
+        self, scans: Sequence[LayerTrace], chains: Sequence[Chain], names: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        layers = {name: chain.calls for name, chain in zip(names, chains, strict=True)}
+        return scan_feeds(self._scans.calls, [scan.name for scan in scans], layers)
 
     def put_back(self) -> None:
         """Undo what the block did to parameters; not under marks, whose graph still reads them."""
@@ -264,6 +277,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         silent |= {mark.name: mark.why_not for mark in self._marks.values() if mark.why_not}
         for name in sorted(silent.keys() - {chain.name for chain in chains}):
             yield f"no gradient could reach layer {name!r}: {silent[name]}"
+        yield from scan_notes(self._scans.calls)
         yield from Fragments.of([chain for chain in chains if chain.reached]).notes()
 
     def _padding(self, chains: Sequence[Chain]) -> list[str]:
@@ -333,16 +347,6 @@ def mark(state: Tensor | Sequence[Tensor], name: str) -> None:
     """
     for run in _open.captures:
         run.mark(state, name)
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """The same names, numbered from the second time on: ``encoder``, ``encoder (2)``."""
-    seen: dict[str, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return unique
 
 
 def _feeds(chains: Sequence[Chain], names: Sequence[str]) -> tuple[tuple[str, str], ...]:

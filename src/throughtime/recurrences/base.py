@@ -37,6 +37,8 @@ class Linearised(ABC):
     dtype: torch.dtype
     variants: tuple[str, ...] = ()
     """The counterfactuals that ``variant`` knows."""
+    weight: str = "W_hh"
+    """What ``recurrent_weight_gradient`` is the gradient of."""
 
     @abstractmethod
     def vjp(
@@ -78,6 +80,15 @@ class Linearised(ABC):
     @abstractmethod
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
         """``(∂s_t/∂x_t)ᵀ rows``: what the adjoint at t sends into the input of that step."""
+
+    def condensed(
+        self, sources: Float[Tensor, "A B S"]
+    ) -> tuple[Linearised, Float[Tensor, "A B S2"]]:
+        """A recurrence on fewer numbers, and rows of it, whose sweeps have the norms of these.
+
+        For a state that is a matrix, of which one loss step asks for a part of rank one.
+        """
+        return self, sources
 
     def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
         """``J_tᵀ rows_t`` for every step at once, other than ``adjoint``: no step waits."""

@@ -23,6 +23,8 @@ _STAGES = {
     "gates": Said("the gates", "게이트"),
     "reset": Said("the reset gate", "리셋 게이트"),
     "step": Said("the step", "스텝"),
+    "decay": Said("the decay", "감쇠"),
+    "delta": Said("the delta rule", "델타 규칙"),
     "between the steps": Said(
         "what is done to the state between the steps", "스텝 사이의 상태 변경"
     ),
@@ -35,6 +37,9 @@ _CHANGES = {
     ),
     "no squashing": Said("with the slope of tanh at 1", "tanh의 기울기가 1이라면"),
     "W_hh orthogonal": Said("with W_hh orthogonal", "W_hh가 직교 행렬이라면"),
+    "no erasing": Said(
+        "with nothing erased by the delta rule", "델타 규칙이 아무것도 지우지 않는다면"
+    ),
 }
 
 
@@ -92,7 +97,11 @@ def _drawn(evidence: Evidence) -> Said:
 def said(parts: dict[str, float], shares: dict[str, float], changes: dict[str, float]) -> Said:
     """The whole, its parts, the share of the carousel, and the change that would help the most."""
     whole = parts["whole"]
-    each = [(signed(rate), _STAGES[name]) for name, rate in parts.items() if name != "whole"]
+    each = [
+        (signed(rate), _STAGES.get(name, Said(name, name)))
+        for name, rate in parts.items()
+        if name != "whole"
+    ]
     english = f"{signed(whole)} decades a step: " + ", ".join(
         f"{r} by {s.english}" for r, s in each
     )

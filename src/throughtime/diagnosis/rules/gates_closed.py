@@ -14,6 +14,7 @@ _GATES = {
     "LSTM": ("f", "forget", "망각"),
     "JANET": ("f", "forget", "망각"),
     "GRU": ("z", "update", "업데이트"),
+    "scan": ("decay", "decay", "감쇠"),
 }
 
 
@@ -49,7 +50,7 @@ def said(gate: str, korean: str, mean: float, opened: float) -> Said:
             f"기울기는 소실되는 대신 폭발합니다(그 거리에서 10^{opened:.1f}배). 일부만 여십시오",
         )
     path = Said("along the cell state", "셀 상태 경로에서")
-    if gate == "update":
+    if gate in ("update", "decay"):
         path = Said("along the state that is kept", "유지되는 상태의 경로에서")
     return Said(
         f"The {gate} gates are too closed: on average they pass {percent(mean)}, which costs "

@@ -1,0 +1,1 @@
+"""Public models, unchanged, with tiny random configurations: are their recurrences seen?"""
