@@ -74,7 +74,7 @@ def test_a_new_state_that_is_thrown_away_is_one_row_and_one_finding() -> None:
 
 
 @pytest.mark.parametrize("kind", [nn.GRUCell, nn.RNNCell])
-def test_fragments_are_one_row_and_one_note(kind: type[nn.Module]) -> None:
+def test_fragments_are_one_loop(kind: type[nn.Module]) -> None:
     cell, norm = kind(I, H), nn.LayerNorm(H)
     model = nn.ModuleList([cell, norm])
 
@@ -85,9 +85,9 @@ def test_fragments_are_one_row_and_one_note(kind: type[nn.Module]) -> None:
         return state[..., 0].sum()
 
     trace = tt.observe(model, closure)
-    assert [(layer.name, layer.steps, layer.fragments) for layer in trace] == [("0", 1, T)]
-    assert not trace[0].thrown_away
-    assert sum(f"{T} fragments of one step" in note for note in trace.notes) == 1
+    assert [(layer.name, layer.steps, layer.fragments) for layer in trace] == [("0", T, 1)]
+    assert trace[0].kind == "loop"
+    assert not any("fragments of one step" in note for note in trace.notes)
 
 
 def test_a_loop_over_two_inputs_is_two_sequences() -> None:
@@ -234,7 +234,7 @@ def test_a_marked_copy_is_refused_with_what_to_mark() -> None:
         tt.observe(nn.Identity(), closure)
 
 
-def test_half_a_recurrence_is_noted() -> None:
+def test_the_other_half_of_a_recurrence_is_found() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -249,8 +249,8 @@ def test_half_a_recurrence_is_noted() -> None:
 
     net = Net()
     trace = seen(net, net)
-    assert trace.run["part"] is True
-    assert any("'W.weight'" in note and "mark" in note for note in trace.notes)
+    assert "part" not in trace.run
+    assert [(layer.kind, layer.steps) for layer in trace] == [("GRU", T), ("loop", T)]
 
 
 @pytest.mark.parametrize("feed", [False, True], ids=["shared head", "attention"])

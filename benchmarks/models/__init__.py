@@ -1,1 +1,1 @@
-"""Public models, unchanged, with tiny random configurations: are their recurrences seen?"""
+"""Public models, from their packages, unchanged: what is seen of each."""

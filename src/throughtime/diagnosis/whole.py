@@ -26,10 +26,11 @@ def deciding(trace: Trace, layers: Sequence[LayerDiagnosis]) -> list[LayerDiagno
     """What the whole depends on: layers, and for layers in series one row for all of them.
 
     A single step never decides, nor does a layer that the loss never reads, unless there is
-    nothing else.
+    nothing else; nor one that is a part of a loop whose row speaks for it.
     """
-    length = {layer.name: layer.steps for layer in trace}
-    running = [one for one in layers if length[one.name] > 1] or list(layers)
+    length = {layer.name: layer.steps for layer in trace if not layer.within}
+    running = [one for one in layers if length.get(one.name, 0) > 1]
+    running = running or [one for one in layers if one.name in length] or list(layers)
     running = [one for one in running if not _unread(one)] or running
     names = {one.name for one in running}
     groups = _connected(names, [pair for pair in trace.feeds if set(pair) <= names])
@@ -55,6 +56,8 @@ def findings(
     A dependency that dies in one layer may travel back through another.
     """
     above = {name: row for row in rows for name in _members(row, trace)}
+    by_name = {one.name: one for one in layers}
+    above |= {layer.name: by_name[layer.within] for layer in trace if layer.within in by_name}
     found: list[Finding] = []
     for one in layers:
         row = above.get(one.name)

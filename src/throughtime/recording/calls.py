@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
+from throughtime.recording.layout import Part
 from throughtime.recording.origins import Origin
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
 from throughtime.trace import Source
@@ -268,7 +269,7 @@ def same(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def listen(tensor: Tensor, receive: Callable[[Tensor | None], None]) -> RemovableHandle:
+def listen(tensor: Part, receive: Callable[[Tensor | None], None]) -> RemovableHandle:
     """Hand every gradient of ``tensor`` to ``receive``; a tensor with such a hook can be saved."""
     register: Callable[..., RemovableHandle] = tensor.register_hook
     return register(unserializable_hook(partial(receive)))

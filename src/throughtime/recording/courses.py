@@ -13,6 +13,7 @@ from torch import Tensor
 
 from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain
+from throughtime.recording.layout import Part
 from throughtime.recording.witness import Witness
 from throughtime.trace import Course, Gap, LayerTrace, Source
 
@@ -108,7 +109,7 @@ def _labels(call: Call) -> list[str]:
 
 
 def with_marked_course(
-    layer: LayerTrace, states: Sequence[tuple[Tensor, ...]], witness: Witness
+    layer: LayerTrace, states: Sequence[tuple[Part, ...]], witness: Witness
 ) -> LayerTrace:
     """A marked recurrence with the course of its marks."""
     places = [witness.mark_of(parts[0]) for parts in states]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,12 +51,12 @@ class Fragments:
             rows.append(replace(row, findings=findings))
         return rows
 
-    def notes(self) -> Iterator[str]:
-        """What each row of fragments is, and what to do."""
+    def notes(self, replaced: Collection[str] = ()) -> Iterator[str]:
+        """What each row of fragments is, and what to do; ``replaced``: layers that are measured."""
         for group in self.by_first.values():
             name, count = group[0].name, len(group)
-            if _thrown_away(group):
-                continue  # a finding says so
+            if _thrown_away(group) or name in replaced:
+                continue  # a finding says so, or another row
             if count >= _MANY_STEPS:
                 yield (
                     f"each of {count} steps of layer {name!r} is a sequence of its own here "

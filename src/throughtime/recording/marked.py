@@ -11,8 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from throughtime.errors import NoGradientError, UnsupportedError
-from throughtime.recording.marks import MarkedRun, Root, flat
+from throughtime.recording.layout import Layout, Part, edges
+from throughtime.recording.marks import MarkedRun, Root
 from throughtime.recording.passages import HOOKED
+from throughtime.recording.weights import Weights
 from throughtime.recurrences import Linearised
 from throughtime.trace import Far, LayerTrace
 
@@ -25,11 +27,17 @@ class LinearisedGraph(Linearised):
     it is taken off again.
     """
 
-    def __init__(self, name: str, states: Sequence[tuple[Tensor, ...]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        states: Sequence[tuple[Part, ...]],
+        layout: Layout | None = None,
+        weights: Weights | None = None,
+    ) -> None:
         self.steps, self.dtype = len(states), states[0][0].dtype
         self._name, self._states = name, states
-        self._shapes = [part.shape for part in states[0]]
-        self._widths = [_width(part) for part in states[0]]
+        self._weights = Weights() if weights is None else weights
+        self._layout = Layout.batch_first(states[0]) if layout is None else layout
 
     def vjp(
         self,
@@ -53,29 +61,30 @@ class LinearisedGraph(Linearised):
         nilpotent, so that as many rounds as there are parts give g exactly.
         """
         true = found
-        for _ in self._widths[1:]:
+        for _ in self._layout.widths[1:]:
             true = true + found - self._pull(t, t, true)
         return true
 
     def far(self, t: int, k: int) -> Far:
         """What autograd sends from state t to state k along every route of the graph."""
-        like = flat([part.detach() for part in self._states[t]])
-        generator = torch.Generator().manual_seed(len(self._widths))
+        like = self._layout.rows([part.detach() for part in self._states[t]])
+        generator = torch.Generator().manual_seed(len(self._layout.widths))
         sent = torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
         return Far(t, k, sent, self.as_coordinates(k, self._pull(t, k, sent)))
 
     def split(self, row: Float[Tensor, "B S"]) -> list[Tensor]:
         """The parts of a joint row, each in the shape that the user marked."""
-        parts = row.split(self._widths, -1)
-        pairs = zip(parts, self._shapes, strict=True)
-        return [part.reshape(shape) for part, shape in pairs]
+        return self._layout.split(row)
 
     def _pull(self, t: int, onto: int, row: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
         """What autograd sends from state t, with the gradient ``row``, to the parts of another."""
         states, ends = self._states[t], self._states[onto]
-        found = pull_back(self._name, states, ends, self.split(row))
+        with self._weights.as_they_were():
+            found = pull_back(self._name, states, ends, self.split(row))
         pairs = zip(found, ends, strict=True)
-        return flat([torch.zeros_like(end) if part is None else part for part, end in pairs])
+        return self._layout.rows(
+            [torch.zeros_like(end.detach()) if part is None else part for part, end in pairs]
+        )
 
     def jvp(
         self,
@@ -97,8 +106,9 @@ class LinearisedGraph(Linearised):
 
 def marked_trace(run: MarkedRun, name: str, roots: Sequence[Root]) -> LayerTrace:
     """The trace of a marked recurrence; ``roots``: what the backward passes started from."""
-    linear = LinearisedGraph(name, run.states)
-    states = torch.stack([flat([p.detach() for p in parts]) for parts in run.states])
+    layout = run.marks.layout()
+    linear = LinearisedGraph(name, run.states, layout, run.marks.weights)
+    states = torch.stack([layout.rows([p.detach() for p in parts]) for parts in run.states])
     found = run.total()
     total = torch.stack([linear.as_coordinates(t, row) for t, row in enumerate(found)])
     passed_back = torch.zeros_like(total)
@@ -108,8 +118,8 @@ def marked_trace(run: MarkedRun, name: str, roots: Sequence[Root]) -> LayerTrace
     autograds, rebuilt, reason = _parameter_check(run, direct, linear, roots)
     return LayerTrace(
         name,
-        "marked",
-        _parts(run.states[0]),
+        run.marks.kind,
+        _parts(layout),
         states,
         direct,
         total,
@@ -160,8 +170,8 @@ def difference(total: Float[Tensor, "T B S"], passed_back: Tensor) -> Float[Tens
 
 def pull_back(
     name: str,
-    outputs: Sequence[Tensor],
-    inputs: Sequence[Tensor],
+    outputs: Sequence[Part],
+    inputs: Sequence[Part],
     cotangents: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
     """One backward pass through the graph that the user's code built, which is kept.
@@ -177,8 +187,8 @@ def pull_back(
     try:
         with torch.enable_grad():
             gradients = torch.autograd.grad(
-                [outputs[n] for n in starts],
-                [inputs[n] for n in known],
+                edges([outputs[n] for n in starts]),
+                edges([inputs[n] for n in known]),
                 [cotangents[n] for n in starts],
                 retain_graph=True,
                 allow_unused=True,
@@ -195,17 +205,12 @@ def pull_back(
     return found
 
 
-def _width(part: Tensor) -> int:
-    """How many numbers of one sequence a part has."""
-    return part.numel() if part.dim() == 1 else part[0].numel()
-
-
-def _parts(state: tuple[Tensor, ...]) -> dict[str, slice]:
-    parts, start = {}, 0
-    names = ["h", "c"] if len(state) == 2 else ["h", *(f"s{n}" for n in range(1, len(state)))]
-    for name, part in zip(names, state, strict=True):
-        parts[name] = slice(start, start + _width(part))
-        start += _width(part)
+def _parts(layout: Layout) -> dict[str, slice]:
+    parts, start, several = {}, 0, len(layout.widths)
+    names = ["h", "c"] if several == 2 else ["h", *(f"s{n}" for n in range(1, several))]
+    for name, width in zip(names, layout.widths, strict=True):
+        parts[name] = slice(start, start + width)
+        start += width
     return parts
 
 
@@ -256,7 +261,7 @@ def _parameter_check(
 
 
 def _gradients(
-    name: str, outputs: Sequence[Tensor], cotangents: Sequence[Tensor], roots: Sequence[Root]
+    name: str, outputs: Sequence[Part], cotangents: Sequence[Tensor], roots: Sequence[Root]
 ) -> tuple[Tensor | None, Tensor | None, str]:
     """What autograd found for the parameters behind ``outputs``, and what ``cotangents`` give.
 

@@ -19,6 +19,8 @@ from torch.utils.hooks import RemovableHandle
 from throughtime.errors import InputError
 from throughtime.recording.calls import Passes, listen
 from throughtime.recording.chains import shared
+from throughtime.recording.layout import Layout, Part, edges
+from throughtime.recording.weights import Weights
 
 Root = tuple[Tensor, Tensor | None]
 """What a backward pass started from, and the gradient that it started with."""
@@ -39,12 +41,14 @@ class Marks:
 
     name: str
     passes: Passes
-    states: list[tuple[Tensor, ...]] = field(default_factory=list)
+    states: list[tuple[Part, ...]] = field(default_factory=list)
     arrived: list[list[Tensor | None]] = field(default_factory=list)
     depends: list[frozenset[int]] = field(default_factory=list)
     continues: list[int | None] = field(default_factory=list)
     paths: list[tuple[int, ...]] = field(default_factory=list)
     recording: bool = True
+    kind: str = "marked"
+    weights: Weights = field(default_factory=Weights)
     _nodes: dict[Any, int] = field(default_factory=dict)
     _oldest: int | None = None
 
@@ -55,6 +59,13 @@ class Marks:
         given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
         parts = tuple(_original(part) if isinstance(part, Tensor) else part for part in given)
         self._check(parts)
+        return self._append(parts, path)
+
+    def layout(self) -> Layout:
+        """How its states lie in rows."""
+        return Layout.batch_first(self.states[0])
+
+    def _append(self, parts: tuple[Part, ...], path: tuple[int, ...]) -> list[RemovableHandle]:
         self._look_back(parts)
         self.paths.append(path)
         self.states.append(parts)
@@ -71,7 +82,7 @@ class Marks:
             listen(part, partial(add_up, n)) for n, part in enumerate(parts) if part.requires_grad
         ]
 
-    def _look_back(self, parts: tuple[Tensor, ...]) -> None:
+    def _look_back(self, parts: tuple[Part, ...]) -> None:
         """Which earlier states these were made from, by the graph; else by value."""
         starts = [part.grad_fn for part in parts]
         number = len(self.states)
@@ -202,9 +213,11 @@ class Marks:
         starts = [part for part in self.states[n] if part.requires_grad]
         ends = [part for part in self.states[before] if part.requires_grad]
         draw = torch.Generator().manual_seed(0)
-        sent = [torch.randn(part.shape, generator=draw).to(part) for part in starts]
+        sent = [torch.randn(part.shape, generator=draw).to(part.detach()) for part in starts]
         try:
-            found = torch.autograd.grad(starts, ends, sent, retain_graph=True, allow_unused=True)
+            found = torch.autograd.grad(
+                edges(starts), edges(ends), sent, retain_graph=True, allow_unused=True
+            )
         except RuntimeError:  # the trace says which tensor was changed
             return True
         return any(gradient is not None and bool((gradient != 0).any()) for gradient in found)
@@ -237,7 +250,7 @@ class MarkedRun:
         return self.marks.name
 
     @property
-    def states(self) -> list[tuple[Tensor, ...]]:
+    def states(self) -> list[tuple[Part, ...]]:
         """Its states."""
         return [self.marks.states[n] for n in self.numbers]
 
@@ -270,17 +283,13 @@ class MarkedRun:
 
     def total(self) -> Tensor:
         """All that arrived at each state (T B S), part by part."""
-        rows = []
+        rows, layout = [], self.marks.layout()
         for parts, sums in zip(self.states, self.arrived, strict=True):
             pairs = zip(parts, sums, strict=True)
-            rows.append(flat([torch.zeros_like(p) if g is None else g for p, g in pairs]))
+            rows.append(
+                layout.rows([torch.zeros_like(p.detach()) if g is None else g for p, g in pairs])
+            )
         return torch.stack(rows)
-
-
-def flat(parts: Sequence[Tensor]) -> Tensor:
-    """Parts side by side (B S), every axis behind the batch flattened."""
-    joined = torch.cat([part.flatten(1) if part.dim() > 1 else part for part in parts], -1)
-    return joined.unsqueeze(0) if joined.dim() == 1 else joined
 
 
 def _original(part: Tensor) -> Tensor:
@@ -307,8 +316,9 @@ def _saved(node: Any) -> Iterator[Tensor]:
                 yield value
 
 
-def _goes_on(part: Tensor, tensor: Tensor) -> bool:
-    """Whether ``tensor`` is the value of ``part``, of a sequence of the batch at least."""
+def _goes_on(state: Part, tensor: Tensor) -> bool:
+    """Whether ``tensor`` is the value of ``state``, of a sequence of the batch at least."""
+    part = state.detach()
     if tensor.shape != part.shape or tensor.dtype != part.dtype or tensor.device != part.device:
         return False
     rows = (tensor == part).flatten(1) if part.dim() > 1 else (tensor == part).unsqueeze(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -33,6 +33,14 @@ class Names:
     def knows(self, module: nn.Module) -> bool:
         """Whether it is registered in the model."""
         return id(module) in self._names
+
+    def known(self, identities: Iterable[int]) -> bool:
+        """Whether one of these identities is that of a module of the model, or of a weight."""
+        return any(one in self._names or one in self._owners for one in identities)
+
+    def path(self, module: int) -> str | None:
+        """The name of the module with this identity; None for one that is not registered."""
+        return self._names.get(module)
 
     def owns(self, weights: Sequence[Tensor]) -> bool:
         """Whether one of these weights is a parameter of the model."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules import module as module_hooks
+from torch.utils.hooks import RemovableHandle
 
 from throughtime.errors import NoGradientError, StateCarriedError
 from throughtime.recording.calls import Call
@@ -26,6 +28,25 @@ def leads_on(state: Tensor) -> bool:
             return True  # a function of Python's, such as a checkpoint: anything may be inside
         node = node.next_functions[0][0]
     return node is not None and len(node.next_functions) > 1
+
+
+def module_hooks_of(
+    before: Callable[..., None], after: Callable[..., None]
+) -> list[RemovableHandle]:
+    """Call ``before`` and ``after`` around every module that runs, anybody's."""
+    return [
+        module_hooks.register_module_forward_pre_hook(before),
+        module_hooks.register_module_forward_hook(after, with_kwargs=True, always_call=True),
+    ]
+
+
+def remove(handles: list[RemovableHandle]) -> None:
+    """Take these hooks away."""
+    while handles:
+        handle = handles.pop()
+        handle.remove()
+        # torch forgets to take this entry away with its hook.
+        module_hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)
 
 
 def is_ours(thread: int, *, backward: bool) -> bool:

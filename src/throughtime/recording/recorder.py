@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as module_hooks
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
@@ -22,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from throughtime.recording import reading
 from throughtime.recording.calls import Call, Passes, Snapshots, Weight, of_torch, version
 from throughtime.recording.checks import check_input
+from throughtime.recording.discovery import Discovery
 from throughtime.recording.feeds import Feeds
 from throughtime.recording.kernels import CELLS, FUSED, Fused, One, Ran
 from throughtime.recording.marks import Root
@@ -40,7 +40,7 @@ _BACKWARD_NAMES = {function.__name__ for function in _BACKWARD}
 class Recorder(TorchFunctionMode):
     """Records the calls of ``model``'s recurrent layers while it is entered."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, budget: int) -> None:
         super().__init__()
         self.calls: list[Call] = []
         self.passes = Passes()
@@ -56,6 +56,7 @@ class Recorder(TorchFunctionMode):
         self._feeds = Feeds()
         self.unseen = Unseen(model)
         self.marked: list[Callable[[Any], bool]] = []
+        self.discovery = Discovery(self.names, self.passes, self.marked, self.witness, budget)
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
         self._handles: list[RemovableHandle] = []
@@ -67,12 +68,8 @@ class Recorder(TorchFunctionMode):
         """Enter, and leave when ``stack`` is closed: nothing stays behind, whatever happens."""
         self._thread, self._since = threading.get_ident(), reading.sequence_number()
         stack.callback(self._detach)
-        self._handles += [
-            module_hooks.register_module_forward_pre_hook(self._before),
-            module_hooks.register_module_forward_hook(
-                self._after, with_kwargs=True, always_call=True
-            ),
-        ]
+        self.discovery.begin()
+        self._handles += reading.module_hooks_of(self._before, self._after)
         stack.enter_context(self)
 
     def keep(self, handles: list[RemovableHandle], graph: bool = True) -> None:
@@ -89,15 +86,12 @@ class Recorder(TorchFunctionMode):
         return self.names.of(self._running) if self._running else ""
 
     def _detach(self) -> None:
-        while self._handles:
-            handle = self._handles.pop()
-            handle.remove()
-            # torch forgets to take this entry away with its hook.
-            module_hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)
+        reading.remove(self._handles)
         self._feeds.forget()
         self.witness.close()
         self._origins.clear()
         self.unseen.clear()
+        self.discovery.end()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if not reading.is_ours(self._thread, backward=self.backward) or self.passes.probing:
@@ -155,11 +149,21 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _BACKWARD_NAMES and func in _BACKWARD:
             return self._backward(func, args, kwargs)
+        before = len(self.calls)
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
+            self.discovery.before(name, args)
             result = func(*args, **kwargs)
             if func in USES and torch.is_grad_enabled():
                 self.unseen.note(args, result, self._seen)
-            return result
+        else:
+            result = self._kernel(func, args)
+        if self._outside is None:
+            layers = [call.name for call in self.calls[before:]]
+            self.discovery.after(name, args, kwargs, result, self.inside, layers)
+        return result
+
+    def _kernel(self, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run a recurrent kernel, and record it if it is the model's."""
         if func in FUSED:
             fused = Fused.parse(func, args)
             return self._fused(fused) if self._is_seen(fused.weights) else func(*args)
@@ -171,6 +175,8 @@ class Recorder(TorchFunctionMode):
 
     def _backward(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """One backward pass; torch hands the arguments over as keywords."""
+        if self._outside is None and (handles := self.discovery.look()):
+            self.keep(handles)
         if self.keep_graph:
             kwargs = {**kwargs, "retain_graph": True}
             self.roots += reading.roots_of(args, kwargs)

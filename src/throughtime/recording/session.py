@@ -32,13 +32,13 @@ from throughtime.recording.assemble import find_links, layer_traces
 from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain, find_chains
 from throughtime.recording.checks import CUT_OFF, LOOSE, padded_sequences
-from throughtime.recording.courses import count_loops, with_courses, with_marked_course
+from throughtime.recording.courses import count_loops, with_courses
 from throughtime.recording.fragments import Fragments
 from throughtime.recording.keeping import Keeping
 from throughtime.recording.lengths import Lengths, with_lengths
-from throughtime.recording.marked import checked_jointly, marked_trace
 from throughtime.recording.marks import Marks
 from throughtime.recording.names import path_of, unique_names
+from throughtime.recording.own import Own
 from throughtime.recording.recorder import Recorder
 from throughtime.recording.scans import Scans, checked_scans, scan_feeds, scan_notes, scan_traces
 from throughtime.recording.tails import ends
@@ -64,10 +64,11 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
 
     Run forward and backward inside the block, as you always do. Every ``nn.RNN``, ``nn.LSTM``,
     ``nn.GRU`` (stacked, bidirectional, packed, with projection) and every ``nn.RNNCell``,
-    ``nn.LSTMCell``, ``nn.GRUCell`` in a loop is seen; a recurrence of your own is seen if it calls
-    ``tt.mark(state, "name")``, or ``run.mark``, once a step. So are the scans of known cores
-    (Mamba, delta rules, linear attention …) and those that ``tt.scan`` shows. Nothing in the model
-    is changed, not even a hook is hung on it, and the fused kernels stay in use.
+    ``nn.LSTMCell``, ``nn.GRUCell`` in a loop is seen; a recurrence of your own is seen where a loop
+    in Python of 5 iterations or more carries it, or if it calls ``tt.mark(state, "name")``. So are
+    the scans of known cores (Mamba, delta rules, linear attention …) and those that ``tt.scan``
+    shows. Nothing in the model is changed, not even a hook is hung on it, and the fused kernels
+    stay in use.
 
     Args:
         model: any ``nn.Module``, also wrapped (DDP) or compiled: then its original runs.
@@ -97,11 +98,11 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         if memory <= 0:
             raise InputError(f"memory must be a positive number of bytes, not {memory}")
         self._model, self._lengths, self._memory = model, lengths, memory
-        self._recorder = Recorder(model)
+        self._recorder = Recorder(model, memory)
         self._scans = Scans(self._recorder)
         self._marks: dict[str, Marks] = {}
         self._keeping = Keeping(lambda: self._recorder.backward)
-        self._marked: list[LayerTrace] | ThroughtimeError = []
+        self._own: Own | ThroughtimeError = Own()
         self._stack: ExitStack | None = None
         self._entered = False
         self._far: dict[int, tuple[Far, ...]] = {}
@@ -152,20 +153,11 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         stack.close()
         if whole and self.backwards:
             try:
-                self._marked = self._read_marks()
+                recorder = self._recorder
+                found = recorder.discovery.found.values()
+                self._own = Own.read(self._marks.values(), found, recorder.roots, recorder.witness)
             except ThroughtimeError as error:
-                self._marked = error
-
-    def _read_marks(self) -> list[LayerTrace]:
-        runs = [run for marks in self._marks.values() for run in marks.runs()]
-        names = unique_names([run.name for run in runs])
-        roots = self._recorder.roots
-        witness = self._recorder.witness
-        traces = [
-            with_marked_course(marked_trace(run, name, roots), run.states, witness)
-            for run, name in zip(runs, names, strict=True)
-        ]
-        return checked_jointly(runs, traces, roots)
+                self._own = error
 
     def mark(self, state: Tensor | Sequence[Tensor], name: str) -> None:
         """Show the state of your own recurrence, once a step, in the order of time.
@@ -221,16 +213,17 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         layers, untold = with_lengths([*layers, *scans], self._lengths)
         scans = layers[known:]
         layers = with_courses(layers[:known], fragments.kept, self._recorder.calls)
-        if isinstance(self._marked, ThroughtimeError):
-            raise self._marked
-        layers += [*self._marked, *scans]
+        if isinstance(self._own, ThroughtimeError):
+            raise self._own
+        layers, told = self._own.beside(layers)
+        layers += scans
         if not layers:
             checked_scans(self._scans.calls, self.backwards)
             self._refuse(chains)
         return Trace(
             tuple(layers),
             find_links(fragments.kept, names),
-            (*self._notes(chains), *untold, *self._padding(reached)),
+            (*self._notes(chains), *told, *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
             feeds=(*_feeds(fragments.kept, names), *self._scan_feeds(scans, fragments.kept, names)),
@@ -254,15 +247,21 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
     def _unseen(self) -> list[str]:
         """What is recurrent in the model, and neither recorded nor marked, in a sentence each."""
         scripts = [
-            f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen"
+            f"{name!r} is a torch.jit script that holds a recurrence, which cannot be seen: "
+            "with PYTORCH_JIT=0 in the environment it runs as Python, and is"
             for name in scripted_recurrences(self._model)
         ]
-        return scripts + [
-            f"the weight {name!r} is used {uses} times, each time on what it made before: a "
-            "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
-            "'name') in every step"
-            for name, uses in self._recorder.unseen.found()
-        ]
+        short = self._recorder.discovery.too_short()
+        return (
+            scripts
+            + short
+            + [
+                f"the weight {name!r} is used {uses} times, each time on what it made before: a "
+                "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
+                "'name') in every step"
+                for name, uses in self._recorder.unseen.found(self._recorder.discovery.weights)
+            ]
+        )
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
         """What is not in the trace, or not as the user wrote it, and why."""
@@ -278,7 +277,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         for name in sorted(silent.keys() - {chain.name for chain in chains}):
             yield f"no gradient could reach layer {name!r}: {silent[name]}"
         yield from scan_notes(self._scans.calls)
-        yield from Fragments.of([chain for chain in chains if chain.reached]).notes()
+        replaced = self._own.replaced if isinstance(self._own, Own) else ()
+        yield from Fragments.of([chain for chain in chains if chain.reached]).notes(replaced)
 
     def _padding(self, chains: Sequence[Chain]) -> list[str]:
         """A note, and a warning, if a batch looks padded and nobody said how long it really is."""

@@ -54,11 +54,14 @@ class Unseen:
         """Let go of all graphs."""
         self._made.clear()
 
-    def found(self) -> list[tuple[str, int]]:
-        """The weights of unseen recurrences by name, one a module, and how often each was used."""
+    def found(self, known: Collection[int] = ()) -> list[tuple[str, int]]:
+        """The weights of unseen recurrences by name, one a module, and how often each was used.
+
+        ``known``: weights of loops that were found, by identity.
+        """
         by_module: dict[str, tuple[str, int]] = {}
         for key, uses in self._uses.items():
-            if key in self._again:
+            if key in self._again and key not in known:
                 name = self._names[key]
                 by_module.setdefault(name.rpartition(".")[0], (name, uses))
         return list(by_module.values())

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from throughtime.recording.layout import Part, Standing
 from throughtime.trace import Source
 
 # Modules whose input may well be −inf.
@@ -128,11 +129,14 @@ class Witness:
         self._remember(wrote, source, module)
         return sources
 
-    def marked(self, parts: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    def marked(self, parts: Sequence[Part], before: Sequence[Part]) -> None:
         """A state was marked, after ``before``, which is empty for the first one."""
         self._marks[id(parts[0])] = self.tick()
-        bad = next((part for part in parts if not self._finite(part)), None)
-        if bad is None or not all(map(self._finite, before)):
+        values = [part.detach() if isinstance(part, Standing) else part for part in parts]
+        bad = next((part for part in values if not self._finite(part)), None)
+        if bad is None or not all(
+            self._finite(part) for part in before if isinstance(part, Tensor)
+        ):
             return
         own = (
             self._names.get(id(one), "?") for one in leaves_between(bad, before) if self._bad(one)
@@ -143,7 +147,16 @@ class Witness:
         if source is not None:
             self._made[id(parts[0])] = source
 
-    def mark_of(self, state: Tensor) -> tuple[int, Source | None]:
+    @property
+    def now(self) -> int:
+        """The place in the run of what comes next."""
+        return self._clock
+
+    def place(self, state: Part, at: int) -> None:
+        """A state that was found stands at this place in the run."""
+        self._marks[id(state)] = at
+
+    def mark_of(self, state: Part) -> tuple[int, Source | None]:
         """The place of a marked state in the run, and what made it not finite, if that was seen."""
         return self._marks.get(id(state), 0), self._made.get(id(state))
 
@@ -228,6 +241,10 @@ class Witness:
         """Whether a tensor is known to be finite; what cannot be looked at counts as such."""
         if tensor is self._fine or not _plain(tensor):
             return True
+        with torch._C.DisableTorchFunction():  # what is looked at here is no call of the user's
+            return self._all_finite(tensor)
+
+    def _all_finite(self, tensor: Tensor) -> bool:
         # A sum is finite only if all of its terms are; one that is not may have overflowed itself.
         values = tensor.detach()
         if math.isfinite(float(values.sum())) or bool(values.isfinite().all()):
@@ -253,7 +270,7 @@ def tensors(value: Any) -> Iterator[Tensor]:
             yield from tensors(one)
 
 
-def leaves_between(state: Tensor, before: Sequence[Tensor]) -> list[Tensor]:
+def leaves_between(state: Part, before: Sequence[Part]) -> list[Tensor]:
     """The leaves of autograd's graph that make ``state`` out of the parts ``before``."""
     ends = {part.grad_fn for part in before}
     waiting: list[Any] = [state.grad_fn]

@@ -71,6 +71,7 @@ class LayerTrace:
         fragments: how many single steps stand for this row, of a layer none of whose steps goes on
             from the one before; the row is the first of them. 1 everywhere else.
         fed: it starts from what another layer left, as a decoder does from its encoder's state.
+        within: the loop that it is a part of, whose row speaks for it.
         thrown_away: all of the fragments start from the same state: the new one is not handed on.
     """
 
@@ -98,6 +99,7 @@ class LayerTrace:
     fragments: int = 1
     thrown_away: bool = False
     fed: bool = False
+    within: str = ""
 
     @property
     def steps(self) -> int:
@@ -112,7 +114,7 @@ class LayerTrace:
     @property
     def marked(self) -> bool:
         """Whether this is a user's own recurrence, known by its marked states alone."""
-        return self.kind == "marked"
+        return self.kind in ("marked", "loop")
 
     def part(self, name: str) -> slice:
         """Where in S a part lies; ``"s"`` is the whole state."""

@@ -1,0 +1,122 @@
+"""The user's own recurrences, marked or found: read off the graph, beside recorded layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from throughtime.errors import NoGradientError
+from throughtime.recording.courses import with_marked_course
+from throughtime.recording.discovery import LoopStates
+from throughtime.recording.marked import checked_jointly, marked_trace
+from throughtime.recording.marks import MarkedRun, Marks, Root
+from throughtime.recording.names import unique_names
+from throughtime.recording.witness import Witness
+from throughtime.trace import LayerTrace
+
+
+@dataclass
+class Own:
+    """The traces of recurrences that no kernel runs.
+
+    Attributes:
+        marked: those that the user marked.
+        loops: those that were found, each with its states.
+        notes: what could not be read, and why.
+        replaced: the recorded layers that fell apart, and whose loop stands in their place.
+    """
+
+    marked: list[LayerTrace] = field(default_factory=list)
+    loops: list[tuple[LayerTrace, LoopStates]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
+
+    @classmethod
+    def read(
+        cls,
+        marks: Iterable[Marks],
+        found: Iterable[LoopStates],
+        roots: Sequence[Root],
+        witness: Witness,
+    ) -> Own:
+        """Read them while the graph is there."""
+        own = cls()
+        runs = [run for one in marks for run in one.runs()]
+        own.marked = list(_traces(runs, roots, witness))
+        for states in found:
+            try:
+                with states.weights.as_they_were():
+                    rows = list(_traces(states.runs(), roots, witness))
+            except (NoGradientError, RuntimeError) as error:  # a graph that is gone, a checkpoint
+                if not states.covers or states.joint:
+                    why = str(error).strip().partition("\n")[0]
+                    own.notes.append(f"the loop at {states.where} cannot be measured: {why}")
+                continue
+            own.loops += [(row, states) for row in rows if row.steps > 1]
+        return own
+
+    def beside(self, recorded: Sequence[LayerTrace]) -> tuple[list[LayerTrace], list[str]]:
+        """All rows, with the layers that a kernel runs, and what is to be told of the loops.
+
+        A loop that hands on the state of one recorded layer and nothing else is that layer: its
+        row is the recorded one, unless that fell apart. A loop that holds more takes its layers in.
+        """
+        rows, shown = list(recorded), []
+        for row, states in self.loops:
+            inside = [one for one in rows if _base(one.name) in states.covers]
+            if inside and not states.joint:
+                if row.spoilt or not any(one.fragments > 1 or one.spoilt for one in inside):
+                    continue
+                rows = [one for one in rows if one not in inside]
+                self.replaced |= states.covers
+            shown.append((row, states))
+        taken = [one.name for one in (*rows, *self.marked)]
+        wanted = [self._name(states, taken) for _, states in shown]
+        notes = []
+        for (row, states), name in zip(
+            shown, unique_names([*taken, *wanted])[len(taken) :], strict=True
+        ):
+            rows = [
+                replace(one, within=name) if _base(one.name) in states.covers else one
+                for one in rows
+            ]
+            rows.append(replace(row, name=name))
+            notes.append(_note(name, states, row))
+        return [*rows, *self.marked], [*notes, *self.notes]
+
+    def _name(self, states: LoopStates, taken: Sequence[str]) -> str:
+        """The name of the layer that a loop replaces, or its own, or that of its function."""
+        if not states.joint and len(states.covers) == 1 and states.covers <= self.replaced:
+            return next(iter(states.covers))
+        return states.place if states.name in taken else states.name
+
+
+def _traces(
+    runs: Sequence[MarkedRun], roots: Sequence[Root], witness: Witness
+) -> Iterator[LayerTrace]:
+    names = unique_names([run.name for run in runs])
+    traces = [
+        with_marked_course(marked_trace(run, name, roots), run.states, witness)
+        for run, name in zip(runs, names, strict=True)
+    ]
+    yield from checked_jointly(runs, traces, roots)
+
+
+def _base(name: str) -> str:
+    """The name without its number."""
+    return name.rpartition(" (")[0] if name.endswith(")") else name
+
+
+def _note(name: str, states: LoopStates, row: LayerTrace) -> str:
+    shapes = " and ".join(str(tuple(part.shape)) for part in states.states[0])
+    inside = " and ".join(repr(one) for one in sorted(states.covers))
+    custom = " and ".join(states.custom)
+    told = [
+        f"{name!r} is a loop at {states.where}, {row.steps} iterations, found by its data flow; "
+        f"its state has the shape {shapes}" + (f", and {inside} is a part of it" if inside else "")
+    ]
+    if custom:
+        told.append(f"the slope of {custom} is that of its backward pass, a surrogate perhaps")
+    if states.layout().axes is None and row.states.shape[-1] > states.states[0][0].shape[-1]:
+        told.append("no axis of it holds independent sequences, so it is taken as one sequence")
+    return "; ".join(told)
