@@ -219,7 +219,7 @@ def test_only_some_gradients_asked_for_cannot_verify() -> None:
 
 @pytest.mark.parametrize("one_by_one", [CELLS, LAYERS], ids=["cell", "layer"])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_state_that_is_changed_at_every_step_is_measured_as_a_loop(
+def test_a_state_that_is_changed_at_every_step_is_noted(
     kind: str, one_by_one: dict[str, type[nn.Module]]
 ) -> None:
     cell, norm = one_by_one[kind](I, H), nn.LayerNorm(H)
@@ -228,8 +228,9 @@ def test_a_state_that_is_changed_at_every_step_is_measured_as_a_loop(
         for x in float32(T, B, I):
             after = cell(x, state) if one_by_one is CELLS else cell(x.unsqueeze(0), state)[1]
             changed = norm(first(after))
+            changed.register_hook(lambda gradient: gradient.clamp(-1e-3, 1e-3))  # no linear map
             state = changed if isinstance(after, Tensor) else (changed, after[1])
         first(state).sum().backward()
     (note,) = run.trace.notes
-    assert f"'0' is a loop at test_capture_faults_gradients.py:228, {T} iterations" in note
-    assert [(layer.kind, layer.steps) for layer in run.trace] == [("loop", T)]
+    assert f"each of {T} steps of layer '0' is a sequence of its own" in note
+    assert "throughtime.mark" in note

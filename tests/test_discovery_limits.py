@@ -214,8 +214,9 @@ def test_a_norm_between_the_steps_of_a_cell_is_a_part_of_the_step() -> None:
     def run(net: Net, x: Tensor) -> Tensor:
         h, out = start().double(), []
         for step in x:
-            h = net.norm(net.cell(step, h))
-            net.mark(h)
+            new = net.cell(step, h)
+            net.mark(new)
+            h = net.norm(new)
             out.append(h)
         return total(out)
 

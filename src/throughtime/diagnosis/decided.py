@@ -35,6 +35,8 @@ def decide(trace: Trace, span: int | None, depth: Depth) -> Decided:
         candidates = [stack, *(one for one in single if one.verdict == "non-finite")]
         rows = [stack]
     else:
-        candidates = whole.deciding(trace, single)
+        jointly = [joint.of_joint(trace, one, span, depth) for one in trace.joints]
+        measured = [one for one in jointly if one is not None]
+        candidates = whole.deciding(trace, single, measured)
         rows = [one for one in candidates if one not in single]
     return Decided(min(candidates, key=whole.severity), single, rows, bool(broken))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from throughtime.diagnosis import gaps, pictures, reach
-from throughtime.diagnosis.checks import Check, check
+from throughtime.diagnosis.checks import Check, check, limit_of
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.layers import ANCHORS, Depth, assembled, in_time, judged
 from throughtime.findings import Finding, LayerDiagnosis, Measurement
 from throughtime.measures.lags import LagSweep, stack_of
-from throughtime.trace import LayerTrace, Link, Trace, relative_difference
+from throughtime.trace import Joint, LayerTrace, Link, Trace, relative_difference
 
 # What a layer above sends must make up all that arrives below, but for so much.
 _ROUNDING = 1e-2
@@ -25,7 +27,11 @@ def of_stack(trace: Trace, span: int | None, depth: Depth) -> LayerDiagnosis | N
     ones: the joint sweep starts at the top alone.
     """
     layers, links = stack_of(trace)
-    if len(layers) < 2 or not all(map(_all_that_arrives, layers, layers[1:], links)):
+    if (
+        trace.joints
+        or len(layers) < 2
+        or not all(map(_all_that_arrives, layers, layers[1:], links))
+    ):
         return None
     sweep = LagSweep.run(trace, anchors=in_time(ANCHORS, layers[-1].steps))
     found = reach.read(sweep.gains(), layers[-1].steps, span)
@@ -47,6 +53,44 @@ def of_stack(trace: Trace, span: int | None, depth: Depth) -> LayerDiagnosis | N
         verified=max(known) if complete else None,
         unverified_because="" if complete else "a layer of it was not verified",
     )
+
+
+def of_joint(trace: Trace, joint: Joint, span: int | None, depth: Depth) -> LayerDiagnosis | None:
+    """Layers that read one another through any code, jointly; None where the check did not hold."""
+    layers = [trace[name] for name in joint.names]
+    held = checked(joint, layers)
+    if not held.held:
+        return None
+    sweep = LagSweep.of_joint(joint)
+    wanted = None if span is None else min(span, joint.steps - 1) if joint.both_ways else span
+    found = reach.read(sweep.gains(), joint.steps, wanted)
+    walls = layers[0].walls if all(one.walls == layers[0].walls for one in layers) else ()
+    evidence = Evidence(sweep.name, sweep, found, walls, joint.steps)
+    top = replace(layers[-1], name=sweep.name, spoilt="", fragments=1, thrown_away=False)
+    gap = gaps.find(top, found, held)
+    findings: tuple[Finding, ...] = () if gap is None else (gap,)
+    measured: list[Measurement] = []
+    if depth != "reach":
+        findings = judged(evidence) if gap is None else (gap,)
+        measured = pictures.pictures(None, sweep)
+    one = assembled(sweep.name, "stack", evidence, findings, measured, held, gap)
+    return replace(one, verified=joint.difference, unverified_because="")
+
+
+def checked(joint: Joint, layers: Sequence[LayerTrace]) -> Check:
+    """Both comparisons of a joint measure with autograd: of all arrivals, and the whole way."""
+    limit = max(map(limit_of, layers))
+    if joint.difference is None or not joint.difference <= limit:
+        return Check(failed=f"what arrives at the layers differs by {joint.difference:.1e}")
+    said = (
+        f"what arrives at the states of {len(layers)} layers, with what autograd sent: "
+        f"{joint.difference:.0e} (limit {limit:.0e})"
+    )
+    if joint.far is None:
+        return Check(said)
+    if not joint.far <= math.sqrt(limit):
+        return Check(failed=f"what autograd sends the whole way differs by {joint.far:.1e}")
+    return Check(f"{said}; a gradient that autograd sends {joint.compared} steps back in one go")
 
 
 def _gap_of_stack(

@@ -18,12 +18,16 @@ _AND = " + "  # between the names of layers in series
 # What a layer may have without harm to what it is a part of.
 _OF_ONE_LAYER = (
     "exploding", "vanishing", "gates closed", "saturated", "transient growth", "bottleneck",
-    "too short", "no gradient",
+    "too short", "no gradient", "other routes",
 )  # fmt: skip  # a list, not a column
 
 
-def deciding(trace: Trace, layers: Sequence[LayerDiagnosis]) -> list[LayerDiagnosis]:
+def deciding(
+    trace: Trace, layers: Sequence[LayerDiagnosis], jointly: Sequence[LayerDiagnosis] = ()
+) -> list[LayerDiagnosis]:
     """What the whole depends on: layers, and for layers in series one row for all of them.
+
+    ``jointly``: rows of layers that were measured together; where there is one, it decides.
 
     A single step never decides, nor does a layer that the loss never reads, unless there is
     nothing else; nor one that is a part of a loop whose row speaks for it.
@@ -32,9 +36,11 @@ def deciding(trace: Trace, layers: Sequence[LayerDiagnosis]) -> list[LayerDiagno
     running = [one for one in layers if length.get(one.name, 0) > 1]
     running = running or [one for one in layers if one.name in length] or list(layers)
     running = [one for one in running if not _unread(one)] or running
+    taken = {name for row in jointly for name in _members(row, trace)}
+    running = [one for one in running if one.name not in taken or one.verdict == "non-finite"]
     names = {one.name for one in running}
     groups = _connected(names, [pair for pair in trace.feeds if set(pair) <= names])
-    found: list[LayerDiagnosis] = []
+    found: list[LayerDiagnosis] = list(jointly)
     for group in groups:
         members = [one for one in running if one.name in group]
         found += members if len(members) == 1 else [_series(members)]
@@ -72,7 +78,7 @@ def findings(
 
 def _members(row: LayerDiagnosis, trace: Trace) -> tuple[str, ...]:
     """The names of the layers that a row stands for."""
-    if row.kind == "stack":
+    if row.kind == "stack" and not trace.joints:
         return tuple(layer.name for layer in stack_of(trace)[0])
     return tuple(row.name.split(_AND))
 

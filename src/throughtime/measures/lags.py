@@ -17,7 +17,7 @@ from throughtime.errors import InputError
 from throughtime.findings import Measurement
 from throughtime.recurrences import Linearised, Stacked
 from throughtime.sweeps import lag_norms
-from throughtime.trace import LayerTrace, Link, Trace, checked_trace
+from throughtime.trace import Joint, LayerTrace, Link, Trace, checked_trace
 from throughtime.typed import checked_count
 
 Anchors = int | Sequence[int] | None
@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 
 # Beyond so many anchors the lag matrix of a long sequence is a picture, not a measurement.
 _DEFAULT_ANCHORS = 256
+_LN100 = 2 * np.log(10)
 
 
 def lags(
@@ -129,11 +130,16 @@ class LagSweep:
         norms = _defined(swept, sources)
         within = _without_other_episodes(norms, chosen, [one])
         longest = min((lag for lag in (longest, within) if lag is not None), default=None)
+        if getattr(one.linear, "mixes", False):
+            norms = as_one_sequence(norms)
         return cls(one.name, names, chosen, norms, one.reverse and not one.packed, floor, longest)
 
     @classmethod
     def _joint(cls, trace: Trace, anchors: Anchors, floor: float | None) -> LagSweep:
         layers, links = stack_of(trace)
+        joint = next((one for one in trace.joints if len(one.names) == len(trace)), None)
+        if joint is not None:
+            return cls.of_joint(joint, anchors)
         if not layers:
             names = ", ".join(map(repr, trace.names))
             raise InputError(
@@ -149,6 +155,30 @@ class LagSweep:
         defined = _defined(norms, sources)
         longest = _without_other_episodes(defined, chosen, layers)
         return cls("all layers", ("s",), chosen, defined, False, floor, longest)
+
+    @classmethod
+    def of_joint(cls, joint: Joint, anchors: Anchors = None) -> LagSweep:
+        """Layers that were measured jointly as they ran: the losses that were followed then.
+
+        Raises:
+            InputError: for an anchor that was not followed.
+        """
+        chosen = list(range(len(joint.anchors)))
+        if isinstance(anchors, Iterable) and not isinstance(anchors, str):
+            if unknown := set(anchors) - set(joint.anchors):
+                raise InputError(
+                    f"no loss at step {min(unknown)} was followed through all layers: choose from "
+                    + ", ".join(map(str, joint.anchors))
+                )
+            chosen = [joint.anchors.index(t) for t in anchors]
+        elif anchors is not None:
+            most = checked_count(anchors, "anchors", "lags")
+            chosen = np.unique(np.linspace(chosen[-1], 0, most).round().astype(int)).tolist()
+        times, norms = [joint.anchors[a] for a in chosen], joint.norms[chosen]
+        if joint.both_ways:
+            norms = np.stack([_by_distance(one, t) for one, t in zip(norms, times, strict=True)])
+            times = [joint.steps - 1] * len(times)
+        return cls(" + ".join(joint.names), ("s",), tuple(times), norms[None], False)
 
     def matrix(self, part: str = "s") -> Measurement:
         """The lag matrix of one part, in the time of the sequence (packed: in that of reading)."""
@@ -194,6 +224,29 @@ class LagSweep:
         if self.floor is None:
             return ""
         return f"; followed down to a gain of 1e{self.floor:g}, and given as that from there on"
+
+
+def as_one_sequence(norms: Floats) -> Floats:
+    """The norm over the whole batch, whose sequences go on from one another; its axis stays."""
+    known = ~np.isnan(norms).all(-1, keepdims=True)
+    logs = np.where(np.isnan(norms), -np.inf, norms) * _LN100
+    joined = np.logaddexp.reduce(logs, axis=-1, keepdims=True) / _LN100
+    found: Floats = np.where(known, joined, np.nan)
+    return found
+
+
+def _by_distance(norms: Floats, anchor: int) -> Floats:
+    """One row (T B): both sides of the anchor together, its own time last."""
+    steps = len(norms)
+    found = np.full_like(norms, np.nan)
+    for distance in range(steps):
+        sides = {t for t in (anchor - distance, anchor + distance) if 0 <= t < steps}
+        if sides:
+            rows = norms[sorted(sides)]
+            known = ~np.isnan(rows).all(0)
+            both = np.logaddexp.reduce(np.where(np.isnan(rows), -np.inf, rows) * _LN100, axis=0)
+            found[steps - 1 - distance] = np.where(known, both / _LN100, np.nan)
+    return found
 
 
 def stack_of(trace: Trace) -> tuple[list[LayerTrace], list[Link]]:

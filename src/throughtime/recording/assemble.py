@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from throughtime.findings import Finding
-from throughtime.recording.calls import Call, joined
+from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain
+from throughtime.recording.kernels import joined
 from throughtime.recording.passages import Passage
 from throughtime.recording.unrolled import proof
 from throughtime.recurrences import Driven, Segment, Segments
 from throughtime.sweeps import adjoint
-from throughtime.trace import LayerTrace, Link, steps_alive
+from throughtime.trace import LayerTrace, steps_alive
 
 # A linearised step holds about so many numbers for each one of its state (gates and their slopes).
 _NUMBERS_PER_STATE = 8
@@ -46,7 +47,7 @@ def _trace(chain: Chain, budget: int) -> tuple[LayerTrace, list[Segment]]:
     first, name = chain.calls[0], chain.name
     states, segments = _replay(chain, budget)
     walls = chain.walls()
-    direct = _sorted(chain.direct(), first)
+    direct = in_batch_order(chain.direct(), first)
     if states.dtype in (torch.float16, torch.bfloat16):
         # The run had few digits; what is measured of it has those of float32.
         segments = [segment.to(torch.float32) for segment in segments]
@@ -90,8 +91,8 @@ def _replay(chain: Chain, budget: int) -> tuple[Tensor, list[Segment]]:
     for calls, one in _runs(chain):
         cell = calls[0].make(calls[0].weights)
         like = calls[0].weights[0]
-        inputs = _sorted(joined([call.inputs for call in calls]), calls[0]).to(like.dtype)
-        outputs = _sorted(joined([call.outputs for call in calls]), calls[0]).to(like.dtype)
+        inputs = in_batch_order(joined([call.inputs for call in calls]), calls[0]).to(like.dtype)
+        outputs = in_batch_order(joined([call.outputs for call in calls]), calls[0]).to(like.dtype)
         # Where all go on, the state that was replayed is the better one: under autocast, say.
         state = states[-1][-1] if states and not _changes(one) else _state(calls[0])
         state = state.to(like.dtype)
@@ -171,10 +172,10 @@ def _same_weights(call: Call, other: Call) -> bool:
 
 
 def _state(call: Call) -> Tensor:
-    return _sorted(torch.cat(call.initial, -1).unsqueeze(0), call)[0]
+    return in_batch_order(torch.cat(call.initial, -1).unsqueeze(0), call)[0]
 
 
-def _sorted(values: Tensor, call: Call) -> Tensor:
+def in_batch_order(values: Tensor, call: Call) -> Tensor:
     """(T B …) in the order of the user's batch, which packing may have sorted by length."""
     return values if call.order is None else values.index_select(1, call.order)
 
@@ -267,31 +268,3 @@ def _older(name: str) -> Finding:
         "state.detach()로 끊으십시오. LSTM이라면 tuple(s.detach() for s in state)입니다."
     )
     return Finding("state carried", name, sentence, {}, korean=korean)
-
-
-def find_links(chains: Sequence[Chain], names: Sequence[str]) -> tuple[Link, ...]:
-    """Which layer reads, step by step, what which other layer wrote."""
-    links = []
-    for above, name in zip(chains, names, strict=True):
-        scales = [_sorted(call.scale, call) for call in above.calls if call.scale is not None]
-        for below, lower in zip(chains, names, strict=True):
-            if below is above or above.calls[0].reverse or below.calls[0].reverse:
-                continue
-            if _reads(above.calls, below.calls):
-                scale = joined(scales) if scales else None
-                links.append(Link((lower,), name, scale))
-                break
-    return tuple(links)
-
-
-def _reads(above: Sequence[Call], below: Sequence[Call]) -> bool:
-    if len(above) != len(below):
-        return False
-    for upper, lower in zip(above, below, strict=True):
-        written = lower.outputs[..., : lower.read]
-        if upper.inputs.shape != written.shape:
-            return False
-        written = written if upper.scale is None else written * upper.scale
-        if not torch.equal(upper.inputs, written):
-            return False
-    return True

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
+from throughtime.recording.kernels import Packed
 from throughtime.recording.layout import Part
 from throughtime.recording.origins import Origin
 from throughtime.recurrences import GRU, LSTM, Elman, Recurrence
@@ -28,6 +30,26 @@ class Passes:
     """A backward pass of ours is under way, of which no hook takes notice."""
     scanning: bool = False
     """A known scan runs, which is recorded as a whole: what it does inside is not looked at."""
+    cut: bool | str = False
+    """That pass stops where recorded calls begin, or those of this layer: what lies between."""
+
+    retained: list[Tensor] = field(default_factory=list)
+    """Tensors whose ``.grad`` the user asked for, which no pass of ours may fill."""
+    hooked: bool = False
+    """The user hangs hooks on tensors, which no walk on the graph can see."""
+
+    def asked(self, name: str, args: Sequence[Any]) -> None:
+        """The user asks for the gradient of a tensor, or hangs a hook of their own on it."""
+        if name == "retain_grad":
+            self.retained.append(args[0])
+        else:
+            self.hooked |= not getattr(args[1], "__torch_unserializable__", False)
+
+    def at_entry(self, name: str, gradient: Tensor | None) -> Tensor | None:
+        """What goes on from the entry of a call: nothing, in a pass that stops there."""
+        if gradient is None or self.cut not in (True, name):
+            return None
+        return torch.zeros_like(gradient)
 
 
 @dataclass(eq=False)
@@ -76,7 +98,13 @@ class Call:
         again: it ran during a backward pass, as a checkpoint does.
         ends, whole, begins: in autograd's graph, until the trace is made: the final state and all
             outputs as the user has them, and the state before.
-        reads: the calls that its input depends on.
+        out, raw: all outputs, packed as they were (``packed``), if they are no final state, and the
+            parts of the final state: as they left the kernel, before the copy that the user has and
+            may change. read_from: the input and the parts of the state that it was given.
+        run: the number of the stacked kernel's run that it is a part of, and its layer there.
+        memory, left: where in memory the state lies that it was given, and that it left.
+        reads: the calls that its input depends on; follows: those that its state depends on.
+            plain: its input is their output as it is, moved at most.
         at: the place of its first step in the run. frame: which call of the outermost module.
         loop: the step of the user's loop at which it begins, and how many steps that loop has.
         named: what the model calls its weights; empty for one that was computed.
@@ -115,7 +143,16 @@ class Call:
     ends: tuple[Tensor, ...] = ()
     whole: Tensor | None = None
     begins: tuple[Tensor, ...] = ()
+    out: Tensor | None = None
+    raw: tuple[Tensor, ...] = ()
+    packed: Packed | None = None
+    read_from: tuple[Tensor, ...] = ()
     reads: tuple[Call, ...] = ()
+    follows: tuple[Call, ...] = ()
+    run: tuple[int, int] = (0, 0)
+    memory: tuple[int, ...] = ()
+    left: tuple[int, ...] = ()
+    plain: bool = False
     at: int = 0
     frame: int = 0
     loop: tuple[int, int] = (0, 0)
@@ -129,17 +166,36 @@ class Call:
         if not tensor.requires_grad:
             return []
 
-        def receive(gradient: Tensor | None) -> None:
+        def receive(gradient: Tensor | None) -> Tensor | None:
             if gradient is None or self.passes.probing:  # None: some kernels' word for a zero
-                return
+                return self.passes.at_entry(self.name, gradient) if slot in ("h0", "c0") else None
             gradient = gradient.detach() if shape is None else shape(gradient.detach())
             gradient = gradient[0] if slot[0] in "hc" and gradient.dim() == 3 else gradient
             held = self.received.get(slot)
             self.received[slot] = gradient if held is None else held + gradient
             if slot in ("output", "h", "c"):
                 self.seen_in.add(self.passes.count)
+            return None
 
         return [listen(tensor, receive)]
+
+    def watch_states(
+        self, initial: tuple[Tensor, ...], final: tuple[Tensor, ...]
+    ) -> tuple[tuple[Tensor, ...], list[RemovableHandle]]:
+        """Copies of the final state, which the user is given, and the hooks on all of them.
+
+        So no change in place spoils the record, and what arrives is known behind users' hooks too.
+        """
+        self.raw, given = final, tuple(part.clone() for part in final)
+        watched = {"h": final[:1], "c": final[1:], "h?": given[:1], "c?": given[1:]}
+        watched |= {"h0": initial[:1], "c0": initial[1:]}
+        handles = [self.watch(part, slot) for slot, parts in watched.items() for part in parts]
+        return given, [one for some in handles for one in some]
+
+    def was_given(self, given: tuple[Tensor, ...], final: Sequence[Tensor]) -> None:
+        """Remember the input and the state as given, and where they and the final state lie."""
+        self.read_from = given
+        self.memory, self.left = addresses(given[1:]), addresses(final)
 
     def stand_in_for(self, first: Call) -> None:
         """Take the place in the run of the call that this one repeats."""
@@ -192,13 +248,16 @@ class Call:
             return "autograd was asked for no gradient of its recurrent weight"
         return ""
 
-    def direct(self) -> Tensor:
-        """What arrived at each state (T B S) from outside this call, in order of computation."""
+    def direct(self, outputs: bool = True) -> Tensor:
+        """What arrived at each state (T B S) from outside this call, in order of computation.
+
+        ``outputs``: also through the outputs, not only at the final state.
+        """
         like = self.weights[0]
         widths = [part.shape[-1] for part in self.initial]
         batch = self.initial[0].shape[0]
         total = torch.zeros(self.steps, batch, sum(widths), dtype=like.dtype, device=like.device)
-        if "output" in self.received:
+        if outputs and "output" in self.received:
             total[..., : widths[0]] = self.received["output"]
         ends = self.lengths or (self.steps,) * batch
         last = torch.tensor(ends, dtype=torch.long, device=like.device) - 1
@@ -269,7 +328,7 @@ def same(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def listen(tensor: Part, receive: Callable[[Tensor | None], None]) -> RemovableHandle:
+def listen(tensor: Part, receive: Callable[[Tensor | None], Tensor | None]) -> RemovableHandle:
     """Hand every gradient of ``tensor`` to ``receive``; a tensor with such a hook can be saved."""
     register: Callable[..., RemovableHandle] = tensor.register_hook
     return register(unserializable_hook(partial(receive)))
@@ -280,6 +339,8 @@ def version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Parts one after another in time; a single one is not copied."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+def addresses(parts: Sequence[Tensor]) -> tuple[int, ...]:
+    """Where tensors lie in memory; nothing inside of torch.func, whose tensors lie nowhere."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return ()
+    return tuple(part.data_ptr() for part in parts)

@@ -20,6 +20,10 @@ from torch import Tensor
 
 from throughtime.recording.calls import Call
 from throughtime.recording.passages import HOOKED, IN_PLACE, SKIPPED, Passage, passage
+from throughtime.recurrences import back
+
+# So many sequences of one layer may wait for a state of which nothing but the value is known.
+_MOST = 64
 
 
 @dataclass(eq=False)
@@ -86,7 +90,7 @@ class Chain:
         if any(call.changed_in_place for call in self.calls):
             return IN_PLACE
         following = zip(self.calls, self.passages[1:], strict=False)
-        if any(call.hooked and not one.wall for call, one in following):
+        if any(call.hooked and not (one.wall or one.hooks) for call, one in following):
             return HOOKED
         return next((one.spoilt for one in self.passages if one.spoilt), self._skipped())
 
@@ -136,26 +140,27 @@ def _less(total: Tensor, call: Call, one: Passage) -> Tensor:
             piece.copy_(call.received[slot])
     if one.gate is None:
         return total - sent
-    left = total - sent * one.gate
+    passed = back(one.gate, sent)
+    left = total - passed
     # A factor that is applied in another order leaves a rounding where there is nothing.
-    noise = (sent * one.gate).abs().amax(-1, keepdim=True) * (32 * torch.finfo(total.dtype).eps)
-    scaled = ((one.gate != 0) & (one.gate != 1)).expand_as(left)
+    noise = passed.abs().amax(-1, keepdim=True) * (32 * torch.finfo(total.dtype).eps)
+    scaled = torch.ones_like(left, dtype=torch.bool)
+    if isinstance(one.gate, Tensor):
+        scaled = ((one.gate != 0) & (one.gate != 1)).expand_as(left)
+    else:
+        noise = noise * len(sent[0])
     return torch.where(scaled & (left.abs() <= noise), torch.zeros_like(left), left)
 
 
 def find_chains(calls: Sequence[Call]) -> list[Chain]:
     """All chains of the calls that autograd recorded, in the order in which they began."""
     chains: list[Chain] = []
-    open_by_name: dict[str, list[Chain]] = {}
-    ending: dict[int, Chain] = {}
+    waiting = _Waiting()
     order = _in_order(calls)
     for call in order:
         if not call.differentiable:
             continue
-        candidates = open_by_name.setdefault(call.name, [])
-        known = call.origin.call if call.origin is not None else None
-        likely = ending.get(id(known))
-        for chain in candidates if likely is None else [likely]:
+        for chain in waiting.candidates(call):
             one = passage(call, chain.calls[-1], chain.calls[0])
             if one is not None:
                 chain.passages.append(one)
@@ -163,12 +168,41 @@ def find_chains(calls: Sequence[Call]) -> list[Chain]:
         else:
             chain = Chain(passages=[Passage()])
             chains.append(chain)
-            # A layer rarely serves many sequences at once: the latest few are enough to look at.
-            candidates.insert(0, chain)
-            del candidates[8:]
         chain.calls.append(call)
-        ending[id(call)] = chain
+        waiting.went_on(chain)
     return _with_episodes(chains, {id(call): n for n, call in enumerate(order)})
+
+
+class _Waiting:
+    """The chains that may go on: by autograd's graph, by memory, and only then by value.
+
+    A state that was detached has no graph, and is the same memory still. A copy of it has neither:
+    where several sequences hold one value, the one that has waited longest goes on.
+    """
+
+    def __init__(self) -> None:
+        self._by_end: dict[int, Chain] = {}
+        self._by_memory: dict[tuple[str, tuple[int, ...]], Chain] = {}
+        self._by_name: dict[str, dict[int, Chain]] = {}
+
+    def candidates(self, call: Call) -> Sequence[Chain]:
+        """The chains that a call may go on from, the likeliest first."""
+        if call.origin is not None and call.origin.call is not None:
+            likely = self._by_end.get(id(call.origin.call))
+            return [] if likely is None else [likely]
+        same = self._by_memory.get((call.name, call.memory)) if call.memory else None
+        if same is not None:
+            return [same]
+        return list(self._by_name.get(call.name, {}).values())[:_MOST]
+
+    def went_on(self, chain: Chain) -> None:
+        """The chain has one more call."""
+        call = chain.calls[-1]
+        self._by_end[id(call)] = chain
+        self._by_memory[call.name, call.left] = chain
+        by_name = self._by_name.setdefault(call.name, {})
+        by_name.pop(id(chain), None)
+        by_name[id(chain)] = chain
 
 
 def _with_episodes(chains: list[Chain], place: dict[int, int]) -> list[Chain]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from throughtime.recording.calls import Call
+from throughtime.recording.origins import ROUTING, operation
 
 
 class Feeds:
@@ -20,9 +21,14 @@ class Feeds:
 
     def read(self, tensor: Tensor) -> tuple[Call, ...]:
         """The calls that ``tensor`` depends on, without looking through any of them."""
+        return self.walk(tensor)[0]
+
+    def walk(self, tensor: Tensor) -> tuple[tuple[Call, ...], bool]:
+        """The same, and whether what they wrote was only moved on its way, not changed."""
         if tensor.grad_fn is None:
-            return ()
+            return (), False
         found: dict[int, Call] = {}
+        moved = True
         seen: set[Any] = set()
         waiting: list[Any] = [tensor.grad_fn]
         while waiting:
@@ -33,10 +39,12 @@ class Feeds:
             if (call := self._ends.get(node)) is not None:
                 found[id(call)] = call
                 continue
-            waiting += [following for following, _ in node.next_functions if following is not None]
+            following = [after for after, _ in node.next_functions]
+            moved &= None not in following and operation(node) in ROUTING
+            waiting += [after for after in following if after is not None]
         if not found:
             self._empty |= seen
-        return tuple(found.values())
+        return tuple(found.values()), moved
 
     def add(self, call: Call, ends: Sequence[Tensor]) -> None:
         """The call ends in these tensors."""

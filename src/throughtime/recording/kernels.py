@@ -8,7 +8,7 @@ the same arithmetic, the same random numbers for dropout, and a tensor in betwee
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -154,7 +154,7 @@ class Fused:
             last = layer == self.layers - 1
             inputs, scale = (inputs, None) if last else self._drop(inputs)
         output = inputs.transpose(0, 1) if self.batch_first else inputs
-        return (output, *(torch.cat(parts) for parts in zip(*finals, strict=True)))
+        return (output, *(joined(parts) for parts in zip(*finals, strict=True)))
 
     def _drop(self, outputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Dropout between layers, and the mask it used: the one that the whole kernel would use."""
@@ -182,6 +182,11 @@ class Fused:
             scattered = "RNN module weights are not part of single"
             warnings.filterwarnings("ignore", scattered)  # as one layer's out of several must be
             yield
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Parts one after another along the first axis; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _as_it_is(values: Tensor) -> Tensor:

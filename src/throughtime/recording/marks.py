@@ -26,7 +26,7 @@ Root = tuple[Tensor, Tensor | None]
 """What a backward pass started from, and the gradient that it started with."""
 
 # So many sequences may take turns; so many nodes of a step's graph are looked at.
-_TURNS, _MOST_NODES = 8, 4096
+_TURNS, _MOST_NODES = 64, 4096
 
 
 @dataclass(eq=False)

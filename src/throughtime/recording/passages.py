@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from throughtime.recording.calls import Call
+from throughtime.recurrences import Gate
 
 MIXED = "an older state is mixed into the state between the steps"
 SKIPPED = "a loop skips steps of some sequences and goes on with the state before"
@@ -22,22 +23,25 @@ class Passage:
     """From the end of one call to the start of the next, of the same layer.
 
     Attributes:
-        gate: by which the gradient is multiplied (B S, or broadcast to it); None: it passes.
+        gate: by which the gradient is multiplied (B S, or broadcast to it), or a map; None: it
+            passes.
         tangent: the same for the state itself, where a detached part goes on; None: as ``gate``.
         starts: the sequences that begin anew (B); None where none does.
         held: the sequences that are given the state before the call once more (B).
         wall: the state was detached, all of it.
         detached: the parts of the state (by number) that were detached, and others were not.
         spoilt: why the measurement is not to be used, or an empty string.
+        hooks: hooks of the user's on the state before are a part of ``gate``.
     """
 
-    gate: Float[Tensor, "#B #S"] | None = None
-    tangent: Float[Tensor, "#B #S"] | None = None
+    gate: Gate | None = None
+    tangent: Gate | None = None
     starts: Bool[Tensor, " B"] | None = None
     held: Bool[Tensor, " B"] | None = None
     wall: bool = False
     detached: tuple[int, ...] = ()
     spoilt: str = ""
+    hooks: bool = False
 
 
 def passage(call: Call, before: Call, first: Call) -> Passage | None:
@@ -51,15 +55,29 @@ def passage(call: Call, before: Call, first: Call) -> Passage | None:
         if origin.call is not before or origin.changed:
             return None
         return _on_the_graph(call, before)
+    if origin is not None and origin.elsewhere and any(call.connected):
+        return None
     return _by_value(call, before, first)
 
 
 def _on_the_graph(call: Call, before: Call) -> Passage | None:
     assert call.origin is not None
+    factor, hooks = call.origin.factor, call.origin.hooks
     start, end = _joined(call.initial), _joined(before.final)
-    equal, factor = _equal(start, end), call.origin.factor
     if factor is None:
-        return Passage() if bool(equal.all()) else None
+        return Passage() if bool(_equal(start, end).all()) else None
+    if not isinstance(factor, Tensor):
+        gone = factor.silent(len(start))
+        goes_on = _equal(start, end).all(-1)
+        starts = gone & ~goes_on
+        return Passage(factor, None, starts if bool(starts.any()) else None, hooks=hooks)
+    return replace(_by_factor(call, before, factor), hooks=hooks)
+
+
+def _by_factor(call: Call, before: Call, factor: Tensor) -> Passage:
+    assert call.origin is not None
+    start, end = _joined(call.initial), _joined(before.final)
+    equal = _equal(start, end)
     passes, gone = (factor == 1).all(-1), (factor == 0).all(-1)
     if bool(passes.all() & equal.all()):
         return Passage()

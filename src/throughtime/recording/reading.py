@@ -16,6 +16,12 @@ from throughtime.recording.calls import Call
 from throughtime.recording.checks import CUT_OFF
 from throughtime.recording.marks import Root
 
+BACKWARD = {
+    "backward": (torch.Tensor.backward, torch.autograd.backward),
+    "grad": (torch.autograd.grad,),
+}
+"""torch's functions that run a backward pass, by their name."""
+
 
 def leads_on(state: Tensor) -> bool:
     """Whether gradient can pass from ``state`` to a computation, and not to a mere leaf.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,11 +20,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from throughtime.recording import reading
+from throughtime.recording.aliases import Aliases
 from throughtime.recording.calls import Call, Passes, Snapshots, Weight, of_torch, version
 from throughtime.recording.checks import check_input
 from throughtime.recording.discovery import Discovery
 from throughtime.recording.feeds import Feeds
+from throughtime.recording.following import Following
 from throughtime.recording.kernels import CELLS, FUSED, Fused, One, Ran
+from throughtime.recording.links import Joints
 from throughtime.recording.marks import Root
 from throughtime.recording.names import RECURRENT, Names, path_of
 from throughtime.recording.origins import Origin, Origins
@@ -33,9 +37,6 @@ from throughtime.recording.unseen import USES, Unseen
 from throughtime.recording.witness import Witness
 from throughtime.recurrences import unroll
 
-_BACKWARD = (torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad)
-_BACKWARD_NAMES = {function.__name__ for function in _BACKWARD}
-
 
 class Recorder(TorchFunctionMode):
     """Records the calls of ``model``'s recurrent layers while it is entered."""
@@ -44,7 +45,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.calls: list[Call] = []
         self.passes = Passes()
-        self.keep_graph, self._entered = False, 0
+        self.keep_graph, self._entered, self._runs = False, 0, 0
         self.roots: list[Root] = []
         self.sweep = Sweep(model)
         self.witness = Witness(model)
@@ -54,12 +55,15 @@ class Recorder(TorchFunctionMode):
         self._snapshots = Snapshots(self.passes)
         self._origins = Origins(self.passes)
         self._feeds = Feeds()
+        self.following = Following(self.passes)
+        self.joints = Joints(self.passes, self._feeds, budget)
         self.unseen = Unseen(model)
         self.marked: list[Callable[[Any], bool]] = []
         self.discovery = Discovery(self.names, self.passes, self.marked, self.witness, budget)
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
         self._handles: list[RemovableHandle] = []
+        self._aliases = Aliases(self.passes, self._snapshots, self._handles)
         self._thread, self._since = threading.get_ident(), 0
         # How many modules were running when the backward pass began that is under way, if one is.
         self._outside: int | None = None
@@ -147,13 +151,15 @@ class Recorder(TorchFunctionMode):
         if self.passes.probing or self.passes.scanning:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
-        if name in _BACKWARD_NAMES and func in _BACKWARD:
+        if name in reading.BACKWARD and func in reading.BACKWARD[name]:
             return self._backward(func, args, kwargs)
         before = len(self.calls)
         if kwargs or (func not in FUSED and func not in CELLS and func is not unroll):
             self.discovery.before(name, args)
             result = func(*args, **kwargs)
-            if func in USES and torch.is_grad_enabled():
+            if name in ("retain_grad", "register_hook"):
+                self.passes.asked(name, args)
+            elif func in USES and torch.is_grad_enabled():
                 self.unseen.note(args, result, self._seen)
         else:
             result = self._kernel(func, args)
@@ -175,8 +181,10 @@ class Recorder(TorchFunctionMode):
 
     def _backward(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """One backward pass; torch hands the arguments over as keywords."""
-        if self._outside is None and (handles := self.discovery.look()):
-            self.keep(handles)
+        if self._outside is None:
+            self.joints.look(self.calls, reading.roots_of(args, kwargs))
+            if handles := [*self.following.look(self.calls), *self.discovery.look()]:
+                self.keep(handles)
         if self.keep_graph:
             kwargs = {**kwargs, "retain_graph": True}
             self.roots += reading.roots_of(args, kwargs)
@@ -205,6 +213,7 @@ class Recorder(TorchFunctionMode):
 
     def _fused(self, fused: Fused) -> tuple[Tensor, ...]:
         name, kind = self.names.of(self._running, fused.weights), FUSED[fused.function]
+        self._runs += 1
 
         def run_one(one: One) -> Ran:
             where = name + (f".l{one.layer}" if fused.layers > 1 else "")
@@ -215,8 +224,9 @@ class Recorder(TorchFunctionMode):
 
     def _run(self, name: str, kind: str, fused: Fused, one: One) -> Ran:
         origin = self._origin(name, one.initial)
-        initial, weights, recurrent = self._aliases(name, one.inputs, one.initial, one.weights)
-        ran = fused.run_one(one._replace(initial=initial, weights=weights))
+        initial, weights, recurrent = self._aliases.of(name, one.inputs, one.initial, one.weights)
+        entry = self._aliases.entry(name, one.inputs)
+        ran = fused.run_one(one._replace(inputs=entry, initial=initial, weights=weights))
         pad = (lambda data: data) if one.packed is None else one.packed.pad
         inputs = one.inputs.detach()
         shared = (inputs,) if one.packed is None else ()
@@ -238,7 +248,8 @@ class Recorder(TorchFunctionMode):
         self._handles += call.watch(ran.outputs, "output", pad)
         outputs = ran.outputs.clone()
         handed = self._watch(call, initial, ran.final, outputs)
-        self._place(call, one.inputs, initial, handed, outputs)
+        call.out, call.packed, call.run = ran.outputs, one.packed, (self._runs, one.layer)
+        self._place(call, (one.inputs, *one.initial), initial, handed, outputs)
         return Ran(outputs, handed)
 
     def _cell(self, func: Callable[..., Any], x: Tensor, hx: Any, *weights: Tensor | None) -> Any:
@@ -246,9 +257,10 @@ class Recorder(TorchFunctionMode):
         given = tuple(weight for weight in weights if weight is not None)
         name = self.names.of(self._running, given)
         origin = self._origin(name, states)
-        initial, aliased, recurrent = self._aliases(name, x, states, given)
+        initial, aliased, recurrent = self._aliases.of(name, x, states, given)
         passed = [*aliased, *(None for _ in weights[len(aliased) :])]
-        result = func(x, initial[0] if isinstance(hx, Tensor) else initial, *passed)
+        entry = self._aliases.entry(name, x)
+        result = func(entry, initial[0] if isinstance(hx, Tensor) else initial, *passed)
         # torch makes h from the very c that it returns: an alias of c gets the user's uses alone.
         final = (
             (result,) if isinstance(result, Tensor) else (result[0], result[1].view_as(result[1]))
@@ -268,7 +280,7 @@ class Recorder(TorchFunctionMode):
             versions=((x.detach(), version(x)),),
         )
         handed = self._watch(call, initial, final, final[0])
-        self._place(call, x, initial, handed, handed[0])
+        self._place(call, (x, *states), initial, handed, handed[0])
         return handed[0] if isinstance(result, Tensor) else handed
 
     def _unrolled(self, run: Unrolled) -> Tensor:
@@ -276,8 +288,8 @@ class Recorder(TorchFunctionMode):
         name = self.names.of(self._running, given) + place.name
         parts = (run.initial,)
         origin = self._origin(name, parts)
-        initial, aliased, proof = self._aliases(name, run.inputs, parts, given, run.proof)
-        states = run.run(initial[0], aliased)
+        initial, aliased, proof = self._aliases.of(name, run.inputs, parts, given, run.proof)
+        states = replace(run, inputs=self._aliases.entry(name, run.inputs)).run(initial[0], aliased)
         call = Call(
             name,
             run.kind.kind,
@@ -300,7 +312,8 @@ class Recorder(TorchFunctionMode):
         handed = states.clone()
         # The layer hands its last state on: whatever leads back to all states leads back to it.
         self._origins.note(call, (states,), (handed,), handed)
-        self._place(call, run.inputs, initial, (), handed)
+        call.out = states
+        self._place(call, (run.inputs, run.initial), initial, (), handed)
         return handed
 
     def _circumstances(
@@ -327,49 +340,32 @@ class Recorder(TorchFunctionMode):
     def _place(
         self,
         call: Call,
-        inputs: Tensor,
+        given: tuple[Tensor, ...],
         initial: tuple[Tensor, ...],
         final: tuple[Tensor, ...],
         outputs: Tensor,
     ) -> None:
-        """Where a call stands in the run and in the graph; ``final``, ``outputs``: as handed on."""
+        """Where a call stands in the run and in the graph; ``final``, ``outputs``: as handed on.
+
+        ``given``: the input and the parts of the state, as the user's code gave them.
+        """
         witness = self.witness
         call.at, call.frame = witness.tick(call.steps), witness.frame
         call.named = tuple(witness.parameter(self._snapshots.original(w)) for w in call.weights)
         if call.again:
             return
-        read = {"input": inputs, **{f"state{n}": part for n, part in enumerate(initial)}}
+        read = {"input": given[0], **{f"state{n}": part for n, part in enumerate(initial)}}
         titles = [name or call.name for name in call.named]
         call.sources = witness.saw(
             call.name, read, outputs, dict(zip(titles, call.weights, strict=True))
         )
         if call.differentiable:
-            call.reads = self._feeds.read(inputs)
+            call.reads, call.plain = self._feeds.walk(given[0])
+            call.follows = tuple({c: None for part in given[1:] for c in self._feeds.read(part)})
+            call.was_given(given, final)
             self._feeds.add(call, (*final, outputs))
             call.begins, call.ends = initial, final
             call.whole = None if call.lengths or not call.fused else outputs
-
-    def _aliases(
-        self,
-        name: str,
-        inputs: Tensor,
-        initial: tuple[Tensor, ...],
-        weights: tuple[Tensor, ...],
-        proof: int = 1,
-    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Weight | None]:
-        """Aliases of the initial state and of W_hh, so that hooks see the gradient of this use.
-
-        ``proof``: which weight that is, or stands for it where a recurrence has none.
-        """
-        tensors = (inputs, *initial, *weights)
-        if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-            initial = tuple(p.view_as(p) if p.requires_grad else p for p in initial)
-            return initial, weights, None
-        # One that needs no gradient is given a leaf of ours, at which a check can arrive.
-        initial = tuple(p.view_as(p) if p.requires_grad else reading.leaf_of(p) for p in initial)
-        watched, handles = self._snapshots.watch(name, weights[proof])
-        self._handles += handles
-        return initial, (*weights[:proof], watched.alias, *weights[proof + 1 :]), watched
 
     def _watch(
         self,
@@ -378,16 +374,10 @@ class Recorder(TorchFunctionMode):
         final: tuple[Tensor, ...],
         output: Tensor,
     ) -> tuple[Tensor, ...]:
-        """Listen to both states of a call; the final one as the user has it, a copy.
-
-        So no change in place spoils the record, and what arrives is known behind users' hooks too.
-        """
+        """Listen to both states of a call; the final one as the user has it, a copy."""
         self.calls.append(call)
-        given = tuple(part.clone() for part in final)
-        for slot, part, copy in zip(("h", "c"), final, given, strict=False):
-            self._handles += [*call.watch(part, slot), *call.watch(copy, f"{slot}?")]
-        for slot, part in zip(("h0", "c0"), initial, strict=False):
-            self._handles += call.watch(part, slot)
+        given, handles = call.watch_states(initial, final)
+        self._handles += handles
         if final:
             self._origins.note(call, final, given, output)
         return given

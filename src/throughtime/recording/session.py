@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ from throughtime.errors import (
 )
 from throughtime.problem import shown
 from throughtime.recording import far
-from throughtime.recording.assemble import find_links, layer_traces
+from throughtime.recording.assemble import layer_traces
 from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain, find_chains
 from throughtime.recording.checks import CUT_OFF, LOOSE, padded_sequences
@@ -36,6 +36,7 @@ from throughtime.recording.courses import count_loops, with_courses
 from throughtime.recording.fragments import Fragments
 from throughtime.recording.keeping import Keeping
 from throughtime.recording.lengths import Lengths, with_lengths
+from throughtime.recording.links import find_links
 from throughtime.recording.marks import Marks
 from throughtime.recording.names import path_of, unique_names
 from throughtime.recording.own import Own
@@ -152,6 +153,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._keeping.close()
         stack.close()
         if whole and self.backwards:
+            self._recorder.following.read(self._recorder.roots, self._recorder.witness)
             try:
                 recorder = self._recorder
                 found = recorder.discovery.found.values()
@@ -182,7 +184,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         ``observe`` calls it. It costs about two more backward passes.
         """
         passes = self._recorder.passes
-        passes.probing = True
+        passes.probing = self._recorder.joints.thorough = True
         try:
             self._far = far.look(find_chains(self._recorder.calls))
         finally:
@@ -213,10 +215,12 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         layers, untold = with_lengths([*layers, *scans], self._lengths)
         scans = layers[known:]
         layers = with_courses(layers[:known], fragments.kept, self._recorder.calls)
+        layers = self._recorder.following.instead(layers, fragments.kept)
         if isinstance(self._own, ThroughtimeError):
             raise self._own
         layers, told = self._own.beside(layers)
         layers += scans
+        called = {name: one.calls for name, one in zip(names, fragments.kept, strict=True)}
         if not layers:
             checked_scans(self._scans.calls, self.backwards)
             self._refuse(chains)
@@ -226,17 +230,12 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             (*self._notes(chains), *told, *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
-            feeds=(*_feeds(fragments.kept, names), *self._scan_feeds(scans, fragments.kept, names)),
+            feeds=(*_feeds(fragments.kept, names), *scan_feeds(self._scans.calls, scans, called)),
+            jointly=cache(partial(self._recorder.joints.traces, fragments.kept, names)),
             sources=tuple(witness.sources),
             loss_finite=witness.loss_finite,
             facts=self._recorder.sweep.facts(self._ends(reached)),
         )
-
-    def _scan_feeds(
-        self, scans: Sequence[LayerTrace], chains: Sequence[Chain], names: Sequence[str]
-    ) -> list[tuple[str, str]]:
-        layers = {name: chain.calls for name, chain in zip(names, chains, strict=True)}
-        return scan_feeds(self._scans.calls, [scan.name for scan in scans], layers)
 
     def put_back(self) -> None:
         """Undo what the block did to parameters; not under marks, whose graph still reads them."""
@@ -251,17 +250,13 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             "with PYTORCH_JIT=0 in the environment it runs as Python, and is"
             for name in scripted_recurrences(self._model)
         ]
-        short = self._recorder.discovery.too_short()
-        return (
-            scripts
-            + short
-            + [
-                f"the weight {name!r} is used {uses} times, each time on what it made before: a "
-                "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
-                "'name') in every step"
-                for name, uses in self._recorder.unseen.found(self._recorder.discovery.weights)
-            ]
-        )
+        own = [
+            f"the weight {name!r} is used {uses} times, each time on what it made before: a "
+            "recurrence of your own, which is not seen unless it calls throughtime.mark(state, "
+            "'name') in every step"
+            for name, uses in self._recorder.unseen.found(self._recorder.discovery.weights)
+        ]
+        return [*scripts, *self._recorder.discovery.too_short(), *own]
 
     def _notes(self, chains: Sequence[Chain]) -> Iterator[str]:
         """What is not in the trace, or not as the user wrote it, and why."""

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from throughtime.recurrences.base import Linearised, Recurrence, Squashing
+from throughtime.recurrences.carrying import Gate, back, forward
 
 _PIECE = 512  # steps
 
@@ -22,8 +23,8 @@ class Segment:
     ``rows``: the sequences whose first step goes on from the segment before; None for all.
     ``variant``: which counterfactual it is linearised as; empty for what was run.
     ``given``: the state that every step starts from, where that is not always the one before.
-    ``gates``: by step, by how much the gradient is multiplied on its way to the step before
-    (B S, or broadcast to it); ``tangents``: the same for the state itself, where that differs.
+    ``gates``: by step, what is done to the gradient on its way to the step before, a factor or a
+    map; ``tangents``: the same for the state itself, where that differs.
     """
 
     cell: Recurrence
@@ -34,8 +35,8 @@ class Segment:
     rows: Bool[Tensor, " B"] | None = None
     variant: str = ""
     given: Float[Tensor, "T B S"] | None = None
-    gates: dict[int, Float[Tensor, "#B #S"]] = field(default_factory=dict)
-    tangents: dict[int, Float[Tensor, "#B #S"]] = field(default_factory=dict)
+    gates: dict[int, Gate] = field(default_factory=dict)
+    tangents: dict[int, Gate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows is not None:
@@ -76,8 +77,14 @@ class Segment:
                 tangents={t - start: gate for t, gate in self.tangents.items() if t in steps},
             )
 
+    @property
+    def mixes(self) -> bool:
+        """Whether a sequence of the batch goes on from another."""
+        gates = [*self.gates.values(), *self.tangents.values()]
+        return any(not isinstance(gate, Tensor) and gate.mixes for gate in gates)
+
     def take(self, sequences: Sequence[int]) -> Segment:
-        """These sequences of the batch alone."""
+        """These sequences of the batch alone, of which none goes on from another."""
         chosen = list(sequences)
         return replace(
             self,
@@ -87,8 +94,12 @@ class Segment:
             linear=None,
             rows=None if self.rows is None else self.rows[chosen],
             given=None if self.given is None else self.given[:, chosen],
-            gates={t: _of(chosen, gate) for t, gate in self.gates.items()},
-            tangents={t: _of(chosen, gate) for t, gate in self.tangents.items()},
+            gates={t: gate for t in self.gates if (gate := _of(chosen, self.gates[t])) is not None},
+            tangents={
+                t: gate
+                for t in self.tangents
+                if (gate := _of(chosen, self.tangents[t])) is not None
+            },
         )
 
     def to(self, dtype: torch.dtype) -> Segment:
@@ -112,7 +123,9 @@ class Segment:
         )
 
 
-def _of(sequences: list[int], gate: Tensor) -> Tensor:
+def _of(sequences: list[int], gate: Gate) -> Gate | None:
+    if not isinstance(gate, Tensor):
+        return gate.take(sequences)
     return gate if len(gate) == 1 else gate[sequences]
 
 
@@ -131,8 +144,8 @@ class Segments(Linearised):
         self.dtype = self._segments[0].states.dtype
         self.variants = self._segments[0].cell.variants
         self._held: tuple[int, Linearised] | None = None
-        self._gates: dict[int, Tensor] = {}
-        self._tangents: dict[int, Tensor] = {}
+        self._gates: dict[int, Gate] = {}
+        self._tangents: dict[int, Gate] = {}
         for start, segment in zip(self._starts, self._segments, strict=True):
             self._gates |= {start + t: gate for t, gate in segment.gates.items()}
             self._tangents |= {start + t: gate for t, gate in segment.tangents.items()}
@@ -150,10 +163,10 @@ class Segments(Linearised):
         index = bisect_right(self._starts, t) - 1
         return self._linear(index), t - self._starts[index]
 
-    def _gated(self, t: int, back: Tensor) -> Tensor:
+    def _gated(self, t: int, sent: Tensor) -> Tensor:
         """What goes back to the state before step t: zero of a sequence that starts anew there."""
         gate = self._gates.get(t)
-        return back if gate is None else back * gate
+        return sent if gate is None else back(gate, sent)
 
     def adjoint(
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
@@ -185,20 +198,20 @@ class Segments(Linearised):
         linear, step = self._at(t)
         if t not in self._gates:
             return linear.vjp(step, rows, plus, out)
-        back = self._gated(t, linear.vjp(step, rows))
-        back = back if plus is None else back + plus
-        return back if out is None else out.copy_(back)
+        sent = self._gated(t, linear.vjp(step, rows))
+        sent = sent if plus is None else sent + plus
+        return sent if out is None else out.copy_(sent)
 
     def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
-        back = []
+        parts = []
         for index, segment in enumerate(self._segments):
             start = self._starts[index]
             these = rows[start : start + len(segment.states)]
             sent = self._linear(index).vjp_every(these)
             for t, gate in segment.gates.items():
-                sent[t] = sent[t] * gate
-            back.append(sent)
-        return torch.cat(back)
+                sent[t] = back(gate, sent[t])
+            parts.append(sent)
+        return torch.cat(parts)
 
     def stages(self, t: int, rows: Float[Tensor, "... B S"]) -> dict[str, Tensor]:
         linear, step = self._at(t)
@@ -206,7 +219,7 @@ class Segments(Linearised):
         gate = self._gates.get(t)
         if gate is None:
             return stages
-        if gate.shape[-1] == 1:  # of whole sequences: all or nothing
+        if isinstance(gate, Tensor) and gate.shape[-1] == 1:  # of whole sequences: all or nothing
             return {name: vector * gate for name, vector in stages.items()}
         return {**stages, "between the steps": self.vjp(t, rows)}
 
@@ -230,7 +243,14 @@ class Segments(Linearised):
             return self
         return Segments([one.to(dtype) for one in self._segments])
 
-    def take(self, sequences: Sequence[int]) -> Linearised:
+    @property
+    def mixes(self) -> bool:
+        """Whether a sequence of the batch goes on from another somewhere."""
+        return any(one.mixes for one in self._segments)
+
+    def take(self, sequences: Sequence[int]) -> Linearised | None:
+        if self.mixes:
+            return None
         return Segments([one.take(sequences) for one in self._segments])
 
     def activations(self) -> dict[str, Float[Tensor, "T B H"]]:
@@ -252,7 +272,7 @@ class Segments(Linearised):
     ) -> Float[Tensor, "... B S"]:
         linear, step = self._at(t)
         gate = self._tangents.get(t, self._gates.get(t))
-        return linear.jvp(step, columns if gate is None else columns * gate, x)
+        return linear.jvp(step, columns if gate is None else forward(gate, columns), x)
 
     def input_vjp(self, t: int, rows: Float[Tensor, "... B S"]) -> Float[Tensor, "... B I"]:
         linear, step = self._at(t)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +13,7 @@ from throughtime.errors import InputError, plain, unknown
 from throughtime.findings import Diagnosis, Finding
 from throughtime.trace.course import Source
 from throughtime.trace.facts import Facts
+from throughtime.trace.joint import Joint
 from throughtime.trace.layer import LayerTrace
 
 
@@ -49,6 +51,12 @@ class Trace:
     sources: tuple[Source, ...] = ()
     loss_finite: bool = True
     facts: Facts = field(default_factory=Facts)
+    jointly: Callable[[], tuple[Joint, ...]] = field(default=tuple, repr=False)
+
+    @cached_property
+    def joints(self) -> tuple[Joint, ...]:
+        """Layers that read one another, measured jointly through whatever lies between."""
+        return self.jointly()
 
     def __getitem__(self, key: str | int) -> LayerTrace:
         if isinstance(key, int):

@@ -9,6 +9,7 @@ from throughtime.errors import NoGradientError, NothingRecordedError
 from throughtime.recording.checks import CUT_OFF
 from throughtime.recording.scans.record import ScanCall, in_effect
 from throughtime.recording.scans.traces import scan_chains
+from throughtime.trace import LayerTrace
 
 
 def scan_notes(calls: Sequence[ScanCall]) -> Iterator[str]:
@@ -21,13 +22,13 @@ def scan_notes(calls: Sequence[ScanCall]) -> Iterator[str]:
 
 
 def scan_feeds(
-    calls: Sequence[ScanCall], names: Sequence[str], layers: Mapping[str, Sequence[Any]]
+    calls: Sequence[ScanCall], scans: Sequence[LayerTrace], layers: Mapping[str, Sequence[Any]]
 ) -> list[tuple[str, str]]:
     """Which layer reads what which other layer wrote, where one of the two is a scan.
 
-    ``names``: of the scans that have a trace. ``layers``: the calls of the other layers by name.
+    ``scans``: those that have a trace. ``layers``: the calls of the other layers by name.
     """
-    rows = dict(zip(names, scan_chains(calls), strict=True))
+    rows = dict(zip((scan.name for scan in scans), scan_chains(calls), strict=True))
     owner = {id(call): name for name, ones in {**layers, **rows}.items() for call in ones}
     pairs = {
         (owner[id(lower)], name): None
