@@ -105,7 +105,7 @@ def test_nothing_recurrent_ran(name: str) -> None:
     model, step = NOTHING[name]
     with tt.capture(model) as run:
         step(model)
-    with pytest.raises(tt.NothingRecordedError, match=r"no recurrent layer .* ran: .*mark\(state"):
+    with pytest.raises(tt.NothingRecordedError, match=r"no recurrence was recorded: `.*mark\("):
         _ = run.trace
 
 

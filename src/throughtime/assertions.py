@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from throughtime.diagnosis import diagnose
-from throughtime.errors import NoGradientError, ReachError, counted
+from throughtime.diagnosis import diagnose, diagnose_inputs
+from throughtime.errors import NoGradientError, NothingRecordedError, ReachError, counted
 from throughtime.findings import Diagnosis
 from throughtime.problem import checked_pair
 from throughtime.recording import observe
 from throughtime.recording.lengths import Lengths
+from throughtime.trace import Trace
 from throughtime.typed import checked_span
 
 
@@ -24,7 +25,8 @@ def assert_reaches(
 ) -> Diagnosis:
     """Pass if the gradient of ``closure()`` reaches ``span`` steps back in ``model``.
 
-    The sequence must be longer than the span: what was not captured cannot be asserted. The model
+    The sequence must be longer than the span: what was not captured cannot be asserted. A model in
+    which no recurrence is recorded is judged by the gain at its inputs, and says so. The model
     keeps its gradients, buffers and random state.
 
     Args:
@@ -44,16 +46,20 @@ def assert_reaches(
     """
     checked_pair("assert_reaches", model, closure)
     span = checked_span(span, "assert_reaches")
+    trace: Trace | None
     try:
         trace = observe(model, closure, lengths=lengths)
     except NoGradientError as error:
         raise ReachError(f"cannot tell: {error}") from error
-    found = diagnose(trace, span)
+    except NothingRecordedError as error:
+        trace, found = None, diagnose_inputs(error, model, closure, span)
+    else:
+        found = diagnose(trace, span)
     if found.verdict == "unknown":
         raise ReachError(f"cannot tell: {found}")
     if found.verdict != "healthy":
         raise ReachError(f"the gradient does not reach {counted(span, 'step')} back: {found}")
-    for layer in trace:
+    for layer in trace or ():
         longest = layer.longest_lag()
         if layer.steps > 1 and longest < span:
             raise ReachError(

@@ -38,7 +38,15 @@ class ThroughtimeError(Exception):
 
 
 class NothingRecordedError(ThroughtimeError, RuntimeError):
-    """No recurrence ran inside the capture."""
+    """No recurrence ran inside the capture.
+
+    Attributes:
+        seen, korean: what ran instead, in English and in Korean; empty where nothing did.
+    """
+
+    def __init__(self, message: str, seen: str = "", korean: str = "") -> None:
+        super().__init__(message)
+        self.seen, self.korean = seen, korean
 
 
 class NoGradientError(ThroughtimeError, RuntimeError):

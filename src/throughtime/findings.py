@@ -56,7 +56,7 @@ CONDITIONS = (
 DISEASES = (*MISTAKES, *CONDITIONS)
 """Everything that a rule can find wrong."""
 
-REMARKS = ("episodes", "assumed span", "state carried", "budget")
+REMARKS = ("episodes", "assumed span", "state carried", "budget", "not recorded", "every route")
 """What a reader must know, with which nothing is wrong."""
 
 _FIRST = (*MISTAKES, "state carried", "episodes")
@@ -301,13 +301,19 @@ class Diagnosis:
                 f"{rate} ({check})"
             )
         others = [found for found in self.findings if found not in causes]
-        more = [found for found in (*causes, *others) if found.sentence not in said]
+        more = [
+            found
+            for found in (*causes, *others)
+            if not any(found.sentence in told for told in said)
+        ]
         lines += [f"  {finding.disease}: {finding.sentence}" for finding in more]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(plain(line) for line in lines)
 
 
 def _check_in_words(layer: LayerDiagnosis) -> str:
+    if layer.checked_by and layer.kind == "inputs":
+        return "checked by finite differences"
     if layer.checked_by and layer.kind == "marked":
         return "read from the autograd graph itself"
     if layer.verified == 0 and layer.checked_by:

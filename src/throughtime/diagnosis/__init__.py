@@ -8,9 +8,10 @@ from importlib.metadata import version
 
 from torch import Tensor, nn
 
-from throughtime.diagnosis import head, mistakes, pictures, thresholds, whole
+from throughtime.diagnosis import head, mistakes, pictures, routes, thresholds, whole
 from throughtime.diagnosis.decided import decide
-from throughtime.errors import InputError, NoGradientError, plain
+from throughtime.diagnosis.inputs import diagnose_inputs
+from throughtime.errors import InputError, NoGradientError, NothingRecordedError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem, checked_pair, shown
 from throughtime.recording import capture, observe
@@ -105,6 +106,8 @@ def diagnose_closure(
         trace = observe(model, closure, lengths=lengths)
     except NoGradientError as error:
         return _without_gradient(error, span)
+    except NothingRecordedError as error:
+        return diagnose_inputs(error, model, closure, span)
     if trivial_loss is not None:
         trace = replace(trace, run={**trace.run, "trivial_loss": float(trivial_loss)})
     return _of_trace(trace, span, deep)
@@ -112,6 +115,7 @@ def diagnose_closure(
 
 def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:
     worst, single, rows, broken = decide(trace, span, "deep" if deep else "why")
+    worst = routes.told(worst, [note for one in single for note in one.findings])
     faults = mistakes.find(mistakes.View(trace, span, broken))
     answer = Diagnosis(
         worst.verdict,
@@ -176,4 +180,4 @@ def _notes(layers: list[LayerDiagnosis]) -> list[str]:
     ]
 
 
-__all__ = ["diagnose", "diagnose_closure"]
+__all__ = ["diagnose", "diagnose_closure", "diagnose_inputs"]

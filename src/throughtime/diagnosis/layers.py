@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from throughtime.diagnosis import gaps, nonfinite, pictures, reach
+from throughtime.diagnosis import gaps, nonfinite, pictures, reach, routes
 from throughtime.diagnosis.checks import Check, check
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.mistakes.view import span_of
@@ -48,7 +48,12 @@ def of_layer(
                 measured += pictures.deep(evidence.some or layer, evidence.lag)
         else:
             measured += list(evidence.saturation.values())
+    past = None if depth == "reach" else routes.measured(layer)
+    if past is not None:
+        measured.append(past)
+        findings = (*findings, routes.found_in(layer, past, found.span))
     one = assembled(layer.name, layer.kind, evidence, findings, measured, checked, gap)
+    one = routes.told(one, findings)
     return replace(one, verified=layer.verified, unverified_because=layer.unverified_because)
 
 

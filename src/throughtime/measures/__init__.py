@@ -7,6 +7,8 @@ from throughtime.measures.lags import LagSweep, gains, lags
 from throughtime.measures.lyapunov import lyapunov
 from throughtime.measures.memory import memory
 from throughtime.measures.norms import norms
+from throughtime.measures.reach import reach
+from throughtime.measures.routes import routes
 from throughtime.measures.saturation import saturation
 from throughtime.measures.spectrum import spectrum
 
@@ -22,6 +24,8 @@ __all__ = [
     "memory",
     "norms",
     "paths",
+    "reach",
+    "routes",
     "saturation",
     "spectrum",
 ]

@@ -42,9 +42,9 @@ def observe(
     limits = {} if memory is None else {"memory": memory}
     with undisturbed(model), capture(model, lengths=lengths, **limits) as run:
         try:
+            run.look_ahead()
             loss = closure()
             if not run.backwards:
-                run.look_far()
                 _backward(loss)
         finally:
             run.put_back()

@@ -34,6 +34,7 @@ from throughtime.recording.origins import Origin, Origins
 from throughtime.recording.parameters import Sweep
 from throughtime.recording.unrolled import Unrolled
 from throughtime.recording.unseen import USES, Unseen
+from throughtime.recording.visits import Visits
 from throughtime.recording.witness import Witness
 from throughtime.recurrences import unroll
 
@@ -58,10 +59,12 @@ class Recorder(TorchFunctionMode):
         self.following = Following(self.passes)
         self.joints = Joints(self.passes, self._feeds, budget)
         self.unseen = Unseen(model)
+        self.visits = Visits()
         self.marked: list[Callable[[Any], bool]] = []
         self.discovery = Discovery(self.names, self.passes, self.marked, self.witness, budget)
         # The modules that are running, each with the number of its call; all of them, anybody's.
         self.inside: list[tuple[nn.Module, int]] = []
+        self.ahead: Callable[[object], None] | None = None  # once, before the first backward pass
         self._handles: list[RemovableHandle] = []
         self._aliases = Aliases(self.passes, self._snapshots, self._handles)
         self._thread, self._since = threading.get_ident(), 0
@@ -111,6 +114,7 @@ class Recorder(TorchFunctionMode):
         self._first.append(len(self.calls))
         name = self.names.of(self._running)
         self.sweep.ran.setdefault(id(module), (name, module))
+        self.visits.note(name, module)
         if recurrent and args:
             check_input(module, name, args[0])
         if self._outside is None:
@@ -182,6 +186,8 @@ class Recorder(TorchFunctionMode):
     def _backward(self, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """One backward pass; torch hands the arguments over as keywords."""
         if self._outside is None:
+            if self.ahead and func is not torch.autograd.grad:
+                self.ahead = self.ahead(args[0])
             self.joints.look(self.calls, reading.roots_of(args, kwargs))
             if handles := [*self.following.look(self.calls), *self.discovery.look()]:
                 self.keep(handles)
@@ -229,7 +235,6 @@ class Recorder(TorchFunctionMode):
         ran = fused.run_one(one._replace(inputs=entry, initial=initial, weights=weights))
         pad = (lambda data: data) if one.packed is None else one.packed.pad
         inputs = one.inputs.detach()
-        shared = (inputs,) if one.packed is None else ()
         call = Call(
             name,
             kind,
@@ -243,7 +248,7 @@ class Recorder(TorchFunctionMode):
             reverse=one.reverse,
             lengths=None if one.packed is None else one.packed.lengths,
             scale=one.scale if one.scale is None else pad(one.scale),
-            versions=tuple((tensor, version(tensor)) for tensor in shared),
+            versions=((inputs, version(inputs)),) if one.packed is None else (),
         )
         self._handles += call.watch(ran.outputs, "output", pad)
         outputs = ran.outputs.clone()
@@ -284,9 +289,8 @@ class Recorder(TorchFunctionMode):
         return handed[0] if isinstance(result, Tensor) else handed
 
     def _unrolled(self, run: Unrolled) -> Tensor:
-        place, given = run.place, run.given
+        place, given, parts = run.place, run.given, (run.initial,)
         name = self.names.of(self._running, given) + place.name
-        parts = (run.initial,)
         origin = self._origin(name, parts)
         initial, aliased, proof = self._aliases.of(name, run.inputs, parts, given, run.proof)
         states = replace(run, inputs=self._aliases.entry(name, run.inputs)).run(initial[0], aliased)

@@ -13,7 +13,6 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cache, cached_property, partial
 
 import torch
@@ -22,12 +21,11 @@ from torch import Tensor, nn
 from throughtime.errors import (
     InputError,
     NoGradientError,
-    NothingRecordedError,
     ThroughtimeError,
     ThroughtimeWarning,
 )
 from throughtime.problem import shown
-from throughtime.recording import far
+from throughtime.recording.ahead import Ahead
 from throughtime.recording.assemble import layer_traces
 from throughtime.recording.calls import Call
 from throughtime.recording.chains import Chain, find_chains
@@ -43,7 +41,7 @@ from throughtime.recording.own import Own
 from throughtime.recording.recorder import Recorder
 from throughtime.recording.scans import Scans, checked_scans, scan_feeds, scan_notes, scan_traces
 from throughtime.recording.tails import ends
-from throughtime.trace import Far, LayerTrace, Trace
+from throughtime.trace import LayerTrace, Trace
 
 _MEGABYTE = 2**20
 _DYNAMO = "torch._dynamo"
@@ -106,7 +104,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._own: Own | ThroughtimeError = Own()
         self._stack: ExitStack | None = None
         self._entered = False
-        self._far: dict[int, tuple[Far, ...]] = {}
+        self._ahead = Ahead(self._recorder, model)
 
     def __enter__(self) -> capture:
         if self._entered:
@@ -178,17 +176,13 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         self._recorder.witness.marked(marks.states[-1], before)
         self._keeping.open()
 
-    def look_far(self) -> None:
-        """Before the backward pass: let autograd send a few gradients the whole way back.
+    def look_ahead(self) -> None:
+        """Let autograd send a few gradients the whole way back, before the first backward pass.
 
-        ``observe`` calls it. It costs about two more backward passes.
+        ``observe`` asks for it ahead of the closure, at the cost that ``Ahead`` tells.
         """
-        passes = self._recorder.passes
-        passes.probing = self._recorder.joints.thorough = True
-        try:
-            self._far = far.look(find_chains(self._recorder.calls))
-        finally:
-            passes.probing = False
+        if self._stack is not None:
+            self._ahead.open(self._stack)
 
     @property
     def backwards(self) -> int:
@@ -207,7 +201,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         fragments = Fragments.of(reached)
         names = unique_names([chain.name for chain in fragments.kept])
         traces = [
-            replace(trace, far=self._far.get(id(chain.calls[0]), ()))
+            self._ahead.told(trace, chain)
             for trace, chain in zip(layer_traces(reached, self._memory), reached, strict=True)
         ]
         layers = fragments.rows(reached, names, traces)
@@ -301,17 +295,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
 
     def _refuse(self, chains: Sequence[Chain]) -> None:
         calls: Sequence[Call] = self._recorder.calls
-        if not calls and any(map(_is_scripted, self._model.modules())):
-            raise NothingRecordedError(
-                "the model is a torch.jit script, whose layers cannot be seen: capture the model "
-                "that it was made from"
-            )
         if not calls and not self._marks:
-            raise NothingRecordedError(
-                "no recurrent layer of the model ran: is it this very model that the loss, or the "
-                "'with' block, runs? A recurrence of your own calls throughtime.mark(state, "
-                "'name') in every step" + "".join(f"; {sentence}" for sentence in self._unseen)
-            )
+            raise self._recorder.visits.error(self._model, self._unseen)
         reason = next((c.why_not for c in calls if c.why_not), "")
         reason = reason or next((m.why_not for m in self._marks.values()), "")
         recorded = chains or any(not mark.why_not for mark in self._marks.values())

@@ -13,6 +13,8 @@ from throughtime.findings import Diagnosis, LayerDiagnosis
 from throughtime.report import reading
 from throughtime.report.reading import Array
 
+_BY_ROUTE = "gain by route"
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -59,11 +61,17 @@ def is_known(layer: LayerDiagnosis) -> bool:
 def gain(layer: LayerDiagnosis, part: str = "s") -> Curve | None:
     """Gain by lag of the whole state ``s``, or of LSTM's paths ``h`` and ``c``.
 
-    None also of a layer whose gain is not known: its check failed, or a single step was seen.
+    None also of a layer whose gain is not known: its check failed, or a single step was seen. Where
+    another route was measured, that of the recurrence is shown next to it.
     """
-    if not is_known(layer):
+    if not is_known(layer) and layer.measurement(_BY_ROUTE) is None:
         return None
     return _curve(layer, "gain", "lag", ("part", part))
+
+
+def every_route(layer: LayerDiagnosis) -> Curve | None:
+    """Gain by lag by every route, where it differs from that of the recurrence."""
+    return _curve(layer, _BY_ROUTE, "lag", ("route", "every route"))
 
 
 def paths(layer: LayerDiagnosis) -> tuple[str, ...]:

@@ -124,7 +124,11 @@ def _network(
     rest = [layer for layer in diagnosis.layers if layer is not decided]
     told = {diagnosis.sentence, *(finding.sentence for finding in because.findings)}
     every = [*diagnosis.findings, *(f for layer in diagnosis.layers for f in layer.findings)]
-    findings = {(f.subject, f.disease, f.sentence): f for f in every if f.sentence not in told}
+    findings = {
+        (f.subject, f.disease, f.sentence): f
+        for f in every
+        if not any(f.sentence in said for said in told)
+    }
     on_top = [decided, *([because.layer] if because.layer is not decided else [])]
     return NetworkView(
         name,

@@ -37,10 +37,15 @@ def render_text(diagnosis: Diagnosis, console: Console | None = None, language: 
         curve = None if layer is None else curves.gain(layer)
         if layer is not None and curve is not None:
             terminal.heading(say("Gain by lag: {name}", name=wording.clean(layer.name)))
-            _chart(terminal, [(say("median"), curve)], layer.span)
+            beside = curves.every_route(layer)
+            named = [(say("median"), curve)]
+            if beside is not None:
+                named = [(say("through the recurrence"), curve), (say("by every route"), beside)]
+            _chart(terminal, named, layer.span)
         every = [*diagnosis.findings, *(f for one in diagnosis.layers for f in one.findings)]
         said = {diagnosis.sentence, *(cause.sentence for cause in causes.sentences(diagnosis))}
-        terminal.listed(say("Findings"), [_named(f) for f in every if f.sentence not in said])
+        rest = [f for f in every if not any(f.sentence in told for told in said)]
+        terminal.listed(say("Findings"), [_named(f) for f in rest])
         terminal.listed(say("Notes"), diagnosis.notes)
 
 

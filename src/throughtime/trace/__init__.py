@@ -7,7 +7,7 @@ Time is the time of the sequence: row t of a layer that reads backwards belongs 
 from throughtime.trace.course import Course, Gap, Source
 from throughtime.trace.facts import Facts, ModuleFact, ParameterFact
 from throughtime.trace.joint import Joint
-from throughtime.trace.layer import Far, LayerTrace, with_tangent
+from throughtime.trace.layer import Far, LayerTrace, Route, with_tangent
 from throughtime.trace.run import Link, Trace, checked_trace, one_layer
 from throughtime.trace.turning import relative_difference, steps_alive, turn, underflowed
 
@@ -21,6 +21,7 @@ __all__ = [
     "Link",
     "ModuleFact",
     "ParameterFact",
+    "Route",
     "Source",
     "Trace",
     "checked_trace",

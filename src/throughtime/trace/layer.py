@@ -40,6 +40,21 @@ class Far:
 
 
 @dataclass(frozen=True, eq=False)
+class Route:
+    """What the loss of one step sends into every state directly, past the recurrence.
+
+    Attributes:
+        anchor: the step, in the order of computation.
+        direct: its direct gradient at every state (T B S), in the order of computation.
+        target: the module at whose output the loss was taken apart by steps.
+    """
+
+    anchor: int
+    direct: Float[Tensor, "T B S"]
+    target: str
+
+
+@dataclass(frozen=True, eq=False)
 class LayerTrace:
     """One recurrent layer, in one direction.
 
@@ -62,6 +77,7 @@ class LayerTrace:
         unchecked_because: why there is nothing to check against, if so.
         findings: what was noticed while the trace was made (a state carried over, say).
         far: gradients that autograd itself sent far back, for the check of long lags.
+        routes: single loss steps that reach earlier states by another way than the recurrence.
         precision: the coarsest number format in which the layer computed; None: that of ``states``.
         course: how its steps lie in the run; None for a trace that was made by hand.
         starts: where a sequence begins anew (T B): its state was reset before step t, and no step
@@ -91,6 +107,7 @@ class LayerTrace:
     unchecked_because: str = ""
     findings: tuple[Finding, ...] = ()
     far: tuple[Far, ...] = ()
+    routes: tuple[Route, ...] = ()
     precision: torch.dtype | None = None
     course: Course | None = None
     starts: Bool[Tensor, "T B"] | None = None

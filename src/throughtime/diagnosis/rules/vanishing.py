@@ -10,6 +10,19 @@ from throughtime.diagnosis.reach import VANISHED, Reach
 from throughtime.diagnosis.words import Said, finding, steps
 from throughtime.findings import Finding
 
+# How the sentence begins, and how it ends: what is not so where another route carries the gradient.
+OPENING = Said("On its way back the gradient", "기울기는")
+ENDINGS = (
+    Said(
+        "What was read before that hardly moves the weights.",
+        "그보다 앞서 읽은 입력은 가중치를 거의 움직이지 못합니다.",
+    ),
+    Said(
+        "nothing before the wall moves the weights.",
+        "벽 너머에서 읽은 것은 가중치를 전혀 움직이지 못합니다.",
+    ),
+)
+
 
 def find(evidence: Evidence) -> Finding | None:
     """The median gain at the span is below 1 %."""
@@ -31,20 +44,18 @@ def said(reach: Reach, walls: Sequence[int] = ()) -> Said:
     if walls and reach.cut:
         return Said(
             f"The gradient stops at the wall where the state was detached, {steps(reach.reached)} "
-            f"back, and the task needs {reach.span}: nothing before the wall moves the weights.",
+            f"back, and the task needs {reach.span}: {ENDINGS[1].english}",
             f"기울기는 상태가 detach된 벽에서 멈춥니다. 벽은 {reach.reached}스텝 전에 있는데 "
             "과제에는 "
-            f"{reach.span}스텝이 필요합니다. 벽 너머에서 읽은 것은 가중치를 전혀 움직이지 "
-            "못합니다.",
+            f"{reach.span}스텝이 필요합니다. {ENDINGS[1].korean}",
         )
     pace, beyond = course(reach), _beyond(reach)
     left = Said(";", "") if tells_the_horizon(reach) else _left(reach)
     return Said(
-        f"On its way back the gradient {pace.english}{left.english} the task needs "
-        f"{reach.span}{beyond.english}. What was read before that hardly moves the weights.",
-        f"기울기는 과거로 거슬러 가면서 {pace.korean},{left.korean} 과제에는 "
-        f"{reach.span}스텝{beyond.korean}이 필요합니다. 그보다 앞서 읽은 입력은 가중치를 거의 "
-        "움직이지 못합니다.",
+        f"{OPENING.english} {pace.english}{left.english} the task needs "
+        f"{reach.span}{beyond.english}. {ENDINGS[0].english}",
+        f"{OPENING.korean} 과거로 거슬러 가면서 {pace.korean},{left.korean} 과제에는 "
+        f"{reach.span}스텝{beyond.korean}이 필요합니다. {ENDINGS[0].korean}",
     )
 
 

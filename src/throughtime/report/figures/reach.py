@@ -28,7 +28,9 @@ def gain(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> Figure:
     whole = None if layer is None else curves.gain(layer)
     if layer is None or whole is None:
         return style.nothing(axes, say("No lags: there was no step to travel back."))
-    drawing.curve(axes, whole, style.SERIES[0], say("median"))
+    every = curves.every_route(layer)
+    label = say("median") if every is None else say("through the recurrence")
+    drawing.curve(axes, whole, style.SERIES[0], label)
     drawing.band(axes, whole, style.SERIES[0], drawing.quantile_label(whole))
     drawing.shade(axes, whole)
     thin = [curves.gain(layer, path) for path in curves.paths(layer)]
@@ -37,6 +39,9 @@ def gain(subject: Diagnosis | LayerDiagnosis, ax: Axes | None = None) -> Figure:
             drawing.curve(
                 axes, one, colour, say("path {name}", name=wording.short(path, 12)), width=1.1
             )
+    if every is not None:
+        drawing.curve(axes, every, style.SERIES[3], say("by every route"), line="--")
+        thin.append(every)
     drawn = [whole, *(one for one in thin if one is not None)]
     seen = [whole.low, whole.high, *(one.middle for one in drawn)]
     _by_lag(axes, seen, layer.span, drawn)

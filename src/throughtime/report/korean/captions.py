@@ -3,6 +3,17 @@
 CAPTIONS = {
     # How far
     (
+        "The dashed curve counts every route, also past the recurrence: attention, pooling, skips, "
+        "memory."
+    ): ("파선은 어텐션, 풀링, 스킵, 메모리처럼 순환을 거치지 않는 경로까지 모두 합한 이득입니다."),
+    (
+        "Measured at the inputs by every route, relative to one step back: at lag 0 a model with "
+        "skip connections shows the skip."
+    ): (
+        "입력에서 모든 경로를 합해 잰 이득을 한 스텝 전의 값에 견주었습니다. 시차 0의 값에는 스킵 "
+        "연결이 나타납니다."
+    ),
+    (
         "Gain by lag: how much of the gradient of one loss is left k steps further back; the "
         "median over the batch and the loss steps, and the band of its quantiles. Under the dashed "
         "line less than 1 % is left, and there the horizon ends."

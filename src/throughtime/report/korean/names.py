@@ -33,8 +33,11 @@ NAMES = {
     "transient growth": "일시적 증폭",
     "bottleneck": "병목",
     "budget": "자릿수의 내역",
+    "not recorded": "기록되지 않은 순환",
+    "every route": "모든 경로",
     # Measurements
     "gain": "이득",
+    "gain by route": "경로별 이득",
     "lag matrix": "시차 행렬",
     "states": "상태",
     "gradients": "기울기",

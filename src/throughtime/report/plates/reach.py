@@ -25,12 +25,28 @@ def gain(layer: LayerDiagnosis, wide: bool = False) -> Plate | None:
             "Gain by lag: how much of the gradient of one loss is left k steps further back; the "
             "median over the batch and the loss steps, and the band of its quantiles. Under the "
             "dashed line less than 1 % is left, and there the horizon ends."
-        ),
+        )
+        + _more(layer),
         say("Gain by lag of {name}.", name=layer.name)
         + f" {_by_lag(curve)} "
         + say("Horizon: {reach}.", reach=wording.reach(layer)),
         *((style.WIDE, _NARROW) if wide else ()),
     )
+
+
+def _more(layer: LayerDiagnosis) -> str:
+    """What else is in the picture: every route, or a gain at the inputs."""
+    if curves.every_route(layer) is not None:
+        return " " + say(
+            "The dashed curve counts every route, also past the recurrence: attention, pooling, "
+            "skips, memory."
+        )
+    if layer.kind == "inputs":
+        return " " + say(
+            "Measured at the inputs by every route, relative to one step back: at lag 0 a model "
+            "with skip connections shows the skip."
+        )
+    return ""
 
 
 def compare(diagnoses: Mapping[str, Diagnosis]) -> Plate | None:
