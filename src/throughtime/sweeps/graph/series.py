@@ -51,11 +51,8 @@ class Series:
 
     def by_time(self, parts: Sequence[Tensor | None]) -> Float[Tensor, "T B F"]:
         """Gradients of all tensors as one, time first; zero where there is none."""
-        like = next(part for part in parts if part is not None)
-        dense = [
-            part if part is not None else like.new_zeros(self.shape)
-            for part in (_dense(part) for part in parts)
-        ]
+        like = next(_dense(part) for part in parts if part is not None)
+        dense = [like.new_zeros(self.shape) if part is None else _dense(part) for part in parts]
         if self.sizes is not None:
             padded, _ = pad_packed_sequence(PackedSequence(dense[0], self.sizes))
             return padded.reshape(self.steps, self.batch, -1)
@@ -64,7 +61,7 @@ class Series:
 
     def only(self, parts: Sequence[Tensor | None], step: int) -> list[Tensor]:
         """The same gradients with every other step set to zero, the largest entry scaled to 1."""
-        like = next(part for part in parts if part is not None)
+        like = next(_dense(part) for part in parts if part is not None)
         kept = [torch.zeros_like(like) if part is None else _dense(part) for part in parts]
         if self.sizes is not None:
             padded, lengths = pad_packed_sequence(PackedSequence(kept[0], self.sizes))
@@ -81,6 +78,5 @@ class Series:
         return [part / largest for part in kept] if 0 < largest < float("inf") else kept
 
 
-def _dense(part: Tensor | None) -> Tensor:
-    assert part is not None
+def _dense(part: Tensor) -> Tensor:
     return part.to_dense() if part.layout is not torch.strided else part
