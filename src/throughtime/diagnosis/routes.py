@@ -90,13 +90,12 @@ def _past(sentence: str, language: int, carrying: str) -> str:
 def _said(name: str, lag: int, every: float, alone: float, target: str) -> Said:
     arrives, recurrence = _share(every), _share(alone)
     return Said(
-        "More goes past the recurrence, by attention, pooling, a skip or a memory before "
-        f"{target}: by every route {arrives.english} is left in the state of {name!r} "
-        f"{steps(lag)} back, and "
-        f"{recurrence.english} through the recurrence alone.",
-        f"{_korean(target)} 앞의 어텐션, 풀링, 스킵, 메모리처럼 순환을 거치지 않는 경로로 더 많이 "
-        f"전달됩니다. {lag}스텝 앞선 {name!r}의 상태에 모든 경로를 합하면 {arrives.korean}, "
-        f"순환만으로는 {recurrence.korean}만큼 남습니다.",
+        "More goes past the recurrence, by attention, pooling, a skip, a memory or another layer "
+        f"before {target}: by every route {arrives.english} is left in the state of {name!r} "
+        f"{steps(lag)} back, and {recurrence.english} through the recurrence alone.",
+        f"{_korean(target)} 앞의 어텐션, 풀링, 스킵, 메모리, 다른 층처럼 순환을 거치지 않는 "
+        f"경로로 더 많이 전달됩니다. {lag}스텝 앞선 {name!r}의 상태에 모든 경로를 합하면 "
+        f"{arrives.korean}, 순환만으로는 {recurrence.korean}만큼 남습니다.",
     )
 
 

@@ -14,6 +14,8 @@ from throughtime.trace import Trace
 _SEVERITY = ("non-finite", "exploding", "vanishing", "unknown", "healthy")
 
 _AND = " + "  # between the names of layers in series
+_DOTS = "…"
+_MOST = 6  # layers that are named one by one
 
 # What a layer may have without harm to what it is a part of.
 _OF_ONE_LAYER = (
@@ -80,7 +82,11 @@ def _members(row: LayerDiagnosis, trace: Trace) -> tuple[str, ...]:
     """The names of the layers that a row stands for."""
     if row.kind == "stack" and not trace.joints:
         return tuple(layer.name for layer in stack_of(trace)[0])
-    return tuple(row.name.split(_AND))
+    first, *others = row.name.split(_AND)
+    if others[:1] != [_DOTS]:
+        return (first, *others)
+    groups = _connected({layer.name for layer in trace}, trace.feeds)
+    return tuple(next(group for group in groups if first in group))
 
 
 def _unread(one: LayerDiagnosis) -> bool:
@@ -103,7 +109,7 @@ def _series(members: Sequence[LayerDiagnosis]) -> LayerDiagnosis:
     and it was not measured. One that explodes or is not finite spoils the whole.
     """
     worst = min(members, key=severity)
-    name = _AND.join(one.name for one in members)
+    name = _joined([one.name for one in members])
     if worst.verdict in ("non-finite", "exploding"):
         return worst
     best = max(members, key=severity)
@@ -125,6 +131,10 @@ def _series(members: Sequence[LayerDiagnosis]) -> LayerDiagnosis:
     )  # fmt: skip  # a list, not a column
 
 
+def _joined(names: Sequence[str]) -> str:
+    return _AND.join(names if len(names) <= _MOST else (names[0], _DOTS, names[-1]))
+
+
 def _at_least(best: LayerDiagnosis) -> Said:
     horizon = 0 if best.horizon is None else min(best.horizon, best.span)
     return Said(
@@ -136,6 +146,8 @@ def _at_least(best: LayerDiagnosis) -> Said:
 
 
 def _undecided(members: Sequence[LayerDiagnosis], best: LayerDiagnosis) -> Said:
+    if len(members) > _MOST:
+        return _best_of_many(members, best)
     alone = ", ".join(
         f"{one.name!r} {'?' if one.horizon is None else one.horizon}" for one in members
     )
@@ -146,4 +158,17 @@ def _undecided(members: Sequence[LayerDiagnosis], best: LayerDiagnosis) -> Said:
         f"직렬로 이어진 층을 하나씩 쟀습니다. 따로 도달하는 거리는 {best.span}스텝 가운데 "
         f"{alone}입니다. 의존성은 도중에 층을 옮겨 갈 수 있으므로 전체는 적어도 가장 나은 층만큼 "
         "도달합니다. 필요한 거리까지 도달하는지는 알 수 없습니다.",
+    )
+
+
+def _best_of_many(members: Sequence[LayerDiagnosis], best: LayerDiagnosis) -> Said:
+    far = "?" if best.horizon is None else best.horizon
+    return Said(
+        f"These {len(members)} layers lie in series, and were measured one by one: the best of "
+        f"them, {best.name!r}, reaches back {far} of {steps(best.span)}. A dependency may change "
+        "layers on its way, so the whole reaches at least that far; whether it reaches the span "
+        "is not known.",
+        f"직렬로 이어진 층 {len(members)}개를 하나씩 쟀습니다. 가장 나은 {best.name!r}은 "
+        f"{best.span}스텝 가운데 {far}스텝 전까지 도달합니다. 의존성은 도중에 층을 옮겨 갈 수 "
+        "있으므로 전체는 적어도 그만큼 도달합니다. 필요한 거리까지 도달하는지는 알 수 없습니다.",
     )

@@ -34,6 +34,8 @@ from throughtime.trace import Route
 
 # So many loss steps of a layer are followed; the last one first, which tells whether any is.
 _ANCHORS = 4
+# Of so many layers, the last ones of those that are not the lower ones of a stack.
+_LAYERS = 8
 # What is smaller than this share of the largest direct gradient is the rounding of a difference.
 _ROUNDING = 1e-5
 # How many of the last places are tried at which the loss may be taken apart.
@@ -43,7 +45,9 @@ _TRIED = 4
 def look(chains: Sequence[Chain], watch: Watch, loss: Tensor) -> dict[int, tuple[Route, ...]]:
     """By the id of the first call of a chain: its routes past the recurrence, if there are any."""
     found: dict[int, tuple[Route, ...]] = {}
-    for chain in chains:
+    read = {id(call) for chain in chains for upper in chain.calls for call in _straight(upper)}
+    heads = [chain for chain in chains if not all(id(call) in read for call in chain.calls)]
+    for chain in heads[-_LAYERS:]:
         if any(call.lengths is not None for call in chain.calls):
             continue
         states = _states(chain, loss)
@@ -55,6 +59,11 @@ def look(chains: Sequence[Chain], watch: Watch, loss: Tensor) -> dict[int, tuple
             if routes:
                 found[id(chain.calls[0])] = routes
     return found
+
+
+def _straight(upper: Call) -> Sequence[Call]:
+    """What it reads as it is, or dropped: the lower layer of a stack, which is measured jointly."""
+    return upper.reads if len(upper.reads) == 1 and (upper.plain or upper.scale is not None) else ()
 
 
 def _states(chain: Chain, loss: Tensor) -> End | None:

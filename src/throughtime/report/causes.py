@@ -7,11 +7,13 @@ import math
 import numpy as np
 
 from throughtime.findings import MISTAKES, Diagnosis, Finding, LayerDiagnosis
-from throughtime.report import curves, reading, wording
+from throughtime.report import abridged, curves, reading, wording
 from throughtime.report.language import say
 
 WHOLE, AS_IT_IS = "whole", "as it is"
 """The entries of ``budget`` and ``counterfactuals`` that say what is, beside its parts."""
+
+_MOST = 8  # causes of one kind: further layers with the same are findings like all others
 
 _EXPLAINING = ("budget", "saturation", "gate histogram", "lyapunov", "eigenvalues", "contributions")
 
@@ -39,10 +41,12 @@ def sentences(diagnosis: Diagnosis) -> list[Finding]:
     Of the budgets, only that of the layer whose measurements stand beside them.
     """
     layer, found = explaining(diagnosis), dict[str, Finding]()
+    if layer is None and len(diagnosis.layers) == 1:
+        layer = diagnosis.layers[0]
     for cause in diagnosis.causes:
-        if cause.disease != "budget" or layer is None or cause.subject == layer.name:
+        if cause.disease != "budget" or (layer is not None and cause.subject == layer.name):
             found.setdefault(cause.sentence, cause)
-    return list(found.values())
+    return abridged.few(found.values(), _MOST)[0]
 
 
 def opening(diagnosis: Diagnosis) -> list[Finding | Diagnosis]:

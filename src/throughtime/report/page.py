@@ -9,14 +9,17 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement
-from throughtime.report import causes, curves, language, place, tables, wording
-from throughtime.report.album import Album, Picture
+from throughtime.report import abridged, causes, curves, language, place, tables, wording
+from throughtime.report.album import ROOM, Album, Picture
 from throughtime.report.glossary import GLOSSARY
 from throughtime.report.plates import Plate, deep, reach, why
 from throughtime.report.section import Section
 
 MOST_LAYERS = 60
-"""Sections for more layers than this are left out, and said to be: the table has them all."""
+"""Sections for more layers than this are left out, and said to be."""
+
+_MOST_ROWS = 200  # of the table of layers
+_LARGEST = 1_000_000  # bytes of a page
 
 
 @dataclass(frozen=True)
@@ -61,40 +64,54 @@ class NetworkView:
     deciding: LayerView | None
     others: tuple[LayerView, ...]
     hidden: int
-    findings: tuple[Finding, ...]
+    rows: tuple[LayerDiagnosis, ...]
+    more_rows: list[str]
+    findings: list[Finding]
+    more_findings: list[str]
     numbers: tuple[tables.Grid, ...]
 
 
 def render(diagnoses: Mapping[str, Diagnosis], extra: Sequence[Section], spoken: str) -> str:
     """The page for one diagnosis, or for several that are compared; see ``render_html``."""
     with language.speaking(spoken):
-        album = Album()
-        several = len(diagnoses) > 1
-        compared = album.add(reach.compare(diagnoses)) if several else []
-        # What stands on top is drawn first: there is room for it, and it explains the pictures.
-        tops = {name: _top(one, album, wide=not several) for name, one in diagnoses.items()}
-        networks = [_network(name, one, *tops[name], album) for name, one in diagnoses.items()]
-        return _template(spoken).render(
-            language=spoken,
-            networks=networks,
-            several=several,
-            compared=compared,
-            extra=extra,
-            methods=_methods(diagnoses),
-            glossary=GLOSSARY.items(),
-            run_keys=list(
-                dict.fromkeys(
-                    key
-                    for one in diagnoses.values()
-                    for key, value in one.run.items()
-                    if not isinstance(value, dict)  # the head tells those
-                )
-            ),
-            version=next(
-                (one.run["throughtime"] for one in diagnoses.values() if "throughtime" in one.run),
-                "",
-            ),
-        )
+        room = ROOM
+        while True:
+            page = _rendered(diagnoses, extra, spoken, Album(room))
+            excess = len(page.encode()) - _LARGEST
+            if excess <= 0 or not room:
+                return page
+            room = max(0, room - excess - _LARGEST // 20)
+
+
+def _rendered(
+    diagnoses: Mapping[str, Diagnosis], extra: Sequence[Section], spoken: str, album: Album
+) -> str:
+    several = len(diagnoses) > 1
+    compared = album.add(reach.compare(diagnoses)) if several else []
+    # What stands on top is drawn first: there is room for it, and it explains the pictures.
+    tops = {name: _top(one, album, wide=not several) for name, one in diagnoses.items()}
+    networks = [_network(name, one, *tops[name], album) for name, one in diagnoses.items()]
+    return _template(spoken).render(
+        language=spoken,
+        networks=networks,
+        several=several,
+        compared=compared,
+        extra=extra,
+        methods=_methods(diagnoses),
+        glossary=GLOSSARY.items(),
+        run_keys=list(
+            dict.fromkeys(
+                key
+                for one in diagnoses.values()
+                for key, value in one.run.items()
+                if not isinstance(value, dict)  # the head tells those
+            )
+        ),
+        version=next(
+            (one.run["throughtime"] for one in diagnoses.values() if "throughtime" in one.run),
+            "",
+        ),
+    )
 
 
 def _top(diagnosis: Diagnosis, album: Album, wide: bool) -> tuple[WhyView, LayerView | None]:
@@ -124,11 +141,8 @@ def _network(
     rest = [layer for layer in diagnosis.layers if layer is not decided]
     told = {diagnosis.sentence, *(finding.sentence for finding in because.findings)}
     every = [*diagnosis.findings, *(f for layer in diagnosis.layers for f in layer.findings)]
-    findings = {
-        (f.subject, f.disease, f.sentence): f
-        for f in every
-        if not any(f.sentence in said for said in told)
-    }
+    rows, more_rows = abridged.rows(diagnosis.layers, _MOST_ROWS)
+    shown, more = abridged.few(abridged.untold(every, told))
     on_top = [decided, *([because.layer] if because.layer is not decided else [])]
     return NetworkView(
         name,
@@ -138,7 +152,10 @@ def _network(
         deciding,
         tuple(_other(layer, because, album) for layer in rest[:MOST_LAYERS]),
         len(rest[MOST_LAYERS:]),
-        tuple(findings.values()),
+        rows,
+        more_rows,
+        shown,
+        more,
         (
             *tables.evidence(because.findings),
             *tables.of(layer for layer in on_top if layer is not None),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from throughtime.errors import InputError
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
-from throughtime.report import causes, chart, curves, place, text_why, wording
+from throughtime.report import abridged, causes, chart, curves, place, text_why, wording
 from throughtime.report.language import say, speaking, told
 from throughtime.report.terminal import Terminal
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
+_MOST_ROWS = 60
 _COLOURS = ("blue", "yellow", "green", "magenta")
 
 
@@ -44,8 +45,8 @@ def render_text(diagnosis: Diagnosis, console: Console | None = None, language: 
             _chart(terminal, named, layer.span)
         every = [*diagnosis.findings, *(f for one in diagnosis.layers for f in one.findings)]
         said = {diagnosis.sentence, *(cause.sentence for cause in causes.sentences(diagnosis))}
-        rest = [f for f in every if not any(f.sentence in told for told in said)]
-        terminal.listed(say("Findings"), [_named(f) for f in rest])
+        shown, more = abridged.few(abridged.untold(every, said))
+        terminal.listed(say("Findings"), [*map(_named, shown), *more])
         terminal.listed(say("Notes"), diagnosis.notes)
 
 
@@ -117,9 +118,16 @@ def _layers(terminal: Terminal, layers: tuple[LayerDiagnosis, ...]) -> None:
     if not layers:
         return
     terminal.print()
+    shown, more = abridged.rows(layers, _MOST_ROWS)
     if terminal.console.width >= 84:
-        _table(terminal, layers)
-        return
+        _table(terminal, shown)
+    else:
+        _paragraphs(terminal, shown)
+    for line in more:
+        terminal.print(terminal.text(line, "dim"))
+
+
+def _paragraphs(terminal: Terminal, layers: tuple[LayerDiagnosis, ...]) -> None:
     for layer in layers:
         title = terminal.text(f"{layer.name} ({layer.kind})  ", "bold")
         terminal.print(title.append_text(terminal.badge(layer)))

@@ -165,9 +165,11 @@ SENTENCES = {
         "파일을 작게 유지하려고 나머지 그림은 뺐습니다. throughtime.report.figures로 그릴 수 "
         "있습니다."
     ),
-    "{number} more layers have no section of their own: the table has them all.": (
-        "나머지 층 {number}개는 따로 싣지 않았습니다. 표에는 모두 있습니다."
+    "{number} more layers have no section of their own.": (
+        "나머지 층 {number}개는 따로 싣지 않았습니다."
     ),
+    "{number} more layers: the JSON has them all.": "나머지 층 {number}개는 JSON에 모두 있습니다.",
+    "{disease}: {number} more, all in the JSON.": "{disease}: JSON에 {number}건 더 있습니다.",
     "Written by throughtime {version}. This file needs no network and runs no script.": (
         "throughtime {version}으로 작성했습니다. 이 파일은 네트워크가 필요 없고 스크립트를 "
         "실행하지 않습니다."
