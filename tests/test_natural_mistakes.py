@@ -90,7 +90,9 @@ def test_a_natural_mistake_is_told_in_one_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("given", [FOUND, MODEL, PROBLEM, [X], None, Net, X], ids=type)
-@pytest.mark.parametrize("name", [one for one in measures.__all__ if one[0].islower()])
+@pytest.mark.parametrize(
+    "name", [one for one in measures.__all__ if one[0].islower() and one != "reach"]
+)
 def test_what_is_no_trace_is_told_by_every_measure(name: str, given: object) -> None:
     with pytest.raises(tt.InputError, match="a measure takes a Trace, or one of its layers, not "):
         getattr(measures, name)(given, **({"lag": 3} if name == "directions" else {}))

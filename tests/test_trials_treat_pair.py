@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 import torch
 from test_trials_treat import Here, here  # noqa: F401  — workers of this very process
@@ -131,7 +132,7 @@ def test_one_seed_of_a_fixed_closure_is_allowed_and_shows_nothing(tmp_path: Path
 
 
 def test_the_package_can_be_pickled() -> None:
-    assert pickle.loads(pickle.dumps(tt)) is tt  # noqa: S301  — our own
+    assert pickle.loads(cloudpickle.dumps(tt)) is tt  # noqa: S301  — our own
 
 
 # What is said before it begins

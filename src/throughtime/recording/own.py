@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from throughtime.errors import NoGradientError
@@ -55,15 +55,25 @@ class Own:
             own.loops += [(row, states) for row in rows if row.steps > 1]
         return own
 
-    def beside(self, recorded: Sequence[LayerTrace]) -> tuple[list[LayerTrace], list[str]]:
+    def beside(
+        self,
+        recorded: Sequence[LayerTrace],
+        together: Callable[[], Iterable[Collection[str]]] = lambda: (),
+    ) -> tuple[list[LayerTrace], list[str]]:
         """All rows, with the layers that a kernel runs, and what is to be told of the loops.
 
         A loop that hands on the state of one recorded layer and nothing else is that layer: its
-        row is the recorded one, unless that fell apart. A loop that holds more takes its layers in.
+        row is the recorded one, unless that fell apart. So it is with several layers of which the
+        trace measures the joint state; ``together``: their names. A loop that holds more takes its
+        layers in.
         """
         rows, shown = list(recorded), []
         for row, states in self.loops:
             inside = [one for one in rows if _base(one.name) in states.covers]
+            if _are_all(inside, row) and any(
+                {one.name for one in inside} <= set(names) for names in together()
+            ):
+                continue
             if inside and not states.joint:
                 if row.spoilt or not any(one.fragments > 1 or one.spoilt for one in inside):
                     continue
@@ -89,6 +99,13 @@ class Own:
         if not states.joint and len(states.covers) == 1 and states.covers <= self.replaced:
             return next(iter(states.covers))
         return states.place if states.name in taken else states.name
+
+
+def _are_all(layers: Sequence[LayerTrace], loop: LayerTrace) -> bool:
+    """Whether these layers, several and whole, hold all that the loop hands on."""
+    whole = len(layers) > 1 and not any(one.fragments > 1 or one.spoilt for one in layers)
+    numbers = sum(one.states[0].numel() for one in layers)
+    return whole and numbers == loop.states[0].numel()
 
 
 def _traces(

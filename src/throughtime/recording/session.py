@@ -34,7 +34,7 @@ from throughtime.recording.courses import count_loops, with_courses
 from throughtime.recording.fragments import Fragments
 from throughtime.recording.keeping import Keeping
 from throughtime.recording.lengths import Lengths, with_lengths
-from throughtime.recording.links import find_links
+from throughtime.recording.links import find_links, stacks
 from throughtime.recording.marks import Marks
 from throughtime.recording.names import path_of, unique_names
 from throughtime.recording.own import Own
@@ -212,7 +212,11 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         layers = self._recorder.following.instead(layers, fragments.kept)
         if isinstance(self._own, ThroughtimeError):
             raise self._own
-        layers, told = self._own.beside(layers)
+        links = find_links(fragments.kept, names)
+        jointly = cache(partial(self._recorder.joints.traces, fragments.kept, names))
+        layers, told = self._own.beside(
+            layers, lambda: [*(joint.names for joint in jointly()), *stacks(links)]
+        )
         layers += scans
         called = {name: one.calls for name, one in zip(names, fragments.kept, strict=True)}
         if not layers:
@@ -220,12 +224,12 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             self._refuse(chains)
         return Trace(
             tuple(layers),
-            find_links(fragments.kept, names),
+            links,
             (*self._notes(chains), *told, *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
             feeds=(*_feeds(fragments.kept, names), *scan_feeds(self._scans.calls, scans, called)),
-            jointly=cache(partial(self._recorder.joints.traces, fragments.kept, names)),
+            jointly=jointly,
             sources=tuple(witness.sources),
             loss_finite=witness.loss_finite,
             facts=self._recorder.sweep.facts(self._ends(reached)),

@@ -31,6 +31,16 @@ def find_links(chains: Sequence[Chain], names: Sequence[str]) -> tuple[Link, ...
     return tuple(links)
 
 
+def stacks(links: Sequence[Link]) -> list[set[str]]:
+    """The names of the layers that stand on one another, each stack for itself."""
+    found: list[set[str]] = []
+    for link in links:
+        names = {*link.below, link.above}
+        touched = [one for one in found if one & names]
+        found = [one for one in found if one not in touched] + [names.union(*touched)]
+    return found
+
+
 def _reads(above: Sequence[Call], below: Sequence[Call]) -> bool:
     if len(above) != len(below):
         return False
