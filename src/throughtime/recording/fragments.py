@@ -33,6 +33,12 @@ class Fragments:
         dropped = {id(chain) for group in by_first.values() for chain in group[1:]}
         return cls(tuple(chain for chain in chains if id(chain) not in dropped), by_first)
 
+    def whole(self) -> set[str]:
+        """The names of the layers that did not fall apart, and whose record is not spoilt."""
+        broken = {group[0].name for group in self.by_first.values()}
+        broken |= {chain.name for chain in self.kept if chain.spoilt()}
+        return {chain.name for chain in self.kept} - broken
+
     def rows(
         self, chains: Sequence[Chain], names: Sequence[str], traces: Sequence[LayerTrace]
     ) -> list[LayerTrace]:

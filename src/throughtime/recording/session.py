@@ -154,7 +154,10 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             self._recorder.following.read(self._recorder.roots, self._recorder.witness)
             try:
                 recorder = self._recorder
-                found = recorder.discovery.found.values()
+                found = [*recorder.discovery.found.values()]
+                # A loop that hands on the state of a layer that is whole need not be read.
+                layers = self._fragments.whole() if any(one.covers for one in found) else set()
+                found = [one for one in found if one.joint or not one.covers or one.covers - layers]
                 self._own = Own.read(self._marks.values(), found, recorder.roots, recorder.witness)
             except ThroughtimeError as error:
                 self._own = error
@@ -196,9 +199,8 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             raise InputError("the trace is ready when the block has ended: leave the 'with' first")
         witness = self._recorder.witness
         count_loops(self._recorder.calls)
-        chains = find_chains(self._recorder.calls)
+        chains, fragments = self._chains, self._fragments
         reached = [chain for chain in chains if chain.reached]
-        fragments = Fragments.of(reached)
         names = unique_names([chain.name for chain in fragments.kept])
         traces = [
             self._ahead.told(trace, chain)
@@ -241,6 +243,14 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             self._recorder.sweep.put_back()
 
     @cached_property
+    def _chains(self) -> list[Chain]:
+        return find_chains(self._recorder.calls)
+
+    @cached_property
+    def _fragments(self) -> Fragments:
+        return Fragments.of([chain for chain in self._chains if chain.reached])
+
+    @cached_property
     def _unseen(self) -> list[str]:
         """What is recurrent in the model, and neither recorded nor marked, in a sentence each."""
         scripts = [
@@ -271,7 +281,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             yield f"no gradient could reach layer {name!r}: {silent[name]}"
         yield from scan_notes(self._scans.calls)
         replaced = self._own.replaced if isinstance(self._own, Own) else ()
-        yield from Fragments.of([chain for chain in chains if chain.reached]).notes(replaced)
+        yield from self._fragments.notes(replaced)
 
     def _padding(self, chains: Sequence[Chain]) -> list[str]:
         """A note, and a warning, if a batch looks padded and nobody said how long it really is."""
