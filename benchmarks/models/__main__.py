@@ -20,10 +20,12 @@ PAGE = Path(__file__).parent / "results.md"
 ABOUT = (
     "Written by `python -m benchmarks.models --write`. Each model comes from its "
     "package, unchanged, with a tiny random configuration. *Seen* counts the recurrent layers that "
-    "have a trace, *verified* is the largest relative difference between a gradient rebuilt from "
-    "the trace and autograd's, *horizon* is the largest lag with a median gain of at least 1 %."
+    "have a trace; *verified* is the largest relative difference between a gradient rebuilt from "
+    "the trace and autograd's (0 where the trace is read off autograd's graph); *together* is what "
+    "the verdict on several layers stands on; *horizon* is the largest lag with a median gain of "
+    "at least 1 %, layer by layer."
 )
-COLUMNS = ("package", "model", "seen", "verified", "horizon", "of", "verdict")
+COLUMNS = ("package", "model", "seen", "verified", "together", "horizon", "of", "verdict")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

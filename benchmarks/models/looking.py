@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import throughtime as tt
 from benchmarks.models.model import PublicModel
 
-_SEVERAL = ("series", "stack")  # rows of a diagnosis that stand for several layers
+_JOINTLY = {"stack"}
+_INPUTS = "inputs"
+_SEVERAL = {"series", _INPUTS, *_JOINTLY}  # rows of a diagnosis that stand for several layers
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Look:
         verdict: of the whole model.
         verdicts: of its layers, each once.
         horizons: the smallest and the largest horizon.
+        joint: what the verdict on several layers stands on: their joint state, the gain at the
+            inputs, or the best of them alone; empty for one layer.
         seconds: of the diagnosis.
         said: the message, where nothing could be measured.
     """
@@ -34,6 +38,7 @@ class Look:
     verdicts: tuple[str, ...] = ()
     horizons: tuple[int, ...] = ()
     span: int = 0
+    joint: str = ""
     seconds: float = 0.0
     said: str = ""
 
@@ -60,8 +65,18 @@ class Look:
             tuple(dict.fromkeys(layer.verdict for layer in layers)),
             (min(horizons), max(horizons)) if horizons else (),
             max((layer.span for layer in layers), default=0),
+            _together(found),
             time.perf_counter() - start,
         )
+
+
+def _together(found: tt.Diagnosis) -> str:
+    kinds = {layer.kind for layer in found.layers}
+    if kinds & _JOINTLY:
+        return "jointly"
+    if _INPUTS in kinds:
+        return "at the inputs"
+    return "the best layer" if "series" in kinds else ""
 
 
 def row(look: Look) -> tuple[str, ...]:
@@ -75,6 +90,7 @@ def row(look: Look) -> tuple[str, ...]:
             "",
             "",
             "",
+            "",
             model.note or look.said,
         )
     low, high = map(str, look.horizons or ("", ""))
@@ -83,6 +99,7 @@ def row(look: Look) -> tuple[str, ...]:
         model.name,
         f"{look.seen} of {model.layers}",
         "not compared" if look.verified is None else f"{look.verified:.0e}",
+        look.joint,
         low if low == high else f"{low} to {high}",
         str(look.span),
         look.verdict + (f"; {model.note}" if model.note else ""),

@@ -313,7 +313,7 @@ class Diagnosis:
 
 def _check_in_words(layer: LayerDiagnosis) -> str:
     if layer.checked_by and layer.kind == "inputs":
-        return "checked by finite differences"
+        return f"checked by {layer.checked_by.partition(' at lag')[0]}"
     if layer.checked_by and layer.kind == "marked":
         return "read from the autograd graph itself"
     if layer.verified == 0 and layer.checked_by:

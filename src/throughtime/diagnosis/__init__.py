@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from throughtime.diagnosis import head, mistakes, pictures, routes, thresholds, whole
 from throughtime.diagnosis.decided import decide
-from throughtime.diagnosis.inputs import diagnose_inputs
+from throughtime.diagnosis.inputs import diagnose_inputs, of_inputs
+from throughtime.diagnosis.mistakes import assumed_span
+from throughtime.diagnosis.words import finding
 from throughtime.errors import InputError, NoGradientError, NothingRecordedError, plain
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis
 from throughtime.problem import Problem, checked_pair, shown
 from throughtime.recording import capture, observe
 from throughtime.recording.lengths import Lengths
+from throughtime.sweeps.graph import THE_OUTPUT
 from throughtime.trace import Trace
 from throughtime.typed import checked_span
 
@@ -110,7 +113,54 @@ def diagnose_closure(
         return diagnose_inputs(error, model, closure, span)
     if trivial_loss is not None:
         trace = replace(trace, run={**trace.run, "trivial_loss": float(trivial_loss)})
-    return _of_trace(trace, span, deep)
+    answer = _of_trace(trace, span, deep)
+    if answer.verdict == "unknown" and _series_of(answer) is not None:
+        return _by_the_inputs(answer, model, closure, span)
+    return answer
+
+
+def _series_of(answer: Diagnosis) -> LayerDiagnosis | None:
+    """The row that decided, where that is one of layers in series."""
+    series = (one for one in answer.layers if one.kind == "series")
+    return next((one for one in series if one.name == answer.decided_by), None)
+
+
+def _by_the_inputs(
+    answer: Diagnosis, model: nn.Module, closure: Closure, span: int | None
+) -> Diagnosis:
+    """The answer where layers in series were measured one by one: what arrives at the inputs.
+
+    A dependency may change layers on its way. The inputs show what is left in the end, whichever
+    way it took; where that cannot be measured, nothing is known, as before. So it is where the loss
+    cannot be taken apart by steps at the model's own output: a recurrence may come after any other
+    place.
+    """
+    try:
+        layer, whole_model = of_inputs(model, closure, span)
+    except (InputError, RuntimeError):
+        return answer
+    target = whole_model.target
+    if layer.verdict == "unknown" or target.name != THE_OUTPUT or not target.shape:
+        return answer
+    rows = tuple(one for one in answer.layers if one.name != answer.decided_by)
+    told = [one for one in answer.findings if one.disease != "series"]
+    if span is None and layer.span != answer.span:
+        words = assumed_span.said(layer.span, whole_model.source.steps)
+        given = finding("assumed span", layer.name, words, {"span_steps": layer.span})
+        told = [given if one.disease == "assumed span" else one for one in told]
+    return replace(
+        answer,
+        verdict=layer.verdict,
+        rate=layer.rate,
+        horizon=layer.horizon,
+        reaches_end=layer.reaches_end,
+        span=layer.span,
+        sentence=layer.sentence,
+        korean=layer.korean,
+        decided_by=layer.name,
+        layers=(*rows, layer),
+        findings=(*layer.findings, *told),
+    )
 
 
 def _of_trace(trace: Trace, span: int | None, deep: bool) -> Diagnosis:

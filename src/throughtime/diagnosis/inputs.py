@@ -1,7 +1,7 @@
 """A model in which no recurrence is recorded: judged by the gain at its inputs, by every route.
 
 ``healthy`` is said of a gain that was measured at the span itself, and that finite differences
-confirm; what lacks either is ``unknown``.
+or forward mode confirm; what lacks either is ``unknown``.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from throughtime.diagnosis.reach import EXPLODED, VANISHED, Reach, read
 from throughtime.diagnosis.words import Said, finding
 from throughtime.errors import InputError, NothingRecordedError
 from throughtime.findings import Diagnosis, Finding, LayerDiagnosis, Measurement, Verdict
-from throughtime.measures.reach import WholeReach, nudged, whole_reach
+from throughtime.measures.reach import Check, WholeReach, checked, whole_reach
 from throughtime.typed import checked_span
 
 NAME, KIND = "the whole model", "inputs"
 
-# Finite differences may miss the gradient by so large a share of it.
+# The check may miss the gradient by so large a share of it.
 _AGREE = 0.1
 # So much of the gradient at the inputs may come by another way than through the target.
 _BYPASS = 1e-3
@@ -52,34 +52,43 @@ def diagnose_inputs(
     Args:
         error: why there is no other one; raised again where no module of the model ran.
         model: as for ``observe``.
-        closure: as for ``observe``; it runs again, twice for each finite difference.
+        closure: as for ``observe``; it runs again for the check, up to seven times.
         span: as for ``diagnose``.
     """
     if not error.seen:
         raise error
     span = None if span is None else checked_span(span, "diagnose")
     try:
-        whole = whole_reach(model, closure, span=span)
+        layer, whole = of_inputs(model, closure, span)
     except (InputError, RuntimeError) as reason:
         return _unknown(error, span, failed(str(reason).removeprefix("reach: ")))
-    gain = _by_part(whole.gains())
-    reach = _judged(gain, whole, span)
-    difference = None
-    if reach.verdict != "non-finite" and whole.probe is not None:
-        difference = nudged(model, closure, whole.probe)
-    gap = _gap(reach, whole, difference)
-    said = verdict_of(reach, whole.source.name) if gap is None else Said(gap.sentence, gap.korean)
-    layer = _layer(reach, gain, gap, said, _checked_by(whole, difference))
-    seen = finding("not recorded", NAME, not_recorded(error), {"seen": error.seen})
-    remarks = [seen]
-    if span is None and reach.longest > 0:
-        told = assumed_span.said(reach.span)
-        remarks.append(finding("assumed span", NAME, told, {"span_steps": reach.span}))
-    findings = (*([] if gap is None else [gap]), *_found(reach, gap, said), *remarks)
+    findings = [*layer.findings]
+    findings.append(finding("not recorded", NAME, not_recorded(error), {"seen": error.seen}))
+    if span is None and whole.source.steps > 1:
+        told = assumed_span.said(layer.span, whole.source.steps)
+        findings.append(finding("assumed span", NAME, told, {"span_steps": layer.span}))
     return Diagnosis(
         layer.verdict, layer.rate, layer.horizon, layer.reaches_end, layer.span, layer.sentence,
-        NAME, (replace(layer, findings=findings),), findings, (), _run(whole), layer.korean,
+        NAME, (replace(layer, findings=tuple(findings)),), tuple(findings), (), _run(whole),
+        layer.korean,
     )  # fmt: skip  # a list, not a column
+
+
+def of_inputs(
+    model: nn.Module, closure: Callable[[], Any], span: int | None
+) -> tuple[LayerDiagnosis, WholeReach]:
+    """The whole model as one row, and what was measured; raises what ``reach`` does."""
+    whole = whole_reach(model, closure, span=span)
+    gain = _by_part(whole.gains())
+    reach = _judged(gain, whole, span)
+    check = None
+    if reach.verdict != "non-finite" and whole.probe is not None:
+        check = checked(model, closure, whole.probe)
+    gap = _gap(reach, whole, check)
+    said = verdict_of(reach, whole.source.name) if gap is None else Said(gap.sentence, gap.korean)
+    layer = _layer(reach, gain, gap, said, _checked_by(whole, check))
+    found = [*([] if gap is None else [gap]), *_found(reach, gap, said)]
+    return replace(layer, findings=tuple(found)), whole
 
 
 def _by_part(gain: Measurement) -> Measurement:
@@ -99,7 +108,8 @@ def _judged(gain: Measurement, whole: WholeReach, span: int | None) -> Reach:
     A gain that exceeds the reference a hundredfold explodes only if it exceeds lag 0 as much:
     attention may well look past the nearest step.
     """
-    reach = read(gain, whole.source.steps, span)
+    longest = len(gain.coords["lag"]) - 1  # as far back as any step reaches that the loss reads
+    reach = read(gain, whole.source.steps, span or longest or None)
     if reach.verdict == "non-finite" or reach.gap:
         return reach
     if reach.extrapolated:
@@ -111,7 +121,7 @@ def _judged(gain: Measurement, whole: WholeReach, span: int | None) -> Reach:
     return replace(reach, verdict="exploding" if above > EXPLODED else verdict)
 
 
-def _gap(reach: Reach, whole: WholeReach, difference: float | None) -> Finding | None:
+def _gap(reach: Reach, whole: WholeReach, check: Check | None) -> Finding | None:
     """Why there is no verdict; None where the gain may be judged."""
     if reach.verdict == "non-finite":
         return None
@@ -121,10 +131,10 @@ def _gap(reach: Reach, whole: WholeReach, difference: float | None) -> Finding |
     if whole.bypass > _BYPASS:
         share = {"share_past_the_target": whole.bypass}
         return finding("check failed", NAME, bypassed(whole), share)
-    if difference is not None and difference > _AGREE:
-        share = {"difference_from_finite_differences": difference}
-        return finding("check failed", NAME, contradicted(difference), share)
-    if reach.verdict == "healthy" and difference is None:
+    if check is not None and check.difference > _AGREE:
+        share = {"difference_from_" + check.way.replace(" ", "_"): check.difference}
+        return finding("check failed", NAME, contradicted(check), share)
+    if reach.verdict == "healthy" and check is None:
         return finding("not checked", NAME, unchecked(), {})
     return None
 
@@ -157,7 +167,7 @@ def _layer(
         reach.gain_at_span if gap is None else None,
         said.english,
         None,
-        "" if checked_by else "finite differences could not tell",
+        "" if checked_by else "neither finite differences nor forward mode could tell",
         (),
         pictures.plain([gain]),
         said.korean,
@@ -165,11 +175,11 @@ def _layer(
     )
 
 
-def _checked_by(whole: WholeReach, difference: float | None) -> str:
-    if difference is None or difference > _AGREE or whole.probe is None:
+def _checked_by(whole: WholeReach, check: Check | None) -> str:
+    if check is None or check.difference > _AGREE or whole.probe is None:
         return ""
     return (
-        f"finite differences at lag {whole.probe.lag} agree to {max(difference, 1e-6):.0e}, and "
+        f"{check.way} at lag {whole.probe.lag}: agrees to {max(check.difference, 1e-6):.0e}, and "
         f"the gradient through the target is all that autograd sends"
     )
 

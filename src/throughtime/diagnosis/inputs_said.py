@@ -5,7 +5,7 @@ from __future__ import annotations
 from throughtime.diagnosis.reach import Reach
 from throughtime.diagnosis.words import Said, percent, steps
 from throughtime.errors import NothingRecordedError, plain
-from throughtime.measures.reach import WholeReach
+from throughtime.measures.reach import Check, WholeReach
 
 
 def verdict_of(reach: Reach, source: str) -> Said:
@@ -72,27 +72,28 @@ def bypassed(whole: WholeReach) -> Said:
     )
 
 
-def contradicted(difference: float) -> Said:
-    """Finite differences disagree."""
+def contradicted(check: Check) -> Said:
+    """The check disagrees."""
+    difference = percent(check.difference)
     return Said(
         f"The check of the gain at the inputs failed: moving an input changes the loss by "
-        f"{percent(difference)} more or less than autograd says. Does the closure draw a new "
+        f"{difference} more or less than autograd says. Does the closure draw a new "
         "batch at every call?",
         "입력에서 잰 이득의 검산이 실패했습니다. 입력을 조금 움직였을 때 손실의 변화가 autograd의 "
-        f"값과 {percent(difference)} 다릅니다. closure가 호출할 때마다 새 배치를 뽑는지 "
+        f"값과 {difference} 다릅니다. closure가 호출할 때마다 새 배치를 뽑는지 "
         "확인하십시오.",
     )
 
 
 def unchecked() -> Said:
-    """Finite differences cannot tell."""
+    """Neither finite differences nor forward mode can tell."""
     return Said(
-        "The gain at the inputs looks healthy, but finite differences could not check it: too few "
-        "digits, a packed sequence, or a closure that does not run twice. Without a check there "
-        "is no verdict.",
-        "입력에서 잰 이득은 정상으로 보이지만 유한 차분으로 검산하지 못했습니다. 수의 자릿수가 "
-        "모자라거나, 묶음 시퀀스이거나, closure를 두 번 실행할 수 없습니다. 검산 없이는 판정하지 "
-        "않습니다.",
+        "The gain at the inputs looks healthy, but it could not be checked: finite differences "
+        "have too few digits and forward mode fails, or the sequence is packed, or the closure "
+        "does not run twice. Without a check there is no verdict.",
+        "입력에서 잰 이득은 정상으로 보이지만 검산하지 못했습니다. 유한 차분은 자릿수가 모자라고 "
+        "순방향 미분은 쓸 수 없거나, 묶음 시퀀스이거나, closure를 두 번 실행할 수 없습니다. 검산 "
+        "없이는 판정하지 않습니다.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from throughtime.errors import NoGradientError
 from throughtime.recording.courses import with_marked_course
@@ -13,6 +14,9 @@ from throughtime.recording.marks import MarkedRun, Marks, Root
 from throughtime.recording.names import unique_names
 from throughtime.recording.witness import Witness
 from throughtime.trace import LayerTrace
+
+Pair = tuple[LoopStates | str, LoopStates | str]
+"""A loop, or the name of a recorded layer, and what reads it."""
 
 
 @dataclass
@@ -24,12 +28,14 @@ class Own:
         loops: those that were found, each with its states.
         notes: what could not be read, and why.
         replaced: the recorded layers that fell apart, and whose loop stands in their place.
+        shown: the names of the rows of each loop, by its identity.
     """
 
     marked: list[LayerTrace] = field(default_factory=list)
     loops: list[tuple[LayerTrace, LoopStates]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
+    shown: dict[int, list[str]] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -91,8 +97,27 @@ class Own:
                 for one in rows
             ]
             rows.append(replace(row, name=name))
+            self.shown.setdefault(id(states), []).append(name)
             notes.append(_note(name, states, row))
         return [*rows, *self.marked], [*notes, *self.notes]
+
+    def feeds(self, pairs: Iterable[Pair], rows: Sequence[LayerTrace]) -> list[tuple[str, str]]:
+        """By the names of their rows: who reads whom; the first sequence of one that of another."""
+
+        def named(one: LoopStates | str) -> list[str]:
+            if not isinstance(one, str) and id(one) in self.shown:
+                return self.shown[id(one)]
+            layers = {one} if isinstance(one, str) else one.covers
+            return [row.name for row in rows if _base(row.name) in layers]
+
+        found: dict[tuple[str, str], None] = {}
+        for below, above in pairs:
+            lower, upper = named(below), named(above)
+            alike = len(lower) == len(upper)
+            found |= dict.fromkeys(
+                zip(lower, upper, strict=True) if alike else product(lower, upper)
+            )
+        return [pair for pair in found if pair[0] != pair[1]]
 
     def _name(self, states: LoopStates, taken: Sequence[str]) -> str:
         """The name of the layer that a loop replaces, or its own, or that of its function."""

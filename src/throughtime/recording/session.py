@@ -221,6 +221,11 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
         )
         layers += scans
         called = {name: one.calls for name, one in zip(names, fragments.kept, strict=True)}
+        feeds = [
+            *_feeds(fragments.kept, names),
+            *scan_feeds(self._scans.calls, scans, called),
+            *self._own.feeds(self._recorder.discovery.feeds, layers),
+        ]
         if not layers:
             checked_scans(self._scans.calls, self.backwards)
             self._refuse(chains)
@@ -230,7 +235,7 @@ class capture:  # noqa: N801  — a context manager reads as a verb, as torch.no
             (*self._notes(chains), *told, *untold, *self._padding(reached)),
             tuple(finding for layer in layers for finding in layer.findings),
             _about(layers[0]) | ({"part": True} if self._unseen else {}),
-            feeds=(*_feeds(fragments.kept, names), *scan_feeds(self._scans.calls, scans, called)),
+            feeds=tuple(dict.fromkeys(feeds)),
             jointly=jointly,
             sources=tuple(witness.sources),
             loss_finite=witness.loss_finite,

@@ -197,7 +197,8 @@ def trusted(layer: LayerDiagnosis) -> bool:
 def check(layer: LayerDiagnosis) -> str:
     """How far the trace agrees with autograd (relative difference), or why that is not known."""
     if trusted(layer) and layer.kind == "inputs":
-        return say("checked by finite differences")
+        forward = layer.checked_by.startswith("forward mode")
+        return say("checked by forward mode" if forward else "checked by finite differences")
     if trusted(layer) and layer.kind == "marked":
         return say("read from the autograd graph itself")
     if layer.verified == 0 and trusted(layer):

@@ -29,11 +29,12 @@ def said_of_episodes(span: int) -> Said:
     )
 
 
-def said(span: int) -> Said:
-    """Which span was taken, and how to give another one."""
+def said(span: int, steps: int | None = None) -> Said:
+    """Which span was taken of ``steps`` (default: span + 1), and how to give another one."""
+    taken = f"T − 1 = {span}" if steps in (None, span + 1) else str(span)
     return Said(
-        f"No span was given: took T − 1 = {span}, the longest lag of the capture. If the task "
+        f"No span was given: took {taken}, the longest lag of the capture. If the task "
         "needs less, say so with --span (span= in Python).",
-        f"span이 주어지지 않아 캡처에서 가장 긴 시차인 T − 1 = {span}을 사용했습니다. 과제에 더 "
+        f"span이 주어지지 않아 캡처에서 가장 긴 시차인 {taken}을 사용했습니다. 과제에 더 "
         "짧은 거리만 필요하다면 --span(파이썬에서는 span=)으로 지정하십시오.",
     )

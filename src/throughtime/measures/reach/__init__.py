@@ -7,12 +7,14 @@ step from the last tensor with a time axis back to the first, and the norm is re
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import nn
 
 from throughtime.findings import Measurement
 from throughtime.measures.reach.nudge import Nudged, nudged
 from throughtime.measures.reach.places import Place
+from throughtime.measures.reach.tangent import carried
 from throughtime.measures.reach.whole import ANCHORS, QUANTILES, Closure, WholeReach, whole_reach
 from throughtime.problem import checked_pair
 from throughtime.typed import checked_count
@@ -59,4 +61,20 @@ def reach(
     return whole_reach(model, closure, source, target, anchors).gains(quantiles)
 
 
-__all__ = ["Nudged", "WholeReach", "nudged", "reach", "whole_reach"]
+class Check(NamedTuple):
+    """How far the gradient is from what another way of differentiating gives, and which."""
+
+    difference: float
+    way: str
+
+
+def checked(model: nn.Module, closure: Closure, probe: Nudged) -> Check | None:
+    """By finite differences; where these cannot tell, in forward mode; None where neither can."""
+    for way, measure in (("finite differences", nudged), ("forward mode", carried)):
+        difference = measure(model, closure, probe)
+        if difference is not None:
+            return Check(difference, way)
+    return None
+
+
+__all__ = ["Check", "WholeReach", "checked", "reach", "whole_reach"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from throughtime.recording.calls import Passes
+from throughtime.recording.discovery.behind import Behind
 from throughtime.recording.discovery.cut import Cut, Cutter
-from throughtime.recording.discovery.events import Events, Site, transformed
+from throughtime.recording.discovery.events import Events, Key, Site, transformed
 from throughtime.recording.discovery.graph import Graph
 from throughtime.recording.discovery.loops import MIN, Finder, Loop
 from throughtime.recording.discovery.naming import name_of, place_of, where_of
@@ -57,6 +58,8 @@ class Discovery:
         self.found: dict[tuple[Any, ...], LoopStates] = {}
         self.weights: set[int] = set()
         self.short: dict[str, int] = {}
+        self.feeds: dict[tuple[LoopStates | str, LoopStates | str], None] = {}
+        self._scans: list[tuple[Key, list[Key]]] = []
         self._sites: list[Site] = []
 
     def begin(self) -> None:
@@ -94,8 +97,15 @@ class Discovery:
         if event is not None and layers:
             event.kernel = tuple(dict.fromkeys(layers))
             fed = args[0]
-            if isinstance(fed, Tensor) and fed.grad_fn is not None:
-                event.fed = (fed.grad_fn, fed.output_nr)
+            if isinstance(fed, Tensor):
+                event.fed = _key(fed)
+
+    def scanned(self, output: Tensor, given: Iterable[Tensor | None]) -> None:
+        """The user shows what a scan made from what it was given: the loop that did is no other."""
+        made = _key(output)
+        if made is not None:
+            keys = (_key(one) for one in given if one is not None)
+            self._scans.append((made, [key for key in keys if key is not None]))
 
     def look(self) -> list[RemovableHandle]:
         """Before a backward pass: find the loops, and hang hooks on their states."""
@@ -118,17 +128,46 @@ class Discovery:
         graph = Graph(events.events)
         self._sites = told_apart(events.events, sites)
         found = Finder(events.events, self._sites, graph).find()
+        behind = Behind(graph, found.loops)
+        scanned = self._scanned(behind, graph)
         handles: list[RemovableHandle] = []
-        for loop in found.loops:
+        states: dict[int, LoopStates] = {}
+        for number, loop in enumerate(found.loops):
             keys = (key for n in loop.events for key in events.events[n].keys)
             if any(marked(key[0]) for key in keys for marked in self._marked):
                 continue
             cut = Cutter(loop, graph).cut()
-            if cut is not None:
-                handles += self._show(loop, cut, graph)
+            if cut is None:
+                continue
+            if number in scanned:
+                self.weights.update(*(self._sites[site].weights for site in loop.sites))
+            elif shown := self._show(loop, cut, graph):
+                handles += shown
+                states[number] = self._states_of(loop, cut, graph)
         for loop in found.short:
             self._tell_short(loop, graph)
+        self._note_feeds(behind, states)
         return handles
+
+    def _scanned(self, behind: Behind, graph: Graph) -> set[int]:
+        """The loops that made what the user shows as a scan."""
+        found: set[int] = set()
+        for output, given in self._scans:
+            known = {value for key in given for value in graph.resolve(key)}
+            found |= behind.made(graph.resolve(output), known)
+        self._scans.clear()
+        return found
+
+    def _note_feeds(self, behind: Behind, states: dict[int, LoopStates]) -> None:
+        """Who reads whom, where one of the two is a loop that has states."""
+        readers: list[tuple[LoopStates | str, set[int | str]]]
+        readers = [(states[n], behind.of_loop(n)) for n in states]
+        readers += behind.of_layers().items() if states else ()
+        for upper, lowers in readers:
+            for lower in lowers:
+                below = states.get(lower) if isinstance(lower, int) else lower
+                if below is not None and not (isinstance(below, str) and isinstance(upper, str)):
+                    self.feeds[below, upper] = None
 
     def _tell_short(self, loop: Loop, graph: Graph) -> None:
         modules = (module for site in loop.sites for module in self._sites[site].modules)
@@ -147,11 +186,11 @@ class Discovery:
             for where, count in self.short.items()
         ]
 
-    def _show(self, loop: Loop, cut: Cut, graph: Graph) -> Iterator[RemovableHandle]:
-        """The states of a loop, unless it is not the model's, or a value is gone."""
+    def _show(self, loop: Loop, cut: Cut, graph: Graph) -> list[RemovableHandle]:
+        """The hooks on the states of a loop; none if it is not the model's, or a value is gone."""
         states = self._values(cut)
         if not states:
-            return
+            return []
         middle = len(states) // 2
         leaves = {
             id(leaf): leaf
@@ -161,7 +200,7 @@ class Discovery:
         sites = [self._sites[site] for site in loop.sites]
         modules = [module for site in sites for module in site.modules]
         if not self._names.known((*leaves, *modules)):
-            return
+            return []
         self.weights.update(leaves, *(site.weights for site in sites))
         marks = self._states_of(loop, cut, graph)
         marks.weights.keep(leaves.values())
@@ -173,9 +212,11 @@ class Discovery:
             if number <= cut.times[0]
             for key in graph.events[number].cuts
         )
+        handles: list[RemovableHandle] = []
         for state, wall, time in zip(states, walls, cut.times, strict=True):
             self._witness.place(state[0], graph.events[time].place)
-            yield from marks.show(state, wall)
+            handles += marks.show(state, wall)
+        return handles
 
     def _values(self, cut: Cut) -> list[tuple[Part, ...]]:
         """The tensors of all states; none where one is gone, or they differ in shape."""
@@ -206,6 +247,10 @@ class Discovery:
         number, slot = value
         event = self._events.events[number]
         return part_of(event, slot, self._events.before_writes)
+
+
+def _key(tensor: Tensor) -> Key | None:
+    return None if tensor.grad_fn is None else (tensor.grad_fn, tensor.output_nr)
 
 
 def _walls(loop: Loop, cut: Cut, graph: Graph) -> list[bool]:

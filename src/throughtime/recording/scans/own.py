@@ -92,6 +92,7 @@ def _check(given: dict[str, Tensor | None]) -> None:
 def _note(listener: Scans, given: dict[str, Tensor | None], name: str) -> None:
     with torch.no_grad():
         call = listener.note(_Own(), _completed(given), given["output"], name)
+    listener.made_by_hand(given)
     for probe in _Own.probes:
         tensor = given.get(probe)
         if tensor is not None:

@@ -202,6 +202,13 @@ class Scans:
         handles: list[RemovableHandle] = [listen(tensor, receive)]
         self._recorder.keep(handles, graph=False)
 
+    def made_by_hand(self, given: Mapping[str, Tensor | None]) -> None:
+        """A scan of the user's own made ``given["output"]``: no loop that did so is another one."""
+        output = given["output"]
+        if output is not None:
+            rest = [tensor for name, tensor in given.items() if name != "output"]
+            self._recorder.discovery.scanned(output, rest)
+
     def _read(self, arguments: Iterable[Any]) -> tuple[Any, ...]:
         """The recorded calls that these arguments depend on; a checkpoint's repetition has none."""
         if self._recorder.backward:

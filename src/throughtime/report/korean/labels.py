@@ -53,6 +53,7 @@ LABELS = {
     "by every route": "모든 경로로",
     "compared with autograd": "autograd와 비교함",
     "checked by finite differences": "유한 차분으로 검산함",
+    "checked by forward mode": "순방향 미분으로 검산함",
     "verified to {number}": "오차 {number} 이내로 일치",
     "of the {span} that the task needs": "과제에 필요한 거리 {span}",
     "times the gradient at lag 0, {span} back": "{span} 전, 시차 0의 기울기에 대한 배율",

@@ -180,12 +180,16 @@ class Watch:
             return looked if looked is not output else None
         if isinstance(output, tuple) and type(output) is tuple and output:
             first = self._look(module, output[0], call, output=True, ids=ids)
-            for one in tensors(output[1:]):
-                self._note(module, one, call, output=True)
+            self._show(module, output[1:], call)
             return (first, *output[1:]) if first is not output[0] else None
-        for one in tensors(output):
-            self._note(module, one, call, output=True)
+        self._show(module, output, call)
         return None
+
+    def _show(self, module: nn.Module, output: Any, call: int) -> None:
+        """Note the tensors in a nest, in which none can be replaced."""
+        for one in tensors(output):
+            if self._look(module, one, call, output=True) is not one:
+                raise RuntimeError("a tensor that a module returns in a nest cannot be replaced")
 
     def _look(self, module: nn.Module, value: Any, call: int, output: bool, ids: Any = None) -> Any:
         """Note a tensor, after ``change`` has had it."""
