@@ -18,12 +18,12 @@ help:  ## list these targets
 demo: .venv/.ready  ## train two networks on real text and show how far back each one's gradient reaches
 	.venv/bin/throughtime demo
 
-test: .venv/.ready  ## everything that CI checks: format, lint, types, import contracts, tests
+test: .venv/.ready .libraries/.ready  ## everything that CI checks: format, lint, types, import contracts, tests
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
-	.venv/bin/pytest -n 2
+	PYTHONPATH=$(CURDIR)/.libraries .venv/bin/pytest -n 2
 	$(MAKE) processors
 
 # Of each layer of the arithmetic the file that compares most closely: capture against plain runs,
@@ -50,6 +50,12 @@ bench: .venv/.ready  ## measure against what people do today; writes docs/benchm
 	$(PYTHON) -m venv --without-pip .venv
 	$(PIP) install $(PIP_ARGS) --no-deps --requirement $(HASHES)
 	$(PIP) install $(PIP_ARGS) --requirement constraints.txt
+	@touch $@
+
+# Public models, for the tests alone: beside the environment and not in it, and without a torch of their own.
+.libraries/.ready: libraries.txt .venv/.locked
+	rm -rf .libraries
+	$(PIP) install $(PIP_ARGS) --no-deps --target .libraries --requirement libraries.txt
 	@touch $@
 
 .venv/.ready: pyproject.toml .venv/.locked

@@ -147,6 +147,15 @@ def test_every_locked_package_has_its_hashes_but_torch() -> None:
     assert (hashed ^ pinned, len(hashed)) == (set(), len(pinned))
 
 
+def test_public_models_are_pinned_with_hashes_and_bring_nothing_that_is_locked() -> None:
+    text = (ROOT / "libraries.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(re.match(r"[\w.-]+==[\d.]+ .*--hash=sha256:", block) for block in blocks)
+    names_of = {block.partition("==")[0] for block in blocks}
+    lock = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
+    assert not names_of & {line.partition("==")[0] for line in lock.splitlines()}
+
+
 def test_the_lock_pins_exactly_and_fits_every_build_of_torch() -> None:
     lock = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     loose = [line for line in lock if not re.fullmatch(r"#.*|[\w.-]+==[\d.]+", line)]
