@@ -1,6 +1,6 @@
 """``python -m benchmarks.modern [--quick] [NAME …]``: run what is missing, print, write the page.
 
-Each finished cell is kept in ``results.jsonl`` and ``forgetting.jsonl``: an interrupted run goes on.
+Each finished cell is kept in ``results.jsonl`` or ``forgetting.jsonl``: a cut run goes on.
 """
 
 from __future__ import annotations

@@ -13,7 +13,12 @@ from torch import Tensor
 
 import throughtime as tt
 from benchmarks.modern.network import Network
-from benchmarks.modern.state_size import effective_state_size
+from benchmarks.modern.state_size import (
+    diagonal_exponents,
+    effective_state_size,
+    factors,
+    largest_factor,
+)
 from benchmarks.modern.task import Batch, losses
 
 VANISHED = -2.0  # log10 of the gain, 1 %
@@ -45,7 +50,9 @@ def of_layer(layer: tt.LayerTrace, lag: int) -> Figures:
     exponents = tt.measures.lyapunov(layer, k=1)
     figures = np.asarray(exponents.values)[:, 0]
     directions = np.asarray(tt.measures.directions(layer, lag=lag).values)
-    size, whole = effective_state_size(layer)
+    steps = factors(layer)
+    size, whole = effective_state_size(steps)
+    exact = diagonal_exponents(steps, len(steps.jacobians) // 5)
     return {
         "name": layer.name,
         "verified": layer.verified,
@@ -53,6 +60,8 @@ def of_layer(layer: tt.LayerTrace, lag: int) -> Figures:
         "gain": _plain(gains[1]),
         "quartiles": [_plain(gains[0]), _plain(gains[2])],
         "exponent": _plain(figures[:3]),  # mean, lowest, highest of the sequences
+        "exact": None if exact is None else _plain([np.mean(exact), min(exact), max(exact)]),
+        "factor": _plain([largest_factor(steps)])[0],
         "directions": _plain(directions),
         "state size": [*_plain([size]), whole],
     }
