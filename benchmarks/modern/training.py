@@ -23,6 +23,7 @@ RATE, CLIP, BATCH = 3e-3, 1.0, 16
 LAG = 40  # of the directions that come back
 LEARNED = 0.9  # of the answers, at every distance
 _HELD_OUT = 1_000_000  # a seed that no training draws
+_JUDGED = 64  # sequences, by their answers
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class _Judge:
 
     def __init__(self, network: nn.Module, size: Size) -> None:
         self._network, self._size = network, size
-        self._held_out = size.batch(256, _HELD_OUT + 1)
+        self._held_out = size.batch(_JUDGED, _HELD_OUT + 1)
         self.learned_at: int | None = None
         self.accuracy: list[float] = []
 
