@@ -8,10 +8,15 @@ half of ``docs/repair.md`` JANET solved every case that first weights alone, tri
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
+
 from throughtime.errors import InputError
 from throughtime.findings import Diagnosis
 from throughtime.prescription.treated import TREATMENTS, canonical
 from throughtime.problem import Problem
+from throughtime.remedies.catalogue import CATALOGUE
+from throughtime.remedies.remedy import SLOTS
 from throughtime.remedies.weights import recurrent_weights
 
 _CELLS = ("janet+chrono", "gru+chrono", "lstm+chrono", "lru")
@@ -19,6 +24,8 @@ _BEST = _CELLS[0]
 _TAME = ("orthogonal+clip", "janet+chrono+clip", "gru+chrono+clip", "lstm+chrono+clip", "clip")
 _OTHERS = ("indrnn", "cornn", "omega", "reconstruction", "lem")
 _BOUNDS = {"states", "clipping"}
+_ROWS_OF_SEVERAL = {"series", "stack"}
+_WHATEVER_RUNS = {"clipping", "window"}  # what these set is no layer's
 
 PLAIN: dict[str, tuple[str, ...]] = {
     "vanishing": (
@@ -67,7 +74,9 @@ def fitting(diagnosis: Diagnosis, problem: Problem, *, keep_cell: bool = False) 
 
     Clipping is joined to others where the problem is trained without any, and not tried by itself
     where the forward pass breaks already. Where the training is truncated before the span, nothing
-    helps without a longer window: every name has it.
+    helps without a longer window: every name has it. Remedies of the catalogue are tried where the
+    model has the parameters that they set, before all others; where scans alone were recorded,
+    nothing that needs a layer of torch's is.
 
     Args:
         diagnosis: of the problem.
@@ -79,12 +88,18 @@ def fitting(diagnosis: Diagnosis, problem: Problem, *, keep_cell: bool = False) 
     """
     keeps = _keeps(problem)
     table = GATED if keeps else PLAIN
+    own = list(_catalogued(diagnosis, problem))
     names = [name for disease in diagnosis.diseases for name in table.get(disease, ())]
     names += [
         one.name
         for one in TREATMENTS.values()
-        if set(one.fits) & set(diagnosis.diseases) and (keeps or one.slot != "gates")
+        if set(one.fits) & set(diagnosis.diseases)
+        and (keeps or one.slot != "gates")
+        and one.name not in CATALOGUE
     ]
+    if {layer.kind for layer in diagnosis.layers} - _ROWS_OF_SEVERAL == {"scan"}:
+        names = [name for name in names if _slots(name) <= _WHATEVER_RUNS]
+    names = own + names
     names = [_without_clip(name, problem) for name in names]
     if "truncated" in diagnosis.diseases and problem.window is not None:
         names = ["window", *(f"window+{name}" for name in names if "window" not in name)]
@@ -94,6 +109,20 @@ def fitting(diagnosis: Diagnosis, problem: Problem, *, keep_cell: bool = False) 
     if _breaks_forwards(diagnosis):
         known = [name for name in known if not _slots(name) <= _BOUNDS]
     return tuple(dict.fromkeys(canonical(name) for name in known))
+
+
+def _catalogued(diagnosis: Diagnosis, problem: Problem) -> Iterator[str]:
+    """What sets parameters that this model has: one of each kind alone, then together."""
+    found = [
+        one.name
+        for one in CATALOGUE.values()
+        if set(one.fits) & set(diagnosis.diseases) and one.found_in(problem.model)
+    ]
+    yield from found
+    by_slot = [[name for name in found if CATALOGUE[name].slot == slot] for slot in SLOTS]
+    several = [names for names in by_slot if names]
+    if len(several) > 1:
+        yield from ("+".join(names) for names in product(*several))
 
 
 def _without_clip(name: str, problem: Problem) -> str:

@@ -11,6 +11,7 @@ from torch import Generator, nn
 
 from throughtime.attributes import with_a_graph
 from throughtime.errors import InputError, ThroughtimeWarning, unknown
+from throughtime.prescription.catalogued import CATALOGUED
 from throughtime.prescription.clipping import CLIPPING
 from throughtime.prescription.constraining import CONSTRAINING
 from throughtime.prescription.initialising import INITIALISING
@@ -27,7 +28,8 @@ from throughtime.typed import checked_span
 NONE = "none"
 
 _KINDS = (
-    REPLACING, INITIALISING, TUNING, CONSTRAINING, REGULARISING, STATES, CLIPPING, WINDOWING
+    REPLACING, INITIALISING, TUNING, CONSTRAINING, REGULARISING, STATES, CLIPPING, WINDOWING,
+    CATALOGUED,
 )  # fmt: skip  # a list, not a column
 
 TREATMENTS: dict[str, Treatment] = {one.name: one for kind in _KINDS for one in kind}

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Generator
 
 from throughtime.problem import Problem
+from throughtime.remedies.remedy import SLOTS, Slot
 
-Slot = Literal[
-    "cell", "matrix", "gates", "gain", "constraint", "gradient", "states", "clipping", "window"
-]
-"""What a treatment sets, in the order in which several are applied: one treatment for each."""
-
-SLOTS: tuple[Slot, ...] = (
-    "cell", "matrix", "gates", "gain", "constraint", "gradient", "states", "clipping", "window"
-)  # fmt: skip  # a list, not a column
+__all__ = ["SLOTS", "Slot", "Treatment"]
 
 
 @dataclass(frozen=True)

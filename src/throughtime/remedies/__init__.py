@@ -3,7 +3,8 @@
 - clipping: ``clip_grad_norm_``, ``clip_grad_value_``, ``AutoClip``, ``ZClip``, ``AGC``,
   ``suggest_clip``; and inside the recurrence ``clip_states_``;
 - initialisation: ``orthogonal_``, ``identity_``, ``chrono_``, ``forget_bias_``, ``uniform_gates_``,
-  ``critical_``;
+  ``critical_``; of state-space layers, delta rules, linear attention and xLSTM ``step_sizes_``,
+  ``state_matrix_``, ``decay_ring_``, ``decay_scales_``, ``forget_ramp_``;
 - parametrisation: ``orthogonal_weights_``, ``spectral_margin_``;
 - regularisation: ``Omega``, ``Flossing`` (and ``floss_``, before training), ``Reconstruction``;
 - replacement: ``replace_``; and the window of truncated backpropagation: ``suggest_window``.
@@ -35,9 +36,14 @@ from throughtime.remedies.initialisation import (
     Critical,
     chrono_,
     critical_,
+    decay_ring_,
+    decay_scales_,
     forget_bias_,
+    forget_ramp_,
     identity_,
     orthogonal_,
+    state_matrix_,
+    step_sizes_,
     uniform_gates_,
 )
 from throughtime.remedies.parametrisation import orthogonal_weights_, spectral_margin_
@@ -67,13 +73,18 @@ __all__ = [
     "clip_states_",
     "clipped_state",
     "critical_",
+    "decay_ring_",
+    "decay_scales_",
     "floss_",
     "forget_bias_",
+    "forget_ramp_",
     "identity_",
     "orthogonal_",
     "orthogonal_weights_",
     "replace_",
     "spectral_margin_",
+    "state_matrix_",
+    "step_sizes_",
     "suggest_clip",
     "suggest_window",
     "total_norm",

@@ -149,11 +149,10 @@ class LinearisedScan(Linearised):
         return stages
 
     def activations(self) -> dict[str, Float[Tensor, "T B H"]]:
-        parts = [slice(t, t + self.block) for t in range(0, self.steps, self.block)]
-        decays = [
-            self.during(part).decay.expand(min(self.block, self.steps - part.start), -1, -1, -1, -1)
-            for part in parts
-        ]
+        decays = []
+        for start in range(0, self.steps, self.block):
+            steps = self.during(slice(start, min(self.steps, start + self.block)))
+            decays.append(steps.decay.expand(*steps.value.shape[:2], -1, -1, -1))  # one of all, too
         return {DECAY: torch.cat(decays).flatten(2)}
 
     def variant(self, name: str) -> LinearisedScan:
