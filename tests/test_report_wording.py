@@ -15,7 +15,8 @@ from throughtime.report import wording
     [
         (0.0, "1"), (-1.0, "0.1"), (-1.38, "0.042"), (-3.0, "0.001"), (2.0, "100"),
         (3.3, "1,995"), (-9.49, "3.2 × 10⁻¹⁰"), (12.0, "1.0 × 10¹²"), (-7.0000001, "1.0 × 10⁻⁷"),
-        (400.5, "3.2 × 10⁴⁰⁰"), (-math.inf, "exactly 0"), (math.inf, "infinite"),
+        (400.5, "3.2 × 10⁴⁰⁰"), (-31_000.4, "10⁻³¹⁰⁰⁰"), (-1.6e32, "10^-1.6e+32"),
+         (-math.inf, "exactly 0"), (math.inf, "infinite"),
         (math.nan, "unknown"), (None, "unknown"),
     ],
 )  # fmt: skip  # what belongs together, on one line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from throughtime.diagnosis.reach import VANISHED, Reach
-from throughtime.diagnosis.words import Said, steps
+from throughtime.diagnosis.words import Said, steps, ten_to
 
 # By so large a share of the horizon a pace may miss it.
 _APART = 0.25
@@ -84,7 +84,7 @@ def power(log10: float) -> str:
         return f"{100 * 10**log10:.2g} %"
     if 0 < log10 < 3:
         return f"{10**log10:.2g}-fold"
-    return f"10^{log10:.1f}"
+    return ten_to(log10)
 
 
 def _bent(reach: Reach) -> Said:

@@ -11,7 +11,7 @@ import math
 from throughtime.diagnosis.checks import Check
 from throughtime.diagnosis.mistakes import not_handed_on, spoilt_record
 from throughtime.diagnosis.reach import Reach
-from throughtime.diagnosis.words import Said, finding, steps
+from throughtime.diagnosis.words import Said, finding, steps, ten_to
 from throughtime.findings import Finding
 from throughtime.trace import LayerTrace
 
@@ -39,8 +39,8 @@ def find(layer: LayerTrace, reach: Reach, check: Check) -> Finding | None:
 
 def _route(layer: LayerTrace, route: tuple[float, int]) -> Finding:
     ratio, lag = route
-    more = f"10^{ratio:.1f} times as much" if math.isfinite(ratio) else "a gradient"
-    mehr = f"10^{ratio:.1f}배의 기울기를" if math.isfinite(ratio) else "기울기를"
+    more = f"{ten_to(ratio)} times as much" if math.isfinite(ratio) else "a gradient"
+    mehr = f"{ten_to(ratio)}배의 기울기를" if math.isfinite(ratio) else "기울기를"
     alone = (
         "as the recurrence alone does"
         if math.isfinite(ratio)
@@ -103,9 +103,9 @@ def too_short(name: str, reach: Reach) -> Said:
         reason = Said("too few to carry on", "연장하기에는 너무 적습니다")
     else:
         reason = Said(
-            f"at its pace the gain there lies between 10^{low:.1f} and 10^{high:.1f}, and the "
+            f"at its pace the gain there lies between {ten_to(low)} and {ten_to(high)}, and the "
             "verdict depends on which",
-            f"이 속도라면 그곳의 이득은 10^{low:.1f}과 10^{high:.1f} 사이이고 어느 쪽인지에 따라 "
+            f"이 속도라면 그곳의 이득은 {ten_to(low)}과 {ten_to(high)} 사이이고 어느 쪽인지에 따라 "
             "판정이 달라집니다",
         )
     return Said(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from throughtime.diagnosis.reach import Reach
-from throughtime.diagnosis.words import Said, percent, steps
+from throughtime.diagnosis.words import Said, percent, steps, ten_to
 from throughtime.errors import NothingRecordedError, plain
 from throughtime.measures.reach import Check, WholeReach
 
@@ -26,9 +26,9 @@ def verdict_of(reach: Reach, source: str) -> Said:
     if reach.verdict == "exploding":
         return Said(
             f"The gradient at {source} grows on its way back: {steps(reach.span)} before the loss "
-            f"it is 10^{reach.gain_at_span or 0:.1f} times as large as one step before it.",
+            f"it is {ten_to(reach.gain_at_span or 0)} times as large as one step before it.",
             f"{_korean(source)}에 도달하는 기울기가 과거로 갈수록 커집니다. 손실보다 "
-            f"{reach.span}스텝 앞에서는 한 스텝 앞의 10^{reach.gain_at_span or 0:.1f}배입니다.",
+            f"{reach.span}스텝 앞에서는 한 스텝 앞의 {ten_to(reach.gain_at_span or 0)}배입니다.",
         )
     return Said(
         f"By every route through the model, less than 1 % of the gradient at {source} is left "

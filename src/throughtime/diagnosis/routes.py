@@ -9,7 +9,7 @@ import numpy as np
 
 from throughtime.diagnosis.reach import VANISHED
 from throughtime.diagnosis.rules.vanishing import ENDINGS, OPENING
-from throughtime.diagnosis.words import Said, finding, percent, steps
+from throughtime.diagnosis.words import Said, finding, percent, steps, ten_to
 from throughtime.errors import plain
 from throughtime.findings import Finding, LayerDiagnosis, Measurement
 from throughtime.measures import routes
@@ -108,9 +108,9 @@ def _share(log10: float) -> Said:
     if log10 == float("-inf"):
         return Said("nothing", "0")
     if log10 > 0.005:
-        factor = f"{10**log10:.1f}" if log10 < 2 else f"10^{log10:.1f}"
+        factor = f"{10**log10:.1f}" if log10 < 2 else ten_to(log10)
         return Said(f"{factor} times as much", f"{factor}배")
-    left = percent(10**log10) if log10 > -2.3 else f"10^{log10:.1f}"
+    left = percent(10**log10) if log10 > -2.3 else ten_to(log10)
     return Said(left, left)
 
 

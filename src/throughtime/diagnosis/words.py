@@ -28,6 +28,13 @@ def signed(rate: float) -> str:
     return text if text.strip("+−0.") else "0"
 
 
+def ten_to(log10: float) -> str:
+    """The number whose log10 is given: ``10^-5.2``, ``10^-31,000``, ``10^-1.6e+32``."""
+    size = abs(log10)
+    digits = f"{log10:.1f}" if size < 1e4 else f"{log10:,.0f}" if size < 1e9 else f"{log10:.1e}"
+    return f"10^{digits}"
+
+
 def percent(share: float) -> str:
     """``87 %``."""
     text = f"{100 * share:.0f} %"

@@ -168,6 +168,10 @@ def confidence(found: Finding) -> str:
     return say("confidence {share}", share=share(min(1.0, max(0.0, value))))
 
 
+_WHOLE, _LONG = 10_000, 10**9
+"""Powers of ten beyond which a number has no digits of its own, and the exponent too many."""
+
+
 def power(log10: float | None) -> str:
     """The number whose log10 is given: ``0.042``, ``3.2 × 10⁻⁹``, ``0`` for minus infinity."""
     if log10 is None or math.isnan(log10):
@@ -177,6 +181,8 @@ def power(log10: float | None) -> str:
     if -3 <= log10 < 4:
         return f"{10**log10:.2g}" if log10 < 2 else f"{10**log10:,.0f}"
     exponent = math.floor(log10)
+    if abs(exponent) >= _WHOLE:
+        return decade(round(log10)) if abs(exponent) < _LONG else f"10^{log10:.1e}"
     mantissa = f"{10 ** (log10 - exponent):.1f}"
     if mantissa == "10.0":
         mantissa, exponent = "1.0", exponent + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from throughtime.diagnosis.course import course
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.reach import EXPLODED, Reach
-from throughtime.diagnosis.words import Said, finding, steps
+from throughtime.diagnosis.words import Said, finding, steps, ten_to
 from throughtime.findings import Finding
 
 
@@ -32,10 +32,10 @@ def said(reach: Reach) -> Said:
         beyond = (
             (" (more than was captured)", "(캡처한 것보다 김)") if reach.extrapolated else ("", "")
         )
-        power = f"10^{reach.gain_at_span:.1f}"
+        times = ten_to(reach.gain_at_span)
         there = Said(
-            f", in all by {power} over {steps(reach.span)}{beyond[0]}",
-            f" {reach.span}스텝{beyond[1]}이면 모두 {power}배가 됩니다.",
+            f", in all by {times} over {steps(reach.span)}{beyond[0]}",
+            f" {reach.span}스텝{beyond[1]}이면 모두 {times}배가 됩니다.",
         )
     return Said(
         f"On its way back the gradient {pace.english}{there.english}: one such step can "

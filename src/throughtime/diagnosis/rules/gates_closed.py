@@ -6,7 +6,7 @@ import numpy as np
 
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.reach import EXPLODED, VANISHED
-from throughtime.diagnosis.words import Said, finding, percent
+from throughtime.diagnosis.words import Said, finding, percent, ten_to
 from throughtime.findings import Finding
 
 # The gate of the carousel ``f ⊙ c``, or ``z ⊙ h``.
@@ -45,9 +45,9 @@ def said(gate: str, korean: str, mean: float, opened: float) -> Said:
     there = Said("the gradient would reach the span", "기울기는 필요한 거리까지 도달합니다")
     if opened > EXPLODED:
         there = Said(
-            f"the gradient would not vanish but explode (10^{opened:.1f} at the span): open them "
+            f"the gradient would not vanish but explode ({ten_to(opened)} at the span): open them "
             "in part",
-            f"기울기는 소실되는 대신 폭발합니다(그 거리에서 10^{opened:.1f}배). 일부만 여십시오",
+            f"기울기는 소실되는 대신 폭발합니다(그 거리에서 {ten_to(opened)}배). 일부만 여십시오",
         )
     path = Said("along the cell state", "셀 상태 경로에서")
     if gate in ("update", "decay"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.reach import FALL
-from throughtime.diagnosis.words import Said, finding, steps
+from throughtime.diagnosis.words import Said, finding, steps, ten_to
 from throughtime.findings import Finding
 
 # Decades up; FALL is how many down again.
@@ -40,7 +40,7 @@ def find(evidence: Evidence) -> Finding | None:
 
 def said(largest: float, peak: int) -> Said:
     """How high it rises, and where."""
-    times = f"{10**largest:.0f}" if largest < 4 else f"10^{largest:.1f}"
+    times = f"{10**largest:.0f}" if largest < 4 else ten_to(largest)
     return Said(
         f"On its way back the gradient first grows {times}-fold, at {steps(peak)}, and then falls "
         "again: the recurrent matrix is far from normal, and its eigenvalues do not show it.",

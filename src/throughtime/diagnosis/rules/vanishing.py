@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from throughtime.diagnosis.course import course, tells_the_horizon
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.reach import VANISHED, Reach
-from throughtime.diagnosis.words import Said, finding, steps
+from throughtime.diagnosis.words import Said, finding, steps, ten_to
 from throughtime.findings import Finding
 
 # How the sentence begins, and how it ends: what is not so where another route carries the gradient.
@@ -64,8 +64,8 @@ def _beyond(reach: Reach) -> Said:
     if reach.interval is None:
         return Said("", "")
     low, high = reach.interval
-    left = f"10^{low:.1f}" if high - low < 0.1 else f"10^{low:.1f} to 10^{high:.1f}"
-    korean = f"10^{low:.1f}" if high - low < 0.1 else f"10^{low:.1f}에서 10^{high:.1f}"
+    left = ten_to(low) if high - low < 0.1 else f"{ten_to(low)} to {ten_to(high)}"
+    korean = ten_to(low) if high - low < 0.1 else f"{ten_to(low)}에서 {ten_to(high)}"
     return Said(
         f" (more than was captured: at the pace of its last half {left} would be left there)",
         f"(캡처한 것보다 김: 뒤쪽 절반의 속도라면 그곳에 {korean}만큼 남음)",
