@@ -22,7 +22,7 @@ def by_architecture(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
 
 
 def best_layer(cell: Cell, stage: str) -> Cell | None:
-    """The layer that reaches furthest, of equal ones that with more left; None: no state."""
+    """The layer that reaches furthest, of equals that with more left there; None: no state."""
     layers: list[Cell] = cell[stage]["layers"]
     return max(layers, key=lambda layer: _order(layer["gain"]), default=None)
 
