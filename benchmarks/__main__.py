@@ -8,7 +8,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import capture, cells, deep, lag_rate, lags, long, lyapunov, machine, outside, scans
+from benchmarks import (
+    capture,
+    cells,
+    deep,
+    lag_rate,
+    lags,
+    lengths,
+    long,
+    lyapunov,
+    machine,
+    outside,
+    scans,
+)  # fmt: skip  # a list, not a column
 from benchmarks.tables import Table
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -21,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[], Table]] = {
     "lyapunov": lyapunov.measure,
     "deep": deep.measure,
     "long": long.measure,
+    "lengths": lengths.measure,
     "cells": cells.measure,
     "scans": scans.measure,
 }

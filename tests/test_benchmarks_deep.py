@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import throughtime as tt
 from benchmarks import __main__ as everything
-from benchmarks import deep, lag_rate, lags, todays_lags
+from benchmarks import deep, lag_rate, lags, lengths, todays_lags
 from benchmarks.networks import Size, Task
 from benchmarks.timing import Spread
 
@@ -68,3 +68,9 @@ def test_the_parts_of_a_deep_diagnosis_are_all_of_it() -> None:
 
 def test_every_benchmark_has_a_name() -> None:
     assert {"fading", "rate", "deep"} <= everything.BENCHMARKS.keys()
+
+
+def test_a_diagnosis_of_a_long_sequence_is_counted_in_plain_steps() -> None:
+    (row,) = lengths.measure({40: 1e9}, kinds=("GRU",), rounds=2).rows
+    assert row[:2] == ("GRU", "40")
+    assert row[-1] == "at most 1e+09x: held"
