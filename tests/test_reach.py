@@ -173,3 +173,12 @@ def test_a_gradient_that_is_gone_before_the_span_is_vanishing_and_says_where() -
     model, x = filled(Convolved()), normal(B, T, F)
     found = tt.diagnose(model, lambda: model(x).square().sum(), 9)
     assert (found.verdict, found.horizon) == ("vanishing", 5)  # 1 + 2·2 steps are read
+
+
+def test_no_rate_is_made_of_the_skip_at_lag_0() -> None:
+    model, x = filled(Causal()), normal(B, T, F)
+    (layer,) = tt.diagnose(model, lambda: model(x).square().sum(), 8).layers
+    gain = np.array(layer.measurement("gain").values)[0, 1]  # type: ignore[union-attr]  # it has one
+    beyond = np.polyfit(np.arange(1, T), gain[1:], 1)[0]
+    assert gain[0] > 1
+    assert layer.rate == pytest.approx(beyond, abs=0.02)

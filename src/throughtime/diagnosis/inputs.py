@@ -109,7 +109,7 @@ def _judged(gain: Measurement, whole: WholeReach, span: int | None) -> Reach:
     attention may well look past the nearest step.
     """
     longest = len(gain.coords["lag"]) - 1  # as far back as any step reaches that the loss reads
-    reach = read(gain, whole.source.steps, span or longest or None)
+    reach = read(_without_skips(gain, whole), whole.source.steps, span or longest or None)
     if reach.verdict == "non-finite" or reach.gap:
         return reach
     if reach.extrapolated:
@@ -119,6 +119,15 @@ def _judged(gain: Measurement, whole: WholeReach, span: int | None) -> Reach:
     above = reach.gain_at_span - max(0.0, float(median[0]))
     verdict: Verdict = "healthy" if reach.gain_at_span >= VANISHED else "vanishing"
     return replace(reach, verdict="exploding" if above > EXPLODED else verdict)
+
+
+def _without_skips(gain: Measurement, whole: WholeReach) -> Measurement:
+    """With lag 1 in place of lag 0, where the skip connections are, of which no rate is made."""
+    if whole.relative_to != "lag 1":
+        return gain
+    values = np.array(gain.values, dtype=float)
+    values[..., :1] = values[..., 1:2]
+    return replace(gain, values=values)
 
 
 def _gap(reach: Reach, whole: WholeReach, check: Check | None) -> Finding | None:

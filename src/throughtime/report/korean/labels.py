@@ -56,6 +56,7 @@ LABELS = {
     "checked by forward mode": "순방향 미분으로 검산함",
     "verified to {number}": "오차 {number} 이내로 일치",
     "of the {span} that the task needs": "과제에 필요한 거리 {span}",
+    "times the gradient at lag 1, {span} back": "{span} 전, 시차 1의 기울기에 대한 배율",
     "times the gradient at lag 0, {span} back": "{span} 전, 시차 0의 기울기에 대한 배율",
     "Lag": "시차",
     "Median": "중앙값",
