@@ -38,8 +38,8 @@ processors: .venv/.ready  ## the numerical tests with other instructions, librar
 	THROUGHTIME_TEST_ONEDNN=0 .venv/bin/pytest -q -n 2 $(NUMERICAL)
 	THROUGHTIME_TEST_ROUNDING=1 .venv/bin/pytest -q -n 2 tests/test_capture.py -k two_directions
 	OMP_NUM_THREADS=2 .venv/bin/pytest -q tests/test_sweeps.py tests/test_measures_budget.py
-	ATEN_CPU_CAPABILITY=default .venv/bin/pytest -q $(PRINTED)
-	THROUGHTIME_TEST_ONEDNN=0 .venv/bin/pytest -q $(PRINTED)
+	ATEN_CPU_CAPABILITY=default .venv/bin/pytest -q -n 2 $(PRINTED)
+	THROUGHTIME_TEST_ONEDNN=0 .venv/bin/pytest -q -n 2 $(PRINTED)
 
 bench: .venv/.ready  ## measure against what people do today; writes docs/benchmarks.md
 	.venv/bin/python -m benchmarks
