@@ -190,3 +190,32 @@ def test_two_losses_on_one_pass_add_up() -> None:
     (joint,) = tt.observe(model, closure).joints
     assert joint.difference is not None
     assert joint.difference < CLOSE
+
+
+class Attending(nn.Module):
+    """An encoder, and a cell that attends to all its states and starts from the last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.cell = nn.GRU(4, 4, batch_first=True), nn.GRUCell(8, 4)
+        self.double()
+
+    def forward(self, x: Tensor, steps: int) -> Tensor:
+        states, final = self.encoder(x)
+        h, out = final[0], []
+        for _ in range(steps):
+            weights = (states @ h.unsqueeze(-1)).softmax(1)
+            h = self.cell(torch.cat([(weights * states).sum(1), h], -1), h)
+            out.append(h)
+        return torch.stack(out, 1)
+
+
+def test_a_decoder_that_attends_is_judged_by_its_joint_gain_with_the_encoder() -> None:
+    torch.manual_seed(0)
+    net, x = Attending(), torch.randn(3, 9, 4, dtype=torch.float64)
+    found = tt.diagnose(net, lambda: net(x, 6).square().mean())
+    assert found.decided_by == "encoder + cell"
+    assert [one.kind for one in found.layers] == ["GRU", "GRU", "stack"]
+    assert not any(one.disease == "check failed" for one in found.findings)
+    (assumed,) = [one for one in found.findings if one.disease == "assumed span"]
+    assert assumed.evidence["span_steps"] == found.span == 9 + 6 - 1

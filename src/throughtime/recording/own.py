@@ -69,9 +69,9 @@ class Own:
         """All rows, with the layers that a kernel runs, and what is to be told of the loops.
 
         A loop that hands on the state of one recorded layer and nothing else is that layer: its
-        row is the recorded one, unless that fell apart. So it is with several layers of which the
-        trace measures the joint state; ``together``: their names. A loop that holds more takes its
-        layers in.
+        row is the recorded one, unless that fell apart. So it is with layers that the trace measures
+        jointly, with one another or with others; ``together``: the names of each such group. A loop
+        that holds more takes its layers in.
         """
         rows, shown = list(recorded), []
         for row, states in self.loops:
@@ -127,10 +127,9 @@ class Own:
 
 
 def _are_all(layers: Sequence[LayerTrace], loop: LayerTrace) -> bool:
-    """Whether these layers, several and whole, hold all that the loop hands on."""
-    whole = len(layers) > 1 and not any(one.fragments > 1 or one.spoilt for one in layers)
-    numbers = sum(one.states[0].numel() for one in layers)
-    return whole and numbers == loop.states[0].numel()
+    """Whether these layers are whole, and hold all that the loop hands on."""
+    whole = not any(one.fragments > 1 or one.spoilt for one in layers)
+    return whole and sum(one.states[0].numel() for one in layers) == loop.states[0].numel()
 
 
 def _traces(

@@ -15,7 +15,12 @@ def find(view: View) -> Iterator[Finding]:
     if view.span is not None or longest.steps < 2:
         return
     span = view.span_of(longest)
-    told = said(span) if longest.starts is None else said_of_episodes(span)
+    jointly = max((one.steps - 1 for one in view.trace.joints), default=0)
+    if longest.starts is None or jointly > span:  # an encoder and a decoder, one after the other
+        span = max(span, jointly)
+        told = said(span)
+    else:
+        told = said_of_episodes(span)
     yield finding("assumed span", longest.name, told, {"span_steps": span})
 
 
