@@ -70,7 +70,7 @@ class Own:
 
         A loop that hands on the state of one recorded layer and nothing else is that layer: its
         row is the recorded one, unless that fell apart. So it is with layers that the trace measures
-        jointly, with one another or with others; ``together``: the names of each such group. A loop
+        jointly, with one another or others; ``together``: the names of each such group. A loop
         that holds more takes its layers in.
         """
         rows, shown = list(recorded), []
