@@ -69,9 +69,9 @@ class Own:
         """All rows, with the layers that a kernel runs, and what is to be told of the loops.
 
         A loop that hands on the state of one recorded layer and nothing else is that layer: its
-        row is the recorded one, unless that fell apart. So it is with layers that the trace measures
-        jointly, with one another or others; ``together``: the names of each such group. A loop
-        that holds more takes its layers in.
+        row is the recorded one, unless that fell apart. So it is with layers that the trace
+        measures jointly, with one another or others; ``together``: the names of each such group. A
+        loop that holds more takes its layers in.
         """
         rows, shown = list(recorded), []
         for row, states in self.loops:
