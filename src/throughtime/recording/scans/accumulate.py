@@ -1,7 +1,7 @@
 """``s_t = J_t s_{t−1} + w_t`` for all t, in about 2 √T steps of Python.
 
-J is diagonal, or ``D + u wᵀ``. Pieces of about √T steps run side by side, each from nothing; then what
-the piece before left is carried into each of them through the product of its Jacobians.
+J is diagonal, or ``D + u wᵀ``. Pieces of about √T steps run side by side, each from nothing; then
+what the piece before left is carried into each of them through the product of its Jacobians.
 """
 
 from __future__ import annotations
@@ -36,12 +36,7 @@ def accumulate(
 
 
 def accumulate_mixing(
-    decay: Float[
-        Tensor,
-        (
-            T  # B #H #K 1
-        ),
-    ],
+    decay: Float[Tensor, "#T #B #H #K #V"],
     left: Float[Tensor, "T B H K"],
     right: Float[Tensor, "T B H K"],
     added: Float[Tensor, "T B H K V"],
