@@ -24,6 +24,7 @@ _STYLES = {
     "Mamba-2": ("#1b5e9b", "--"),
     "gated DeltaNet": ("#b8521b", "-"),
     "gated DeltaNet (Qwen3-Next)": ("#b8521b", ":"),
+    "gated DeltaNet (Qwen3-Next), step-sizes": ("#b8521b", "-."),
     "KDA": ("#b8521b", "--"),
     "RWKV-7": ("#80479b", "-"),
     "mLSTM": ("#1f7a5c", "-"),

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.modern.mixers.mixer import STEPS
+from benchmarks.modern.mixers.mixer import DISTANCES, STEPS
 
 VALUES = 8
 TOKENS = 2 * VALUES + 1  # values, marked values, and the question
-DISTANCES = (4, 16, 40, 80)
 TRIVIAL = math.log(VALUES)  # the loss of the best answer that looks at nothing
 _QUESTION = 2 * VALUES
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 WIDTH, DEPTH, STEPS = 32, 2, 96
+DISTANCES = (4, 16, 40, 80)
+"""Between what is asked for and the question, in steps."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import throughtime as tt
 from benchmarks.models.packages.of_transformers import _transformers
-from benchmarks.modern.mixers.mixer import DEPTH, WIDTH, Called, Mixer
+from benchmarks.modern.mixers.mixer import DEPTH, DISTANCES, WIDTH, Called, Mixer
 
 _ALL: dict[str, Any] = {
     "vocab_size": 8,
@@ -74,11 +75,21 @@ def mamba2(states: int) -> list[nn.Module]:
     return _called("mamba2", {**settings, "chunk_size": 32}, "backbone.layers.*.mixer")
 
 
+def _with_step_sizes() -> list[nn.Module]:
+    """Qwen3-Next's, with the remedy that ``prescribe`` ranks first for it."""
+    found = _called("qwen3_next", _QWEN, _QWEN_AT)
+    for layer in found:
+        tt.remedies.step_sizes_(layer, 2 * max(DISTANCES))
+    return found
+
+
 def _mixer(name: str, family: str, settings: dict[str, Any], where: str, note: str) -> Mixer:
     return Mixer(name, "transformers", partial(_called, family, settings, where), note)
 
 
 _DELTA_NET = {**_LINEAR, **_TYPES, **_DELTA}
+_QWEN = {**_DELTA_NET, **_EXPERTS, "head_dim": 8}
+_QWEN_AT = "model.layers.*.linear_attn"
 
 MIXERS = [
     _mixer(
@@ -99,9 +110,15 @@ MIXERS = [
     _mixer(
         "gated DeltaNet (Qwen3-Next)",
         "qwen3_next",
-        {**_DELTA_NET, **_EXPERTS, "head_dim": 8},
-        "model.layers.*.linear_attn",
+        _QWEN,
+        _QWEN_AT,
         "Qwen3-Next's, which starts Δ above 1: 4 heads, states of 8 × 8",
+    ),
+    Mixer(
+        "gated DeltaNet (Qwen3-Next), step-sizes",
+        "transformers",
+        _with_step_sizes,
+        "the same with the remedy `step_sizes_` for twice the longest distance",
     ),
     _mixer(
         "KDA",

@@ -90,6 +90,12 @@ class Linearised(ABC):
         """
         return self, sources
 
+    def norms_by_lag(
+        self, sources: Float[Tensor, "A B S"], anchors: Sequence[int]
+    ) -> Float[Tensor, "T A B"] | None:
+        """What ``sweeps.lag_norms`` finds step by step, where there is a quicker way; else None."""
+        return None
+
     def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
         """``J_tᵀ rows_t`` for every step at once, other than ``adjoint``: no step waits."""
         back = torch.empty_like(rows, memory_format=torch.contiguous_format)

@@ -101,6 +101,9 @@ def lag_norms(
             None follows every anchor to the first step.
         longest: how many steps back to follow every anchor, NaN beyond; None for all.
     """
+    quickly = _quickly(linear, sources, anchors, parts, walls, floor)
+    if quickly is not None:
+        return _as_long(quickly, anchors, longest).transpose(0, 1).unsqueeze(0)
     shape = linear.steps, len(parts), len(anchors), sources.shape[1]
     norms = torch.full(shape, torch.nan, dtype=torch.float64)
     earliest_first = sorted(range(len(anchors)), key=lambda a: anchors[a])
@@ -118,6 +121,29 @@ def lag_norms(
     in_given_order = sorted(range(len(anchors)), key=lambda row: earliest_first[row])
     in_order = in_given_order == list(range(len(anchors)))
     return (norms if in_order else norms[:, :, in_given_order]).permute(1, 2, 0, 3)
+
+
+def _quickly(
+    linear: Linearised,
+    sources: Tensor,
+    anchors: Sequence[int],
+    parts: Sequence[slice],
+    walls: Sequence[int],
+    floor: float | None,
+) -> Float[Tensor, "T A B"] | None:
+    """The norms by the recurrence's own way, where it has one and nothing else is asked for."""
+    whole = tuple(parts) == (slice(None),)
+    if not whole or walls or floor is not None or not sources.numel():
+        return None
+    return linear.norms_by_lag(sources, anchors)
+
+
+def _as_long(norms: Tensor, anchors: Sequence[int], longest: int | None) -> Tensor:
+    """The same, with NaN further back than ``longest``."""
+    if longest is not None:
+        for a, t in enumerate(anchors):
+            norms[: max(0, t - longest), a] = torch.nan
+    return norms
 
 
 @dataclass(eq=False)

@@ -7,13 +7,19 @@ channel. Everything is computed in float64, in blocks of time, from the argument
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from throughtime.recording.scans.accumulate import (
+    accumulate,
+    accumulate_mixing,
+    mixes_little,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +64,11 @@ class Steps:
         }
         return replace(self, **changed)
 
+    def numbers(self) -> float:
+        """How many numbers one step takes."""
+        parts: list[Tensor | None] = [getattr(self, one.name) for one in fields(self)]
+        return sum(part.numel() for part in parts if part is not None) / len(self.value)
+
     def at(self, t: int) -> Step:
         """One of them."""
         return Step(
@@ -77,6 +88,61 @@ class Steps:
             return left
         return left + self.left.unsqueeze(-1) * (self.right.unsqueeze(-1) * before).sum(-2, True)
 
+    def accumulated(
+        self, added: Float[Tensor, "T B H K V"], first: Float[Tensor, "B H K V"]
+    ) -> Float[Tensor, "T B H K V"] | None:
+        """``S_t = J_t S_{t−1} + added_t`` from ``first``; None where it must go one by one."""
+        if self.left is None or self.right is None:
+            return accumulate(self.every_decay(), added, first)
+        if not mixes_little(self.left, self.decay, added.shape[-1]):
+            return None
+        made = accumulate_mixing(self.every_decay(), self.left, self.right, added, first)
+        # A product may leave its range though the states do not, and the other way round never.
+        return made if bool(made.isfinite().all()) else None
+
+    def first(self) -> Steps:
+        """The first of them alone, which holds no other."""
+        return self._each(lambda part: part[:1].clone())
+
+    def reversed_with(self, after: Steps | None) -> Steps:
+        """``J_{t+1}ᵀ`` of these steps, the last one first; ``after``: the step behind them."""
+
+        def turned(part: Tensor, behind: Tensor | None) -> Tensor:
+            last = torch.zeros_like(part[:1]) if behind is None else behind[:1]
+            return torch.cat([part[1:], last]).flip(0)
+
+        decay = turned(self.every_decay(), None if after is None else after.every_decay())
+        if self.left is None or self.right is None:
+            return replace(self, decay=decay)
+        left = turned(self.right, None if after is None else after.right)
+        right = turned(self.left, None if after is None else after.left)
+        return replace(self, decay=decay, left=left, right=right)
+
+    def sent(
+        self, total: Float[Tensor, "T B H K V"], before: Float[Tensor, "T B H K V"]
+    ) -> Float[Tensor, ""]:
+        """What has the gradient of ``Σ total · (carried(before) + written())``, if not its value.
+
+        The long products are made without a graph: each part of the steps that depends on
+        something is multiplied with what the others make of ``total``.
+        """
+        found = total.new_zeros(())
+        for part, factor in self._factors(total.detach(), before.detach()):
+            if part is not None and part.requires_grad:
+                found = found + (part * factor().detach()).sum()
+        return found
+
+    def _factors(
+        self, total: Tensor, before: Tensor
+    ) -> Iterator[tuple[Tensor | None, Callable[[], Tensor]]]:
+        decay, left, right = self.decay, self.left, self.right
+        yield decay, lambda: _met(total, before, _at_most(total.shape, decay.shape))
+        yield self.value, lambda: _pulled(self.key, total)
+        yield self.key, lambda: _pushed(total, self.value)
+        if left is not None and right is not None:
+            yield left, lambda: _pushed(total, _pulled(right, before))
+            yield right, lambda: _pushed(before, _pulled(left, total))
+
     def written(self) -> Float[Tensor, "T B H K V"]:
         """``k vᵀ``."""
         return self.key.unsqueeze(-1) * self.value.unsqueeze(-2)
@@ -85,7 +151,7 @@ class Steps:
         """``Sᵀ q``, or the whole state, K and V side by side."""
         if self.query is None:
             return states.flatten(-2)
-        return (self.query.unsqueeze(-1) * states).sum(-2)
+        return (self.query.unsqueeze(-2) @ states).squeeze(-2)
 
     def opened(self) -> Steps:
         """The same with every decay at 1, and the rank-one part that goes with it."""
@@ -94,6 +160,29 @@ class Steps:
         smallest = torch.finfo(self.decay.dtype).tiny
         ratio = self.right / self.decay.squeeze(-1).clamp_min(smallest)
         return replace(self, decay=torch.ones_like(self.decay), right=ratio)
+
+
+def _met(one: Tensor, other: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``one · other``, summed to this shape."""
+    if shape[-2:] == (1, 1):  # without the product of all entries
+        met = (one.flatten(-2).unsqueeze(-2) @ other.flatten(-2).unsqueeze(-1)).squeeze(-1)
+        return met.unsqueeze(-1).sum_to_size(shape)
+    return (one * other).sum_to_size(shape)
+
+
+def _pulled(keys: Float[Tensor, "... K"], states: Float[Tensor, "... K V"]) -> Tensor:
+    """``Sᵀ k``."""
+    return (keys.unsqueeze(-2) @ states).squeeze(-2)
+
+
+def _pushed(states: Float[Tensor, "... K V"], values: Float[Tensor, "... V"]) -> Tensor:
+    """``S v``."""
+    return (states @ values.unsqueeze(-1)).squeeze(-1)
+
+
+def _at_most(whole: tuple[int, ...], part: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape to which a product is summed, to be multiplied with what is broadcast to it."""
+    return tuple(min(one, other) for one, other in zip(whole, part, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from throughtime.recording.scans.accumulate import accumulate
 from throughtime.recording.scans.form import Step, Steps
+from throughtime.recording.scans.pieces import is_small, norms_by_lag
 from throughtime.recurrences import Linearised
 from throughtime.recurrences.base import FORGET_OPEN
 
@@ -30,6 +30,7 @@ class LinearisedScan(Linearised):
         steps: how many there are.
         shape: of the state (H K V).
         block: how many steps are held at once.
+        numbers: how many may be held, in double precision.
         dtype: of the rows that are swept.
         weigh: the gradient of the argument ``weight``, from rows at every state; None where no
             gradient of it came back.
@@ -41,6 +42,7 @@ class LinearisedScan(Linearised):
         steps: int,
         shape: tuple[int, int, int],
         block: int,
+        numbers: int,
         dtype: torch.dtype,
         weight: str = "",
         weigh: Callable[[Tensor, list[int] | None], Tensor] | None = None,
@@ -51,8 +53,10 @@ class LinearisedScan(Linearised):
         self._chosen: list[int] | None = None
         self._held: tuple[int, Steps] | None = None
         self.variants = (FORGET_OPEN,)
-        if make(slice(0, 1)).left is not None:
+        first = make(slice(0, 1))
+        if first.left is not None:
             self.variants = (FORGET_OPEN, NO_DELTA)
+        self._numbers = numbers
 
     def during(self, part: slice) -> Steps:
         """The steps of a stretch of time, as they are swept."""
@@ -107,19 +111,19 @@ class LinearisedScan(Linearised):
     def adjoint(
         self, direct: Float[Tensor, "T B S"], blocked: frozenset[int] = frozenset()
     ) -> Float[Tensor, "T B S"]:
-        if blocked or self._at(0)[0].left is not None:
+        if blocked:
             return super().adjoint(direct, blocked)
-        # Diagonal: δ_t = e_t + D_{t+1} ⊙ δ_{t+1}, an accumulation in reversed time.
+        # δ_t = e_t + J_{t+1}ᵀ δ_{t+1}, an accumulation in reversed time.
         total = torch.empty_like(direct, memory_format=torch.contiguous_format)
-        later = torch.zeros_like(self._split(direct[0]))
-        decay: Tensor | None = None  # of the step after the block
+        later, after = torch.zeros_like(self._split(direct[0])), None
         for start in reversed(range(0, self.steps, self.block)):
             part = slice(start, min(self.steps, start + self.block))
-            own = self.during(part).every_decay()
-            after = torch.zeros_like(own[:1]) if decay is None else decay
-            shifted = torch.cat([own[1:], after]).flip(0)
-            made = accumulate(shifted, self._split(direct[part]).flip(0), later)
-            total[part], later, decay = made.flip(0).flatten(-3), made[-1], own[:1]
+            steps = self.during(part)
+            added = self._split(direct[part]).flip(0)
+            made = steps.reversed_with(after).accumulated(added, later)
+            if made is None:
+                return super().adjoint(direct, blocked)
+            total[part], later, after = made.flip(0).flatten(-3), made[-1], steps.first()
         return total
 
     def vjp_every(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B S"]:
@@ -201,6 +205,15 @@ class LinearisedScan(Linearised):
             twin.shape = heads, 1, 1
             rows = rows.norm(dim=-1, keepdim=True)
         return twin, rows.flatten(-2)
+
+    def norms_by_lag(
+        self, sources: Float[Tensor, "A B S"], anchors: Sequence[int]
+    ) -> Float[Tensor, "T A B"] | None:
+        first = self._at(0)[0]
+        if not is_small(first) or self.steps * first.numbers() > self._numbers:
+            return None
+        steps = self.to(torch.float64).during(slice(0, self.steps))
+        return norms_by_lag(steps, self._split(sources), anchors) if is_small(steps) else None
 
     def _acts_on_keys(self) -> bool:
         return self._at(0)[0].decay.shape[-1] == 1

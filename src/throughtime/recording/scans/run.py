@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from throughtime.recording.scans.accumulate import accumulate
 from throughtime.recording.scans.form import Arguments, Steps
 from throughtime.recording.scans.linear import block_of
 from throughtime.recording.scans.record import ScanCall
@@ -29,8 +29,11 @@ class Run:
     batch: int
     shape: tuple[int, int, int]
     block: int
+    numbers: int
     starts: Tensor | None
     dtype: torch.dtype
+    held: dict[tuple[str, int], Any] = field(default_factory=dict)
+    """What is asked for several times while a trace is made, of one block of time."""
 
     @classmethod
     def of(cls, call: ScanCall, budget: int) -> Run:
@@ -44,7 +47,7 @@ class Run:
         starts = None if starts is None else starts.expand(steps, batch).contiguous()
         block = block_of(budget, batch * shape[0] * shape[1] * shape[2])
         dtype = torch.float64 if call.output.dtype == torch.float64 else torch.float32
-        return cls(call, steps, batch, shape, block, starts, dtype)
+        return cls(call, steps, batch, shape, block, budget // 8, starts, dtype)
 
     @property
     def probe(self) -> str:
@@ -67,6 +70,26 @@ class Run:
         """The steps of a stretch of time."""
         return self.made_of(Arguments(self.call.given, part), part)
 
+    def once(self, part: slice) -> Steps:
+        """The same, of one block, which is held until the next."""
+        found: Steps = self._held("steps", part, lambda: self.make(part))
+        return found
+
+    def reads(self, states: Tensor, part: slice) -> Tensor:
+        """``Sᵀ q`` of one block, which is held as well."""
+        found: Tensor = self._held(
+            "reads", part, lambda: _read(self, states, part, self.once(part))
+        )
+        return found
+
+    def _held(self, name: str, part: slice, make: Callable[[], Any]) -> Any:
+        key = name, part.start
+        if key not in self.held:
+            for other in [one for one in self.held if one[1] != part.start]:
+                del self.held[other]
+            self.held[key] = make()
+        return self.held[key]
+
     def made_of(self, of: Arguments, part: slice) -> Steps:
         """The same from arguments of which one was put in place of another."""
         steps = self.call.scan.steps(of)
@@ -81,10 +104,25 @@ class Run:
         return given.double()
 
     def befores(self, states: Tensor, part: slice) -> Float[Tensor, "T B H K V"]:
-        """The state before each step of a stretch of time."""
-        first = self.initial() if part.start == 0 else self.wide(states[part.start - 1])
-        rest = self.wide(states[part.start : part.stop - 1])
-        return torch.cat([first.unsqueeze(0), rest])
+        """The state before each step of one block."""
+        return self._walked(states, part)[:-1]
+
+    def afters(self, states: Tensor, part: slice) -> Float[Tensor, "T B H K V"]:
+        """The state after each step of one block."""
+        return self._walked(states, part)[1:]
+
+    def _walked(self, states: Tensor, part: slice) -> Tensor:
+        """The state before the block, and after each of its steps, in float64; they are held."""
+
+        def make() -> Tensor:
+            first = self.initial() if part.start == 0 else self.wide(states[part.start - 1])
+            found = first.new_empty(part.stop - part.start + 1, *first.shape)
+            found[0] = first
+            found[1:] = states[part].unflatten(-1, self.shape)
+            return found
+
+        walked: Tensor = self._held("states", part, make)
+        return walked
 
     def wide(self, rows: Tensor) -> Tensor:
         """Rows (… S) in the axes of the form, in float64."""
@@ -113,9 +151,9 @@ def states_of(run: Run) -> Float[Tensor, "T B S"]:
     """All states, one step after another."""
     states, state = run.empty(), run.initial()
     for part in run.parts():
-        steps = run.make(part)
-        if steps.left is None:
-            made = accumulate(steps.every_decay(), steps.written(), state)
+        steps = run.once(part)
+        made = steps.accumulated(steps.written(), state)
+        if made is not None:
             states[part], state = made.flatten(-3), made[-1]
             continue
         for t, written in enumerate(steps.written().unbind(0)):
@@ -128,7 +166,7 @@ def _read(run: Run, states: Tensor, part: slice, steps: Steps) -> Tensor:
     """``Sᵀ q`` of a stretch of time."""
     if run.call.scan.reads_before:
         return steps.reads(run.befores(states, part))
-    return steps.reads(run.wide(states[part]))
+    return steps.reads(run.afters(states, part))
 
 
 def spoilt_because(run: Run, states: Tensor) -> str:
@@ -140,8 +178,7 @@ def spoilt_because(run: Run, states: Tensor) -> str:
     ours, theirs = [], scan.arrange(call.output, whole).double()
     for part in run.parts():
         of = Arguments(call.given, part)
-        steps = run.make(part)
-        ours.append(scan.read(of, steps, _read(run, states, part, steps)))
+        ours.append(scan.read(of, run.once(part), run.reads(states, part)))
     difference = relative_difference(torch.cat(ours), theirs)
     limit = _LIMITS.get(precision_of(call), _HALF)
     if difference <= limit or not bool(theirs.isfinite().all()):
@@ -166,9 +203,9 @@ def direct_of(
     arrived = None if arrived is None else scan.arrange(arrived, whole).double()
     for part in run.parts() if arrived is not None else ():
         assert arrived is not None
-        of, steps = Arguments(call.given, part), run.make(part)
+        of, steps = Arguments(call.given, part), run.once(part)
         with torch.enable_grad():
-            reads = _read(run, states, part, steps).requires_grad_()
+            reads = run.reads(states, part).detach().requires_grad_()
             (sent,) = torch.autograd.grad(scan.read(of, steps, reads), reads, arrived[part])
         if steps.query is not None:
             sent = steps.query.unsqueeze(-1) * sent.unsqueeze(-2)
@@ -219,11 +256,14 @@ def of_argument(run: Run, states: Tensor, rows: Tensor, arrived: Tensor | None =
         before, total = run.befores(states, part), run.wide(rows[part])
         with torch.enable_grad():
             steps = run.made_of(of, part)
-            sent = (total * (steps.carried(before) + steps.written())).sum()
+            sent = steps.sent(total, before)
             if arrived is not None:
-                reads = _read(run, states, part, steps)
+                asks = steps.query is not None and steps.query.requires_grad
+                reads = _read(run, states, part, steps) if asks else run.reads(states, part)
                 sent = sent + (scan.read(of, steps, reads) * arrived[part]).sum()
-            (gradient,) = torch.autograd.grad(sent, leaf, allow_unused=True)
+            gradient = None
+            if sent.requires_grad:
+                (gradient,) = torch.autograd.grad(sent, leaf, allow_unused=True)
         found += 0 if gradient is None else gradient
     return found
 

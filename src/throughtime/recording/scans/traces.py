@@ -81,6 +81,8 @@ def _trace(chain: Sequence[ScanCall], name: str, budget: int, shelf: Shelf) -> L
     checks = [compared(run, own, part) for run, own, part in zip(runs, states, parts, strict=True)]
     reason = next((reason for _, _, reason in checks if reason), "")
     spoilt = [spoilt_because(run, own) for run, own in zip(runs, states, strict=True)]
+    for run in runs:
+        run.held.clear()
     trace = LayerTrace(
         name,
         "scan",
@@ -108,7 +110,14 @@ def _trace(chain: Sequence[ScanCall], name: str, budget: int, shelf: Shelf) -> L
 def _linear(run: Run, states: _Make) -> LinearisedScan:
     weight = f"the argument {run.probe!r}"
     return LinearisedScan(
-        run.make, run.steps, run.shape, run.block, run.dtype, weight, weighing(run, states)
+        run.make,
+        run.steps,
+        run.shape,
+        run.block,
+        run.numbers,
+        run.dtype,
+        weight,
+        weighing(run, states),
     )
 
 
