@@ -11,6 +11,7 @@ from rich.console import Console
 from benchmarks import (
     capture,
     cells,
+    dataflow,
     deep,
     lag_rate,
     lags,
@@ -20,7 +21,7 @@ from benchmarks import (
     machine,
     outside,
     scans,
-)  # fmt: skip  # a list, not a column
+)
 from benchmarks.tables import Table
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[], Table]] = {
     "lengths": lengths.measure,
     "cells": cells.measure,
     "scans": scans.measure,
+    "dataflow": dataflow.measure,
 }
 
 

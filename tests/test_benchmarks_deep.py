@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import throughtime as tt
 from benchmarks import __main__ as everything
-from benchmarks import deep, lag_rate, lags, lengths, todays_lags
+from benchmarks import dataflow, deep, lag_rate, lags, lengths, todays_lags
 from benchmarks.networks import Size, Task
 from benchmarks.timing import Spread
 
@@ -74,3 +74,9 @@ def test_a_diagnosis_of_a_long_sequence_is_counted_in_plain_steps() -> None:
     (row,) = lengths.measure({40: 1e9}, kinds=("GRU",), rounds=2).rows
     assert row[:2] == ("GRU", "40")
     assert row[-1] == "at most 1e+09x: held"
+
+
+def test_a_loop_by_hand_is_recorded_and_counted_in_plain_steps() -> None:
+    (row,) = dataflow.measure((TOY,), rounds=2).rows
+    assert row[0] == str(TOY)
+    assert "at most 2x" in row[-1]
