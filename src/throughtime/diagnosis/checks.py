@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from throughtime.diagnosis.words import Said
 from throughtime.trace import Far, LayerTrace, relative_difference
 
 LIMITS = {torch.float64: 1e-8, torch.float32: 1e-4}
@@ -28,13 +29,13 @@ class Check:
 
     Attributes:
         compared: what agreed, in words; empty where nothing was compared or something differs.
-        failed: what differs, in words; empty where nothing does.
+        failed: what differs, in words; None where nothing does.
         route: log10 of what autograd sends the whole way over what the recurrence alone sends,
             and the lag, where more arrives than the recurrence can have sent.
     """
 
     compared: str = ""
-    failed: str = ""
+    failed: Said | None = None
     route: tuple[float, int] | None = None
 
     @property
@@ -57,8 +58,12 @@ def check(layer: LayerTrace) -> Check:
     limit, own = limit_of(layer), layer.verified
     if own is not None and not own <= limit:
         return Check(
-            failed="the gradient of its recurrent weight, rebuilt from the trace, differs from "
-            f"autograd's by {own:.1e} (limit {limit:.0e})"
+            failed=Said(
+                "the gradient of its recurrent weight, rebuilt from the trace, differs from "
+                f"autograd's by {own:.1e} (limit {limit:.0e})",
+                "기록에서 다시 만든 순환 가중치의 기울기가 autograd의 값과 "
+                f"{own:.1e}만큼 다릅니다(한계 {limit:.0e})",
+            )
         )
     near = ""
     if layer.marked and (far.compared or own is not None):
@@ -108,12 +113,19 @@ def _differs(far: Far, rebuilt: Tensor, difference: float) -> Check:
     ratio = _log_norm(far.arrived) - _log_norm(rebuilt)
     if ratio > 0.02:
         return Check(
-            failed=f"autograd sends more over {far.lag} steps than the recurrence alone can",
+            failed=Said(
+                f"autograd sends more over {far.lag} steps than the recurrence alone can",
+                f"autograd가 {far.lag}스텝에 걸쳐 순환만으로 보낼 수 있는 것보다 더 보냅니다",
+            ),
             route=(ratio, far.lag),
         )
     return Check(
-        failed=f"what autograd sends {far.lag} steps back differs from the product of the steps by "
-        f"{difference:.1e}: something between the steps stops or scales the gradient"
+        failed=Said(
+            f"what autograd sends {far.lag} steps back differs from the product of the steps by "
+            f"{difference:.1e}: something between the steps stops or scales the gradient",
+            f"autograd가 {far.lag}스텝 앞으로 보내는 기울기가 스텝별 곱과 {difference:.1e}만큼 "
+            "다릅니다. 스텝 사이에서 무언가가 기울기를 막거나 배율을 바꿉니다",
+        )
     )
 
 

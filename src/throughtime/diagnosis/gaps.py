@@ -24,7 +24,8 @@ def find(layer: LayerTrace, reach: Reach, check: Check) -> Finding | None:
     if check.route is not None:
         return _route(layer, check.route)
     if check.failed:
-        return finding("check failed", layer.name, _failed(layer, check), {"differs": check.failed})
+        differs = {"differs": check.failed.english}
+        return finding("check failed", layer.name, _failed(layer, check.failed), differs)
     if reach.gap == "no gradient":
         return finding("no gradient", layer.name, _no_gradient(layer), {"steps": layer.steps})
     if reach.gap == "too short":
@@ -60,10 +61,10 @@ def _route(layer: LayerTrace, route: tuple[float, int]) -> Finding:
     return finding("other routes", layer.name, said, evidence)
 
 
-def _failed(layer: LayerTrace, check: Check) -> Said:
+def _failed(layer: LayerTrace, differs: Said) -> Said:
     return Said(
-        f"The check of {layer.name!r} failed, so nothing is said about it: {check.failed}.",
-        f"{layer.name!r}의 검산이 실패하여 판정하지 않습니다: {check.failed}.",
+        f"The check of {layer.name!r} failed, so nothing is said about it: {differs.english}.",
+        f"{layer.name!r}의 검산이 실패하여 판정하지 않습니다: {differs.korean}.",
     )
 
 

@@ -12,6 +12,7 @@ from throughtime.diagnosis import gaps, pictures, reach
 from throughtime.diagnosis.checks import Check, check, limit_of
 from throughtime.diagnosis.evidence import Evidence
 from throughtime.diagnosis.layers import ANCHORS, Depth, assembled, in_time, judged
+from throughtime.diagnosis.words import Said
 from throughtime.findings import Finding, LayerDiagnosis, Measurement
 from throughtime.measures.lags import LagSweep, stack_of
 from throughtime.trace import Joint, LayerTrace, Link, Trace, relative_difference
@@ -80,8 +81,12 @@ def of_joint(trace: Trace, joint: Joint, span: int | None, depth: Depth) -> Laye
 def checked(joint: Joint, layers: Sequence[LayerTrace]) -> Check:
     """Both comparisons of a joint measure with autograd: of all arrivals, and the whole way."""
     limit = max(map(limit_of, layers))
-    if joint.difference is None or not joint.difference <= limit:
-        return Check(failed=f"what arrives at the layers differs by {joint.difference:.1e}")
+    if joint.difference is None:
+        return Check()
+    if not joint.difference <= limit:
+        return Check(
+            failed=_differs("what arrives at the layers", "층에 도달하는 기울기", joint.difference)
+        )
     said = (
         f"what arrives at the states of {len(layers)} layers, with what autograd sent: "
         f"{joint.difference:.0e} (limit {limit:.0e})"
@@ -89,8 +94,14 @@ def checked(joint: Joint, layers: Sequence[LayerTrace]) -> Check:
     if joint.far is None:
         return Check(said)
     if not joint.far <= math.sqrt(limit):
-        return Check(failed=f"what autograd sends the whole way differs by {joint.far:.1e}")
+        return Check(
+            failed=_differs("what autograd sends the whole way", "끝까지 보낸 기울기", joint.far)
+        )
     return Check(f"{said}; a gradient that autograd sends {joint.compared} steps back in one go")
+
+
+def _differs(what: str, korean: str, difference: float) -> Said:
+    return Said(f"{what} differs by {difference:.1e}", f"{korean}가 {difference:.1e}만큼 다릅니다")
 
 
 def _gap_of_stack(
