@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[], Table]] = {
     "lengths": lengths.measure,
     "cells": cells.measure,
     "scans": scans.measure,
+    "long scans": scans.measure_long,
     "dataflow": dataflow.measure,
 }
 

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import throughtime as tt
 from benchmarks import __main__ as everything
-from benchmarks import dataflow, deep, lag_rate, lags, lengths, todays_lags
+from benchmarks import dataflow, deep, lag_rate, lags, lengths, scans, todays_lags
 from benchmarks.networks import Size, Task
 from benchmarks.timing import Spread
 
@@ -80,3 +80,10 @@ def test_a_loop_by_hand_is_recorded_and_counted_in_plain_steps() -> None:
     (row,) = dataflow.measure((TOY,), rounds=2).rows
     assert row[0] == str(TOY)
     assert "at most 2x" in row[-1]
+
+
+def test_a_long_scan_is_measured_in_a_process_of_its_own() -> None:
+    pytest.importorskip("mambapy")
+    rows = scans.measure_long(64, budgets=(32,)).rows
+    assert "Mamba" in [row[0] for row in rows]
+    assert all(float(cell) >= 0 for row in rows for cell in row[1:])
