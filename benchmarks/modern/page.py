@@ -202,7 +202,14 @@ def text(cells: Sequence[Cell], forgot: Sequence[Cell]) -> str:
     """The whole page."""
     far, exponent, size, what = (table.markdown() for table in tables(cells, forgot)[:4])
     parts = [prose.opening(cells, forgot), far, prose.picture("state"), prose.inputs(cells)]
-    parts += [prose.picture("inputs"), exponent, prose.stability(cells), size, prose.sizes()]
+    parts += [
+        prose.picture("inputs"),
+        prose.remedy(cells),
+        exponent,
+        prose.stability(cells),
+        size,
+        prose.sizes(),
+    ]
     if forgot:
         table = forgetting_table(forgot).markdown()
         parts += [table, prose.picture("forgetting"), prose.forgetting()]

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.modern import forgetting as forgotten
 from benchmarks.modern import summary
 from benchmarks.modern.mixers.mixer import DEPTH, WIDTH
+from benchmarks.modern.mixers.of_transformers import SICK, TREATED
 from benchmarks.modern.network import BUDGET
 from benchmarks.modern.summary import STAGES, Cell
 from benchmarks.modern.task import TRIVIAL, VALUES
@@ -58,6 +59,18 @@ def inputs(cells: Sequence[Cell]) -> str:
             of_inputs = summary.horizons(summary.input_gains(ones, "untrained"))
             told.append(f"{of_state} and {of_inputs} steps ({name})")
     return _words("inputs", mambas=", ".join(told))
+
+
+def remedy(cells: Sequence[Cell]) -> str:
+    """What a remedy does to a start without memory; nothing where either is not recorded."""
+    found = summary.by_architecture(cells)
+    sick, treated = found.get(SICK, []), found.get(TREATED, [])
+    if not sick or not treated:
+        return ""
+    learned = [float(one["learned at"] or REAL.updates) for one in treated]
+    missed = sum(one["learned at"] is None for one in sick)
+    told = summary.spread(learned, ".0f")
+    return _words("remedy", missed=missed, seeds=len(sick), updates=REAL.updates, learned=told)
 
 
 def stability(cells: Sequence[Cell]) -> str:

@@ -89,6 +89,8 @@ def _mixer(name: str, family: str, settings: dict[str, Any], where: str, note: s
 
 _DELTA_NET = {**_LINEAR, **_TYPES, **_DELTA}
 _QWEN = {**_DELTA_NET, **_EXPERTS, "head_dim": 8}
+SICK = "gated DeltaNet (Qwen3-Next)"
+TREATED = f"{SICK}, step-sizes"
 _QWEN_AT = "model.layers.*.linear_attn"
 
 MIXERS = [
@@ -108,14 +110,14 @@ MIXERS = [
         "OLMo-Hybrid's, β < 1: 4 heads, states of 8 × 8",
     ),
     _mixer(
-        "gated DeltaNet (Qwen3-Next)",
+        SICK,
         "qwen3_next",
         _QWEN,
         _QWEN_AT,
         "Qwen3-Next's, which starts Δ above 1: 4 heads, states of 8 × 8",
     ),
     Mixer(
-        "gated DeltaNet (Qwen3-Next), step-sizes",
+        TREATED,
         "transformers",
         _with_step_sizes,
         "the same with the remedy `step_sizes_` for twice the longest distance",
